@@ -1,0 +1,246 @@
+"""
+The configuration: one frozen value, made from a TOML file, the environment and twistd's options.
+
+Every option is explained in C{etc/socialrelay.toml}, which a test holds against these classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import Factory, frozen
+
+MIB = 1024 * 1024
+
+
+@frozen
+class Operator:
+    """Who runs this relay, for its pages."""
+
+    name: str = ""
+    contact: str = ""
+
+
+@frozen
+class Postgres:
+    """
+    @ivar dsn: libpq connection string; empty for the embedded server.
+    @ivar connections: size of the pool.
+    """
+
+    dsn: str = ""
+    connections: int = 4
+
+
+@frozen
+class Redis:
+    """
+    @ivar url: C{redis://…}, C{unix://…}; empty for the embedded Valkey, C{off} for none.
+    """
+
+    url: str = ""
+
+
+@frozen
+class Embedded:
+    """
+    The servers that the daemon brings along.
+
+    @ivar postgres_bin: folder of C{postgres} and C{initdb}; empty: the installed wheel's, else those on PATH.
+    @ivar valkey_server: path of C{valkey-server}; empty likewise.
+    @ivar user: whom they run as when the daemon is root.
+    """
+
+    postgres_bin: str = ""
+    valkey_server: str = ""
+    user: str = "nobody"
+
+
+@frozen
+class Identity:
+    """
+    @ivar username: the handle is C{username@host}.
+    @ivar key_file: private key, PEM; empty: C{identity.pem} in the state directory.
+    """
+
+    username: str = "relay"
+    key_file: str = ""
+
+
+@frozen
+class Receive:
+    """
+    Bounds of what strangers may send.
+
+    @ivar max_body: bytes.
+    @ivar deadline: seconds for a whole request, from the first byte of the connection.
+    @ivar waiting_rows_per_host: unverified bodies per host of the sender's handle.
+    @ivar waiting_rows_per_address: unverified bodies per client address.
+    """
+
+    max_body: int = MIB
+    deadline: float = 30.0
+    connections: int = 1000
+    connections_per_address: int = 100
+    waiting_rows_per_host: int = 200
+    waiting_bytes_per_host: int = 16 * MIB
+    waiting_rows_per_address: int = 1000
+    waiting_bytes_per_address: int = 64 * MIB
+    waiting_bytes: int = 256 * MIB
+    commit_queue: int = 5000
+    trusted_proxies: tuple[str, ...] = ()
+
+
+@frozen
+class Policy:
+    """
+    @ivar uninvited: relay authors who never made the relay their contact.
+    @ivar allow_list: relay only authors and hosts with an C{allow} rule.
+    @ivar max_tags: do not relay posts with more tags; 0 for no limit.
+    """
+
+    uninvited: bool = True
+    allow_list: bool = False
+    max_tags: int = 0
+    reshares: bool = False
+
+
+@frozen
+class Delivery:
+    """
+    @ivar window: deliveries in flight to one host.
+    @ivar in_flight: in all; the descriptor limit may lower it.
+    @ivar probes: of it, for hosts that are deferred or dead.
+    @ivar queue_lifetime: seconds; an older post is expired.
+    @ivar log_each: a log line for each delivery.
+    """
+
+    window: int = 2
+    in_flight: int = 1024
+    probes: int = 64
+    connect_timeout: float = 5.0
+    timeout: float = 15.0
+    kept_connections: int = 256
+    max_answer: int = 65536
+    queue_lifetime: float = 7 * 86400.0
+    body_cache: int = 16 * MIB
+    log_each: bool = False
+
+
+@frozen
+class Retention:
+    """Days, unless it says otherwise."""
+
+    bodies: float = 7
+    bodies_max_bytes: int = 2048 * MIB
+    posts: float = 30
+    identities: float = 90
+    rejections: float = 7
+    keys: float = 90
+    statistics: float = 400
+
+
+@frozen
+class Discovery:
+    """
+    @ivar ports: ports that a handle may name.
+    @ivar concurrency: documents fetched at a time.
+    """
+
+    ports: tuple[int, ...] = (443, 8443)
+    concurrency: int = 32
+    timeout: float = 10.0
+    keys_in_memory: int = 50000
+    key_lifetime: float = 30 * 86400.0
+
+
+@frozen
+class Dns:
+    """
+    @ivar threads: for names that resolved before.
+    @ivar suspect_threads: for names that are new or failed.
+    """
+
+    threads: int = 16
+    suspect_threads: int = 4
+    timeout: float = 5.0
+
+
+@frozen
+class NodeList:
+    """
+    A source of candidates.
+
+    @ivar url: https, or the path of a local file with one host per line.
+    @ivar query: GraphQL query; with it the source is asked by POST.
+    """
+
+    name: str
+    url: str
+    query: str = ""
+
+
+@frozen
+class Polling:
+    """Intervals in seconds. C{lists} of its own replaces the defaults; an empty list switches them off."""
+
+    lists: tuple[NodeList, ...] | None = None
+    list_interval: float = 86400.0
+    interval: float = 3600.0
+    candidate_interval: float = 86400.0
+    concurrency: int = 20
+    timeout: float = 10.0
+    grace: float = 7 * 86400.0
+    max_nodes: int = 50000
+    max_tags_per_node: int = 2000
+    max_tags: int = 1_000_000
+
+
+@frozen
+class Network:
+    """
+    For tests, demo and benchmarks: how to reach fake nodes. Empty by default; each entry is named in the log at start.
+
+    @ivar connect_to: C{"pod-a.example:443" = "127.0.0.1:8443"}; C{"*.bench.example:443"} for all below a name.
+    @ivar ca_file: PEM; trusted besides the system's.
+    @ivar allow_addresses: CIDRs that may be connected to although they are not public.
+    @ivar author_keys: a folder of C{handle.pem}: public keys that are not discovered.
+    """
+
+    connect_to: dict[str, str] = Factory(dict)
+    ca_file: str = ""
+    allow_addresses: tuple[str, ...] = ()
+    author_keys: str = ""
+
+
+@frozen
+class Config:
+    """
+    @ivar host: the relay's public name; without it the relay runs in development mode.
+    @ivar listen: Twisted endpoint descriptions.
+    @ivar stop_timeout: seconds for everything that ends.
+    """
+
+    state_dir: Path
+    host: str = ""
+    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    log_format: str = "text"
+    stop_timeout: float = 20.0
+    operator: Operator = Operator()
+    postgres: Postgres = Postgres()
+    redis: Redis = Redis()
+    embedded: Embedded = Embedded()
+    identity: Identity = Identity()
+    receive: Receive = Receive()
+    policy: Policy = Policy()
+    delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    discovery: Discovery = Discovery()
+    dns: Dns = Dns()
+    polling: Polling = Polling()
+    network: Network = Network()
+
+    @property
+    def production(self) -> bool:
+        """It has a public name: lists are fetched, nodes polled, the identity is bound."""
+        return bool(self.host)

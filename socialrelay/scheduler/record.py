@@ -1,0 +1,95 @@
+"""What is kept of a destination between two runs of the relay."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+
+from attrs import frozen
+
+
+class State(Enum):
+    """What the relay thinks of a destination."""
+
+    ACTIVE = "active"
+    DEFERRED = "deferred"
+    """Its host failed: it waits for its next attempt."""
+    DEAD = "dead"
+    """No success for the queue lifetime: its queue is expired, it is probed once a week."""
+    GONE = "gone"
+    """It said 410 for at least a day."""
+    SUSPENDED = "suspended"
+    """The operator holds its deliveries back."""
+
+
+@frozen
+class DestinationRecord:
+    """
+    A row of C{destination}.
+
+    @ivar number: its bit in the recipients of a post; never used again.
+    @ivar cursor: every post up to this position that names the destination is settled.
+    @ivar ahead: settled positions above the cursor, at most 1024.
+    @ivar failures: failed attempts in a row.
+    """
+
+    number: int
+    host: str
+    protocol: str
+    url: str
+    cursor: int
+    subscribed: bool = True
+    state: State = State.ACTIVE
+    ahead: tuple[int, ...] = ()
+    failures: int = 0
+    failing_since: datetime | None = None
+    next_attempt: datetime | None = None
+    last_success: datetime | None = None
+    last_reason: str = ""
+    gone_answers: int = 0
+    gone_since: datetime | None = None
+    delivered: int = 0
+    bounced: int = 0
+    expired: int = 0
+    cancelled: int = 0
+
+
+@frozen
+class DeferredDelivery:
+    """A post that is tried on its own at one destination."""
+
+    destination: int
+    position: int
+    attempts: int
+    next_attempt: datetime
+    reason: str
+
+
+@frozen
+class Gap:
+    """
+    A stretch of the log, after C{after} up to and with C{upto}, that a destination was never sent.
+
+    @ivar outcome: C{"expired"} or C{"cancelled"}.
+    """
+
+    destination: int
+    after: int
+    upto: int
+    posts: int
+    outcome: str
+    reason: str
+
+
+@frozen
+class Progress:
+    """
+    What changed, to be written in one transaction.
+
+    @ivar settled: (destination, position) of deferred deliveries that are over.
+    """
+
+    destinations: tuple[DestinationRecord, ...] = ()
+    deferred: tuple[DeferredDelivery, ...] = ()
+    settled: tuple[tuple[int, int], ...] = ()
+    gaps: tuple[Gap, ...] = ()
