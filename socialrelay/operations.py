@@ -1,0 +1,275 @@
+"""
+What an operator may do, whoever carries the wish: the command today, a web page tomorrow.
+
+Every act answers a plain dictionary that holds C{message}: one sentence or two that say what is so now.  Each is logged with who did it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from attrs import define
+from twisted.logger import Logger
+
+from socialrelay.boundaries import DestinationStatus, Lists, ManualSubscription, Membership, NodeRecord, Poller, Queue, Rule
+from socialrelay.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
+from socialrelay.routing.subscription import Scope, Subscription
+from socialrelay.scheduler.record import State
+from socialrelay.views import About, ActError, Stores, checked_host, covers
+
+MAX_REASON = 500
+_USER = re.compile(r"[a-z0-9_.+\-]{1,64}")
+
+
+@define(kw_only=True, eq=False)
+class Operations:
+    """
+    The operators' acts.
+
+    @ivar match_key: a hashtag as subscriptions compare it; empty for what can be none.
+    @ivar max_tags: as many tags may one subscription name.
+    """
+
+    about: About
+    stores: Stores
+    membership: Membership
+    queue: Queue
+    poller: Poller
+    lists: Lists
+    now: Callable[[], datetime]
+    match_key: Callable[[str], str]
+    max_tags: int = 2000
+
+    _log = Logger()
+
+    # Subscriptions
+
+    async def subscribe(self, host: str, *, who: str, tags: Sequence[str] = (), everything: bool = False) -> Plain:
+        """
+        Subscribe a node by hand, from now on; it replaces an earlier manual subscription.
+
+        @param everything: all public posts; else those with one of C{tags}.
+        @raise ActError: also if the node publishes that it wants nothing: its consent decides.
+        """
+        host = self._other_host(host)
+        if everything == bool(tags):
+            raise ActError("bad-tags", "Say what the node is to get: either tags or all public posts.")
+        subscription = Subscription(Scope.ALL) if everything else Subscription(Scope.TAGS, self._tags(tags))
+        await self._consenting(host)
+        await self._make_known(host)
+        await self.stores.subscriptions.put(ManualSubscription(host, subscription, self.now(), who))
+        effective = await self.membership.update(host)
+        wanted = scope_in_words(subscription.scope, subscription.tags)
+        if effective.scope is Scope.NONE:
+            message = f"The subscription of {host} to {wanted} is kept, but nothing is sent: {effective.why}."
+        else:
+            message = f"{host} is subscribed to {scope_in_words(effective.scope, effective.tags)}, from now on, at {effective.url}."
+        return self._done(who, "subscribe", host, message, subscription=plain_effective(effective))
+
+    async def unsubscribe(self, host: str, *, who: str) -> Plain:
+        """End a manual subscription. What the node publishes about itself stays in force."""
+        host = checked_host(host)
+        removed = await self.stores.subscriptions.remove(host)
+        effective = await self.membership.update(host)
+        if not removed and effective.scope is Scope.NONE:
+            raise ActError("not-subscribed", f"{host} has no subscription.")
+        if not removed:
+            raise ActError(
+                "not-subscribed",
+                f"{host} has no subscription made by hand. It gets {scope_in_words(effective.scope, effective.tags)} nevertheless: "
+                f"{effective.why}. `socialrelay block {host}` would end that.",
+            )
+        if effective.scope is Scope.NONE:
+            message = f"{host} is no longer subscribed, and what was waiting for it is cancelled."
+        else:
+            still = scope_in_words(effective.scope, effective.tags)
+            message = f"The subscription made by hand is gone; {host} still gets {still}: {effective.why}."
+        return self._done(who, "unsubscribe", host, message, subscription=plain_effective(effective))
+
+    # Rules
+
+    async def block(self, subject: str, *, who: str, reason: str = "") -> Plain:
+        """
+        Relay nothing from and, if it is a host, nothing to it, its subdomains included; what is queued is cancelled.
+
+        @param subject: a host or an author's handle.
+        """
+        subject = self._subject(subject)
+        await self._put_rule("block", subject, reason, who)
+        if "@" in subject:
+            message = f"Nothing by {subject} is relayed any more, and what was waiting of it is cancelled."
+        else:
+            message = f"Nothing from or to {subject} and its subdomains is relayed any more, and what was waiting is cancelled."
+        return self._done(who, "block", subject, message)
+
+    async def allow(self, subject: str, *, who: str, reason: str = "") -> Plain:
+        """Put a host (with its subdomains) or a handle on the allow list, which counts only if the configuration says so."""
+        subject = self._subject(subject)
+        await self._put_rule("allow", subject, reason, who)
+        message = f"{subject} is on the allow list."
+        if not self.about.allow_list:
+            message += " The list is not in use: everybody is relayed who is not blocked, unless the configuration sets policy.allow_list."
+        blocking = [rule for rule in await self.stores.rules.all() if rule.action == "block" and covers(rule.subject, subject)]
+        if blocking:
+            message += f" It is still blocked by the rule for {blocking[0].subject}; blocking wins."
+        return self._done(who, "allow", subject, message)
+
+    async def unblock(self, subject: str, *, who: str) -> Plain:
+        """Remove the block rule and the allow rule for exactly this subject."""
+        subject = self._subject(subject)
+        blocked = await self.stores.rules.remove("block", subject)
+        allowed = await self.stores.rules.remove("allow", subject)
+        if not blocked and not allowed:
+            raise ActError("no-rule", f"There is no block or allow rule for {subject}.")
+        await self.membership.rules_changed()
+        gone = " and ".join(["the block rule"] * blocked + ["the allow rule"] * allowed)
+        message = f"{gone.capitalize()} for {subject} {'are' if blocked and allowed else 'is'} removed."
+        left = [rule for rule in await self.stores.rules.all() if rule.action == "block" and covers(rule.subject, subject)]
+        if left:
+            message += f" It is still blocked by the rule for {left[0].subject}."
+        return self._done(who, "unblock", subject, message)
+
+    async def forward(self, host: str, *, who: str, off: bool = False, reason: str = "") -> Plain:
+        """
+        Send a host every post that is relayed, or no longer.
+
+        @raise ActError: also if the node publishes that it wants nothing.
+        """
+        host = self._other_host(host)
+        if off:
+            if not await self.stores.rules.remove("forward", host):
+                raise ActError("no-rule", f"There is no forward rule for {host}.")
+            await self.membership.rules_changed()
+            effective = self.membership.effective(host)
+            message = f"The forward rule is removed; {host} gets {scope_in_words(effective.scope, effective.tags)} now."
+            return self._done(who, "forward off", host, message)
+        await self._consenting(host)
+        await self._make_known(host)
+        await self._put_rule("forward", host, reason, who)
+        effective = self.membership.effective(host)
+        if effective.scope is Scope.ALL:
+            message = f"{host} is sent every post, from now on, at {effective.url}."
+        else:
+            message = f"The forward rule for {host} is kept, but not in force: {effective.why}."
+        return self._done(who, "forward", host, message)
+
+    # Nodes
+
+    async def poll(self, host: str, *, who: str) -> Plain:
+        """Read a node's preferences now and act on them: C{report} (as L{plain_poll}) and C{subscription}."""
+        host = self._other_host(host)
+        report = await self.poller.poll(host, "operator")
+        effective = self.membership.effective(host)
+        if report.preferences is None:
+            fault = f": {report.faults[0].rstrip('.')}" if report.faults else ""
+            message = f"The preferences of {host} could not be read{fault}."
+        else:
+            wants = scope_in_words(report.preferences.scope, report.preferences.tags)
+            message = f"{host} wants {wants} and gets {scope_in_words(effective.scope, effective.tags)}."
+        return self._done(who, "poll", host, message, report=plain_poll(report), subscription=plain_effective(effective))
+
+    async def lists_fetch(self, *, who: str) -> Plain:
+        """Fetch all node lists now: C{lists}, name -> what came of it."""
+        lists = await self.lists.fetch()
+        if not lists:
+            return self._done(who, "fetch", "lists", "No node list is configured, so none was fetched.", lists={})
+        message = "The node list was fetched." if len(lists) == 1 else f"{len(lists)} node lists were fetched."
+        return self._done(who, "fetch", "lists", message, lists=dict(lists))
+
+    # Deliveries
+
+    async def wake(self, host: str, *, who: str) -> Plain:
+        """Try a host that waits for its next attempt now; at most once a minute."""
+        status = self._destination(host)
+        host = status.record.host
+        if status.record.state is State.SUSPENDED:
+            raise ActError("refused", f"Deliveries to {host} are suspended; `socialrelay resume {host}` takes them up again.")
+        if status.record.state is State.ACTIVE:
+            message = f"{host} is not waiting: posts are delivered to it as they come."
+        else:
+            self.queue.wake(host)
+            message = f"{host} was {status.record.state.value} and is tried again (at most once a minute)."
+        return self._done(who, "wake", host, message, **self._deliveries(host))
+
+    async def suspend(self, host: str, *, who: str) -> Plain:
+        """Hold deliveries to a host back; its posts wait, as long as posts are kept."""
+        host = self._destination(host).record.host
+        self.queue.suspend(host)
+        message = f"Deliveries to {host} are suspended; posts for it wait until `socialrelay resume {host}`, or expire."
+        return self._done(who, "suspend", host, message, **self._deliveries(host))
+
+    async def resume(self, host: str, *, who: str) -> Plain:
+        """Deliver to a suspended host again, what has waited first."""
+        status = self._destination(host)
+        host = status.record.host
+        if status.record.state is not State.SUSPENDED:
+            raise ActError("refused", f"Deliveries to {host} are not suspended; it is {status.record.state.value}.")
+        self.queue.resume(host)
+        return self._done(who, "resume", host, f"Deliveries to {host} go on, beginning with what has waited.", **self._deliveries(host))
+
+    # What the acts share
+
+    def _done(self, who: str, act: str, subject: str, message: str, **facts: object) -> Plain:
+        self._log.info("{who} asked: {act} {subject}. {result}", who=who, act=act, subject=subject, result=message)
+        return {"message": message, **facts}
+
+    def _other_host(self, text: str) -> str:
+        host = checked_host(text)
+        if host == self.about.host:
+            raise ActError("bad-host", f"{host} is this relay itself.")
+        return host
+
+    def _subject(self, text: str) -> str:
+        user, at, address = text.strip().lower().rpartition("@")
+        if not at:
+            return self._other_host(text)
+        port = address.partition(":")[2]
+        host = checked_host(address.partition(":")[0])
+        if not _USER.fullmatch(user) or (":" in address and not port.isdecimal()):
+            raise ActError("bad-host", f"{text[:253]!r} is no handle; one looks like user@host.example.")
+        return f"{user}@{host}:{port}" if port else f"{user}@{host}"
+
+    def _tags(self, tags: Sequence[str]) -> frozenset[str]:
+        keys: set[str] = set()
+        for tag in tags:
+            key = self.match_key(tag)
+            if not key:
+                raise ActError("bad-tags", f"{tag[:100]!r} can be no hashtag.")
+            keys.add(key)
+        if len(keys) > self.max_tags:
+            raise ActError("bad-tags", f"That are {len(keys)} tags; one subscription may name {self.max_tags}.")
+        return frozenset(keys)
+
+    def _destination(self, text: str) -> DestinationStatus:
+        host = checked_host(text)
+        status = self.queue.destination(host)
+        if status is None:
+            raise ActError("unknown-node", f"Nothing was ever delivered to {host}: it has no subscription.")
+        return status
+
+    def _deliveries(self, host: str) -> Plain:
+        status = self.queue.destination(host)
+        return {"deliveries": None if status is None else plain_destination(status)}
+
+    async def _consenting(self, host: str) -> None:
+        node = await self.stores.nodes.get(host)
+        if node is not None and node.preferences is not None and node.preferences.scope is Scope.NONE:
+            raise ActError(
+                "refused",
+                f"{host} publishes that it wants nothing from relays, and that decides. "
+                f"When its administrator has changed it, `socialrelay poll {host}` reads it again.",
+            )
+
+    async def _make_known(self, host: str) -> None:
+        # A node that is known stays as the poller left it: writing it here could undo what a poll reads meanwhile.
+        if await self.stores.nodes.get(host) is None:
+            now = self.now()
+            await self.stores.nodes.save(NodeRecord(host, sources=("operator",), first_seen=now, next_poll=now))
+
+    async def _put_rule(self, action: str, subject: str, reason: str, who: str) -> None:
+        if len(reason) > MAX_REASON:
+            raise ActError("bad-request", f"The reason is too long; it may have {MAX_REASON} characters.")
+        await self.stores.rules.put(Rule(action, subject, reason, self.now(), who))
+        await self.membership.rules_changed()

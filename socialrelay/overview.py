@@ -1,0 +1,148 @@
+"""What the public may see: the relay in numbers, and a node's administrator checking the own node."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from attrs import define, field
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+from socialrelay.boundaries import Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics
+from socialrelay.plain import Plain, plain_effective, plain_poll, plain_time
+from socialrelay.routing.hosts import node_host
+from socialrelay.routing.subscription import Scope
+from socialrelay.scheduler.record import State
+
+PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "total": None}
+
+
+@define(kw_only=True, eq=False)
+class RelayOverview:
+    """
+    The relay in numbers. One computation answers all who ask meanwhile and for C{lifetime} after it.
+
+    @ivar seconds: a clock for durations.
+    @ivar lifetime: seconds that an answer is given again.
+    """
+
+    nodes: Nodes
+    statistics: Statistics
+    membership: Membership
+    queue: Queue
+    now: Callable[[], datetime]
+    seconds: Callable[[], float]
+    lifetime: float = 5.0
+    _held: Plain | None = None
+    _held_until: float = 0.0
+    _waiting: list[Deferred[Plain]] = field(factory=list)
+
+    def stats(self) -> Deferred[Plain]:
+        """
+        Keys: C{at} (ISO 8601); C{posts} and C{deliveries} (each C{24h}, C{7d}, C{30d}, C{total}); C{subscribers} (C{total}, C{all},
+        C{tags}: how many want all posts, how many want tags); C{tags} (distinct ones); C{nodes} (known hosts); C{queue}
+        (C{destinations}, one count for each state, C{behind}: destinations that read the log behind its end, C{waiting}, C{in_flight},
+        C{deferred_posts}).
+
+        @raise Unavailable: storage is away.
+        """
+        if self._held is not None and self.seconds() < self._held_until:
+            return succeed(self._held)
+        answer: Deferred[Plain] = Deferred()
+        self._waiting.append(answer)
+        if len(self._waiting) == 1:
+            Deferred.fromCoroutine(self._compute()).addBoth(self._computed)
+        return answer
+
+    async def _compute(self) -> Plain:
+        now = self.now()
+        posts: Plain = {}
+        deliveries: Plain = {}
+        for period, length in PERIODS.items():
+            totals = await self.statistics.totals(None if length is None else now - length)
+            posts[period] = totals.get("accepted", 0)
+            deliveries[period] = totals.get("delivered", 0)
+        return {
+            "at": plain_time(now),
+            "posts": posts,
+            "deliveries": deliveries,
+            **self._subscribers(),
+            "nodes": await self.nodes.count(),
+            "queue": self._queue(),
+        }
+
+    def _subscribers(self) -> Plain:
+        scopes: Counter[Scope] = Counter()
+        tags: set[str] = set()
+        for effective in self.membership.subscribed().values():
+            scopes[effective.scope] += 1
+            tags |= effective.tags
+        return {
+            "subscribers": {"total": scopes[Scope.ALL] + scopes[Scope.TAGS], "all": scopes[Scope.ALL], "tags": scopes[Scope.TAGS]},
+            "tags": len(tags),
+        }
+
+    def _queue(self) -> Plain:
+        counts: Counter[str] = Counter()
+        for status in self.queue.destinations():
+            if not status.record.subscribed:
+                continue
+            counts["destinations"] += 1
+            counts[status.record.state.value] += 1
+            counts["behind"] += not status.following and status.behind > 0
+            counts["waiting"] += status.waiting
+            counts["in_flight"] += status.in_flight
+            counts["deferred_posts"] += status.deferred_posts
+        names = ["destinations", *(state.value for state in State), "behind", "waiting", "in_flight", "deferred_posts"]
+        return {name: counts[name] for name in names}
+
+    def _computed(self, result: Plain | Failure) -> None:
+        if not isinstance(result, Failure):
+            self._held = result
+            self._held_until = self.seconds() + self.lifetime
+        waiting, self._waiting = self._waiting, []
+        for answer in waiting:
+            answer.callback(result)
+
+
+@define(kw_only=True, eq=False)
+class NodeCheck:
+    """A node's administrator asks: what does the relay read from my node, and what follows from it?"""
+
+    poller: Poller
+    membership: Membership
+    queue: Queue
+
+    def check(self, host: str) -> Deferred[Plain]:
+        """As L{SelfService.check}; a host that is none fails the Deferred with ValueError before anything is fetched."""
+        return Deferred.fromCoroutine(self._check(host))
+
+    async def _check(self, text: str) -> Plain:
+        host = node_host(text)
+        report = await self.poller.poll(host, "check")
+        effective = plain_effective(self.membership.effective(host))
+        return {
+            **plain_poll(report),
+            "subscription": {name: effective[name] for name in ("scope", "tags", "why")},
+            "deliveries": self._deliveries(host),
+        }
+
+    def _deliveries(self, host: str) -> Plain | None:
+        status = self.queue.destination(host)
+        if status is None:
+            return None
+        record = status.record
+        return {
+            "state": record.state.value,
+            "delivered": record.delivered,
+            "last_success": plain_time(record.last_success),
+            "last_reason": record.last_reason,
+            "next_attempt": plain_time(record.next_attempt),
+            "behind": status.behind,
+        }
+
+
+_overview: type[Overview] = RelayOverview
+_self_service: type[SelfService] = NodeCheck
