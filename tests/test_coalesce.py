@@ -1,0 +1,68 @@
+"""Shared work."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.coalesce import Coalescing, Crowded
+
+
+class CoalescingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.gate: Deferred[int] = Deferred()
+        self.begun = 0
+        self.shared: Coalescing[int] = Coalescing(works=2, waiters=3)
+
+    async def work(self) -> int:
+        self.begun += 1
+        return await self.gate
+
+    def test_one_work_for_all(self) -> None:
+        """All who ask for a key while it is under way get the one result."""
+        answers = [self.shared.ask("a", self.work) for _ in range(3)]
+        self.gate.callback(7)
+        self.assertEqual([self.successResultOf(answer) for answer in answers], [7, 7, 7])
+        self.assertEqual((self.begun, len(self.shared)), (1, 0))
+
+    def test_one_failure_for_all(self) -> None:
+        """All who wait for work that fails get its failure."""
+        answers = [self.shared.ask("a", self.work) for _ in range(2)]
+        self.gate.errback(ValueError("no"))
+        for answer in answers:
+            self.failureResultOf(answer, ValueError)
+
+    def test_anew_after_the_end(self) -> None:
+        """Who asks after the end begins anew."""
+        self.gate.callback(7)
+        self.successResultOf(self.shared.ask("a", self.work))
+        self.gate = Deferred()
+        self.assertNoResult(self.shared.ask("a", self.work))
+        self.assertEqual(self.begun, 2)
+
+    def test_bounds(self) -> None:
+        """No more keys than allowed are under way, and no more than allowed wait."""
+        self.shared.ask("a", self.work)
+        self.shared.ask("b", self.work)
+        self.failureResultOf(self.shared.ask("c", self.work), Crowded)
+        self.shared.ask("a", self.work)
+        self.failureResultOf(self.shared.ask("a", self.work), Crowded)
+        self.gate.callback(1)
+
+    def test_cancelling_leaves(self) -> None:
+        """Who cancels stops waiting; the work goes on for the others."""
+        one, other = self.shared.ask("a", self.work), self.shared.ask("a", self.work)
+        one.cancel()
+        self.failureResultOf(one, CancelledError)
+        self.gate.callback(7)
+        self.assertEqual(self.successResultOf(other), 7)
+
+    def test_idle(self) -> None:
+        """It tells when nothing is under way any more."""
+        self.successResultOf(self.shared.idle())
+        answer = self.shared.ask("a", self.work)
+        idle = self.shared.idle()
+        self.assertNoResult(idle)
+        self.gate.callback(7)
+        self.successResultOf(answer)
+        self.successResultOf(idle)
