@@ -1,0 +1,102 @@
+"""
+Where the sockets are.
+
+A socket's path holds 107 bytes (103 on some systems), a state directory's path may be longer.  So sockets stand in a short directory that
+follows from the state directory, and C{run} in the state directory points to it, for those who do not share the daemon's environment.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from socialrelay.storage.embedded.account import EmbeddedError
+
+LINK = "run"
+_LONGEST = 103 - len("/postgres/.s.PGSQL.5432.lock")
+_PREFIX = "socialrelay-"
+
+
+def runtime_directory(state_dir: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """
+    Make the directory for the sockets of the daemon that has this state directory; the same one every time.
+
+    It is C{$RUNTIME_DIRECTORY} (set by systemd), else a directory below C{/run} if the state directory is root's, else below
+    C{$XDG_RUNTIME_DIR} or C{/run/user/UID}, else below C{/tmp}.  Its mode is 0700; as root 0711, since the embedded servers, which are
+    another user, have directories in it: a socket put into it brings its own mode.
+
+    @raise EmbeddedError: it cannot be made, or somebody else made it.
+    """
+    reasons = []
+    for path in _candidates(state_dir, environ):
+        if len(os.fsencode(path)) > _LONGEST:
+            reasons.append(f"{path} is too long for a socket")
+            continue
+        try:
+            _make(path)
+        except OSError as error:
+            reasons.append(str(error))
+            continue
+        _remember(state_dir, path)
+        return path
+    raise EmbeddedError(f"no directory for sockets: {'; '.join(reasons)}; set RUNTIME_DIRECTORY to a short path of a directory of yours")
+
+
+def existing_runtime_directory(state_dir: Path) -> Path | None:
+    """The one that the daemon of this state directory made last, if it is still there."""
+    try:
+        path = Path(os.readlink(state_dir / LINK))
+        return path if path.is_dir() else None
+    except OSError:
+        return None
+
+
+def remove_if_empty(state_dir: Path, runtime: Path) -> None:
+    """Take it away again when the last socket is gone. systemd's own it removes itself."""
+    if runtime.name.startswith(_PREFIX):
+        try:
+            runtime.rmdir()
+            (state_dir / LINK).unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def _candidates(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Path]:
+    name = _PREFIX + sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
+    # By the directory's owner: a daemon that drops its privileges later, and root's command line, then come to the same place.
+    owner = state_dir.stat().st_uid if state_dir.exists() else os.geteuid()
+    if environ.get("RUNTIME_DIRECTORY"):
+        yield Path(environ["RUNTIME_DIRECTORY"].split(":")[0])
+    if owner == 0 and os.geteuid() == 0:
+        yield Path("/run") / name
+    else:
+        for parent in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{owner}"):
+            if parent and Path(parent).is_dir() and Path(parent).stat().st_uid == owner:
+                yield Path(parent) / name
+    yield Path("/tmp") / name
+
+
+def _make(path: Path) -> None:
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    try:
+        path.mkdir(mode)
+    except FileExistsError:
+        pass
+    found = path.lstat()
+    # Below /tmp anybody may have been first.
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise PermissionError(f"{path} is not a directory of ours")
+    if path.name.startswith(_PREFIX):
+        path.chmod(mode)
+
+
+def _remember(state_dir: Path, path: Path) -> None:
+    link = state_dir / LINK
+    if state_dir.is_dir() and not (link.is_symlink() and os.readlink(link) == str(path)):
+        fresh = state_dir / f".{LINK}.new"
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(path)
+        fresh.replace(link)

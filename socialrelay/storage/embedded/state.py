@@ -1,0 +1,36 @@
+"""The directories of the embedded servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from socialrelay.storage.embedded.account import Account, EmbeddedError
+
+
+def require_state(state_dir: Path, account: Account) -> None:
+    """
+    See to it that the servers' user can pass through the state directory to its own directories in it.
+
+    The state directory is the daemon's, which may open it for passing (not for reading); its parents are not.
+
+    @raise EmbeddedError: that user cannot get there.
+    """
+    if account.uid is None:
+        return
+    found = state_dir.stat()
+    if found.st_uid == os.geteuid() and not found.st_mode & 0o001:
+        state_dir.chmod((found.st_mode & 0o777) | 0o011)
+    if not account.passes(state_dir):
+        raise EmbeddedError(
+            f"{state_dir} cannot be reached by the user {account.name}, whom the embedded servers run as: "
+            "take a state directory elsewhere, such as /var/lib/socialrelay, or set postgres.dsn and redis.url to servers of yours"
+        )
+
+
+def private_directory(path: Path, account: Account) -> Path:
+    """Make it, or make it so: a directory for the servers' user alone."""
+    path.mkdir(0o700, exist_ok=True)
+    path.chmod(0o700)
+    account.own(path)
+    return path
