@@ -1,0 +1,89 @@
+"""Destinations, in memory."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import evolve, frozen
+
+from socialrelay.boundaries import Destinations
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
+from socialrelay.storage.memory.tables import MemoryTables, answering
+
+DEFERRED_MAX = 100_000
+
+
+@frozen
+class MemoryDestinations:
+    """L{Destinations} that are forgotten when the process ends."""
+
+    _tables: MemoryTables
+
+    @answering
+    def load(self) -> list[DestinationRecord]:
+        """See L{Destinations.load}."""
+        return [record for _, record in sorted(self._tables.destinations.items())]
+
+    @answering
+    def deferred(self, destination: int | None = None) -> list[DeferredDelivery]:
+        """See L{Destinations.deferred}."""
+        rows = (row for _, row in sorted(self._tables.deferred.items()))
+        return [row for row in rows if destination is None or row.destination == destination][:DEFERRED_MAX]
+
+    @answering
+    def open(self, host: str, protocol: str, url: str, now: datetime) -> DestinationRecord:
+        """See L{Destinations.open}."""
+        rows = self._tables.destinations
+        row = next((row for row in rows.values() if (row.host, row.protocol) == (host, protocol)), None)
+        if row is None:
+            row = DestinationRecord(max(rows, default=-1) + 1, host, protocol, url, self._tables.end)
+        elif not row.subscribed:
+            row = self._reopened(row)
+        rows[row.number] = evolve(row, url=url)
+        return rows[row.number]
+
+    def _reopened(self, row: DestinationRecord) -> DestinationRecord:
+        state = row.state if row.state is State.SUSPENDED else State.ACTIVE
+        row = evolve(row, subscribed=True, state=state, cursor=max(row.cursor, self._tables.end), ahead=())
+        return evolve(row, failures=0, failing_since=None, next_attempt=None, last_reason="", gone_answers=0, gone_since=None)
+
+    @answering
+    def close(self, number: int) -> None:
+        """See L{Destinations.close}."""
+        if number in self._tables.destinations:
+            self._tables.destinations[number] = evolve(self._tables.destinations[number], subscribed=False)
+
+    @answering
+    def save(self, progress: Progress) -> None:
+        """See L{Destinations.save}."""
+        tables = self._tables
+        for record in progress.destinations:
+            if record.number in tables.destinations:
+                tables.destinations[record.number] = _merged(tables.destinations[record.number], record)
+        for delivery in progress.deferred:
+            if delivery.position in tables.posts:
+                tables.deferred[delivery.destination, delivery.position] = delivery
+        for key in progress.settled:
+            tables.deferred.pop(key, None)
+        for gap in progress.gaps:
+            tables.gaps[gap.destination, gap.after, gap.outcome] = gap
+
+
+def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRecord:
+    behind = record.cursor < row.cursor
+    return evolve(
+        record,
+        host=row.host,
+        protocol=row.protocol,
+        url=row.url,
+        subscribed=row.subscribed,
+        cursor=max(row.cursor, record.cursor),
+        ahead=row.ahead if behind else record.ahead,
+        delivered=max(row.delivered, record.delivered),
+        bounced=max(row.bounced, record.bounced),
+        expired=max(row.expired, record.expired),
+        cancelled=max(row.cancelled, record.cancelled),
+    )
+
+
+_conforms: type[Destinations] = MemoryDestinations

@@ -1,0 +1,101 @@
+"""What waits to be judged and what was refused, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from attrs import evolve, frozen
+
+from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
+from socialrelay.config import Receive
+from socialrelay.storage.memory.tables import Kept, MemoryTables, Quarantined, answering
+
+
+@frozen
+class MemoryIncoming:
+    """An L{Incoming} that forgets everything when the process ends."""
+
+    _tables: MemoryTables
+    _bounds: Receive = Receive()
+
+    @answering
+    def keep(self, arrival: Arrival) -> int | None:
+        """See L{Incoming.keep}."""
+        tables = self._tables
+        kept = [row.arrival for row in tables.incoming.values()]
+        if any(other.body == arrival.body for other in kept):
+            return None
+        sizes = [len(other.body) for other in kept if other.sender_host == arrival.sender_host]
+        if len(sizes) >= self._bounds.waiting_rows_per_host or sum(sizes) + len(arrival.body) > self._bounds.waiting_bytes_per_host:
+            raise Full("this author's host has as much waiting as it may")
+        if sum(len(other.body) for other in kept) + len(arrival.body) > self._bounds.waiting_bytes:
+            raise Full("as much is waiting to be judged as may be")
+        tables.arrivals += 1
+        tables.incoming[tables.arrivals] = Kept(arrival, 0, arrival.received_at)
+        return tables.arrivals
+
+    @answering
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Waiting]:
+        """See L{Incoming.claim}."""
+        due = sorted((row.next_attempt, id) for id, row in self._tables.incoming.items() if row.next_attempt <= now)
+        return [self._claim(id, until) for _, id in due[:limit]]
+
+    def _claim(self, id: int, until: datetime) -> Waiting:
+        row = evolve(self._tables.incoming[id], attempts=self._tables.incoming[id].attempts + 1, next_attempt=until)
+        self._tables.incoming[id] = row
+        arrival = row.arrival
+        return Waiting(id, arrival.received_at, arrival.protocol, arrival.private, arrival.sender, arrival.body, row.attempts)
+
+    @answering
+    def postpone(self, id: int, until: datetime) -> None:
+        """See L{Incoming.postpone}."""
+        row = self._tables.incoming.get(id)
+        if row is not None:
+            self._tables.incoming[id] = evolve(row, attempts=max(row.attempts - 1, 0), next_attempt=until)
+
+    @answering
+    def finish(self, ids: Iterable[int]) -> None:
+        """See L{Incoming.finish}."""
+        for id in ids:
+            self._tables.incoming.pop(id, None)
+
+    @answering
+    def quarantine(self, id: int, reason: str, now: datetime) -> None:
+        """See L{Incoming.quarantine}."""
+        row = self._tables.incoming.pop(id, None)
+        if row is not None:
+            arrival = evolve(row.arrival, body=b"") if row.arrival.private else row.arrival
+            self._tables.quarantine[id] = Quarantined(arrival, reason, now)
+
+    @answering
+    def next_due(self) -> datetime | None:
+        """See L{Incoming.next_due}."""
+        return min((row.next_attempt for row in self._tables.incoming.values()), default=None)
+
+    @answering
+    def usage(self) -> tuple[int, int]:
+        """See L{Incoming.usage}."""
+        return len(self._tables.incoming), sum(len(row.arrival.body) for row in self._tables.incoming.values())
+
+
+@frozen
+class MemoryRejections:
+    """L{Rejections} that are forgotten when the process ends."""
+
+    _tables: MemoryTables
+
+    @answering
+    def record(self, rejections: Sequence[Rejection]) -> None:
+        """See L{Rejections.record}."""
+        self._tables.rejected.extend(rejections)
+
+    @answering
+    def recent(self, limit: int) -> list[Rejection]:
+        """See L{Rejections.recent}."""
+        newest_first = sorted(enumerate(self._tables.rejected), key=lambda row: (row[1].rejected_at, row[0]), reverse=True)
+        return [rejection for _, rejection in newest_first[:limit]]
+
+
+_conforms: type[Incoming] = MemoryIncoming
+_conforms_too: type[Rejections] = MemoryRejections

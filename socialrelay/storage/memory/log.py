@@ -1,0 +1,137 @@
+"""The log, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from attrs import frozen
+
+from socialrelay.boundaries import LogEntry, PostLog, Publication
+from socialrelay.config import Retention
+from socialrelay.routing.hosts import within
+from socialrelay.storage.memory.tables import MemoryTables, answering
+from socialrelay.storage.retention import BATCH, Horizons, check_range
+
+
+@frozen
+class MemoryPostLog:
+    """A L{PostLog} that forgets everything when the process ends."""
+
+    _tables: MemoryTables
+    _retention: Retention = Retention()
+
+    @answering
+    def publish(self, publication: Publication) -> int | None:
+        """See L{PostLog.publish}."""
+        tables = self._tables
+        if publication.incoming is not None:
+            tables.incoming.pop(publication.incoming, None)
+        if any(identity in tables.identities for identity in publication.identities):
+            return None
+        for identity in publication.identities:
+            tables.identities[identity] = publication.published_at
+        tables.end += 1
+        tables.posts[tables.end] = publication
+        if publication.recipients:
+            tables.bodies[tables.end] = publication.body
+        return tables.end
+
+    @answering
+    def end(self) -> int:
+        """See L{PostLog.end}."""
+        return self._tables.end
+
+    @answering
+    def read(self, destination: int, after: int, upto: int) -> list[LogEntry]:
+        """See L{PostLog.read}."""
+        check_range(after, upto)
+        posts, cancelled = self._tables.posts, self._tables.cancelled
+        return [
+            LogEntry(position, posts[position].author, posts[position].published_at, len(posts[position].body), position in cancelled)
+            for position in self._naming(destination, after, upto)
+        ]
+
+    @answering
+    def bodies(self, positions: Collection[int]) -> dict[int, bytes]:
+        """See L{PostLog.bodies}."""
+        return {position: self._tables.bodies[position] for position in positions if position in self._tables.bodies}
+
+    @answering
+    def pending(self, destination: int, after: int, upto: int) -> int:
+        """See L{PostLog.pending}."""
+        return len(self._naming(destination, after, upto))
+
+    @answering
+    def cancel(self, *, author: str = "", host: str = "") -> list[int]:
+        """See L{PostLog.cancel}."""
+        posts = self._tables.posts
+        if not posts:
+            return []
+        since = posts[max(posts)].published_at - timedelta(days=7)
+        found = [
+            position
+            for position, post in posts.items()
+            if post.published_at >= since and ((author and post.author == author) or (host and within(post.author_host, host)))
+        ]
+        self._tables.cancelled.update(found)
+        return found
+
+    @answering
+    def oldest(self, lifetime_start: datetime) -> int:
+        """See L{PostLog.oldest}."""
+        old = (position for position, post in self._tables.posts.items() if post.published_at < lifetime_start)
+        return max(self._tables.bodies_removed, max(old, default=0))
+
+    @answering
+    def prune(self, now: datetime) -> int:
+        """See L{PostLog.prune}."""
+        horizons = Horizons.at(now, self._retention)
+        return self._prune_bodies(horizons) + self._prune_rows(horizons)
+
+    def _naming(self, destination: int, after: int, upto: int) -> list[int]:
+        posts = self._tables.posts
+        span = range(after + 1, min(upto, self._tables.end) + 1)
+        return [position for position in span if position in posts and destination in posts[position].recipients]
+
+    def _prune_bodies(self, horizons: Horizons) -> int:
+        tables = self._tables
+        settled = min((record.cursor for record in tables.destinations.values() if record.subscribed), default=tables.end)
+        tried = {position for _, position in tables.deferred}
+        excess = sum(map(len, tables.bodies.values())) - self._retention.bodies_max_bytes
+        doomed = []
+        for position in sorted(tables.bodies):
+            published_at = tables.posts[position].published_at
+            done = position <= settled and position not in tried and published_at < horizons.settled_bodies
+            if done or published_at < horizons.bodies or excess > 0:
+                doomed.append(position)
+                excess -= len(tables.bodies[position])
+        for position in doomed[:BATCH]:
+            del tables.bodies[position]
+            tables.bodies_removed = max(tables.bodies_removed, position)
+        return len(doomed[:BATCH])
+
+    def _prune_rows(self, horizons: Horizons) -> int:
+        tables = self._tables
+        posts = [position for position, post in tables.posts.items() if post.published_at < horizons.posts]
+        identities = [identity for identity, seen_at in tables.identities.items() if seen_at < horizons.identities]
+        quarantined = [number for number, row in tables.quarantine.items() if row.at < horizons.rejections]
+        counts = [key for key in tables.counts if key[0] < horizons.statistics]
+        rejected = [rejection for rejection in tables.rejected if rejection.rejected_at >= horizons.rejections]
+        gone = len(posts) + len(identities) + len(quarantined) + len(counts) + len(tables.rejected) - len(rejected)
+        for position in posts:
+            del tables.posts[position]
+            tables.bodies.pop(position, None)
+            tables.bodies_removed = max(tables.bodies_removed, position)
+        tables.deferred = {key: row for key, row in tables.deferred.items() if row.position in tables.posts}
+        for identity in identities:
+            del tables.identities[identity]
+        for number in quarantined:
+            del tables.quarantine[number]
+        for key in counts:
+            del tables.counts[key]
+        tables.rejected = rejected
+        return gone
+
+
+_conforms: type[PostLog] = MemoryPostLog

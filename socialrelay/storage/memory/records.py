@@ -1,0 +1,107 @@
+"""Keys, counts and the relay's own name, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+
+from attrs import frozen
+
+from socialrelay.boundaries import BoundIdentity, IdentityStore, Profiles, Statistics
+from socialrelay.storage.memory.tables import MemoryTables, answering
+
+
+@frozen
+class MemoryProfiles:
+    """L{Profiles} that are forgotten when the process ends."""
+
+    _tables: MemoryTables
+
+    @answering
+    def get(self, handle: str) -> tuple[str, datetime] | None:
+        """See L{Profiles.get}."""
+        row = self._tables.profiles.get(handle)
+        return None if row is None else row[:2]
+
+    @answering
+    def put(self, handle: str, pem: str, now: datetime) -> None:
+        """See L{Profiles.put}."""
+        self._tables.profiles[handle] = (pem, now, now.date())
+
+    @answering
+    def used(self, handles: Collection[str], day: date) -> None:
+        """See L{Profiles.used}."""
+        for handle in handles:
+            if handle in self._tables.profiles:
+                pem, fetched_at, used_on = self._tables.profiles[handle]
+                self._tables.profiles[handle] = (pem, fetched_at, max(day, used_on))
+
+    @answering
+    def remove(self, handle: str) -> None:
+        """See L{Profiles.remove}."""
+        self._tables.profiles.pop(handle, None)
+
+    @answering
+    def prune(self, unused_since: date) -> int:
+        """See L{Profiles.prune}."""
+        unused = [handle for handle, row in self._tables.profiles.items() if row[2] < unused_since]
+        for handle in unused:
+            del self._tables.profiles[handle]
+        return len(unused)
+
+
+@frozen
+class MemoryStatistics:
+    """L{Statistics} that are forgotten when the process ends."""
+
+    _tables: MemoryTables
+
+    @answering
+    def add(self, counts: Mapping[tuple[datetime, str, str], int]) -> None:
+        """See L{Statistics.add}."""
+        for key, count in counts.items():
+            self._tables.counts[key] = self._tables.counts.get(key, 0) + count
+            self._tables.totals[key[1]] = self._tables.totals.get(key[1], 0) + count
+
+    @answering
+    def totals(self, since: datetime | None = None) -> dict[str, int]:
+        """See L{Statistics.totals}."""
+        if since is None:
+            return dict(self._tables.totals)
+        return self._sums(since, None)
+
+    @answering
+    def of_subject(self, subject: str, since: datetime) -> dict[str, int]:
+        """See L{Statistics.of_subject}."""
+        return self._sums(since, subject)
+
+    def _sums(self, since: datetime, only: str | None) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for (hour, event, subject), count in self._tables.counts.items():
+            if hour >= since and only in (None, subject):
+                sums[event] = sums.get(event, 0) + count
+        return sums
+
+
+@frozen
+class MemoryIdentity:
+    """An L{IdentityStore} that forgets when the process ends."""
+
+    _tables: MemoryTables
+
+    @answering
+    def get(self) -> BoundIdentity | None:
+        """See L{IdentityStore.get}."""
+        return self._tables.identity
+
+    @answering
+    def bind(self, identity: BoundIdentity, now: datetime) -> BoundIdentity:
+        """See L{IdentityStore.bind}."""
+        if self._tables.identity is None:
+            self._tables.identity = identity
+        return self._tables.identity
+
+
+_conforms_profiles: type[Profiles] = MemoryProfiles
+_conforms_statistics: type[Statistics] = MemoryStatistics
+_conforms_identity: type[IdentityStore] = MemoryIdentity

@@ -1,0 +1,122 @@
+"""What the stores in memory share: the tables, and a way to take them away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from attrs import Factory, define, evolve, frozen
+from twisted.internet.defer import Deferred, execute, fail
+
+from socialrelay.boundaries import Arrival, BoundIdentity, ManualSubscription, NodeRecord, Publication, Rejection, Rule, Unavailable
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap
+
+
+@frozen
+class Kept:
+    """A row of C{incoming}."""
+
+    arrival: Arrival
+    attempts: int
+    next_attempt: datetime
+
+
+@frozen
+class Quarantined:
+    """A row of C{quarantine}."""
+
+    arrival: Arrival
+    reason: str
+    at: datetime
+
+
+@define(eq=False)
+class MemoryTables:
+    """
+    All that the stores in memory know.  New stores over the same tables are a relay that was started again.
+
+    @ivar bodies: of posts with recipients, until they are pruned.
+    @ivar bodies_removed: the greatest position whose body was pruned.
+    """
+
+    posts: dict[int, Publication] = Factory(dict)
+    end: int = 0
+    bodies: dict[int, bytes] = Factory(dict)
+    bodies_removed: int = 0
+    cancelled: set[int] = Factory(set)
+    identities: dict[bytes, datetime] = Factory(dict)
+    incoming: dict[int, Kept] = Factory(dict)
+    arrivals: int = 0
+    quarantine: dict[int, Quarantined] = Factory(dict)
+    rejected: list[Rejection] = Factory(list)
+    destinations: dict[int, DestinationRecord] = Factory(dict)
+    deferred: dict[tuple[int, int], DeferredDelivery] = Factory(dict)
+    gaps: dict[tuple[int, int, str], Gap] = Factory(dict)
+    nodes: dict[str, NodeRecord] = Factory(dict)
+    subscriptions: dict[str, ManualSubscription] = Factory(dict)
+    rules: dict[tuple[str, str], Rule] = Factory(dict)
+    contacts: dict[str, bool] = Factory(dict)
+    profiles: dict[str, tuple[str, datetime, date]] = Factory(dict)
+    counts: dict[tuple[datetime, str, str], int] = Factory(dict)
+    totals: dict[str, int] = Factory(dict)
+    identity: BoundIdentity | None = None
+    _away: str = ""
+    _watchers: list[Callable[[bool], None]] = Factory(list)
+
+    @property
+    def healthy(self) -> bool:
+        """See L{socialrelay.storage.stores.Health}."""
+        return not self._away
+
+    @property
+    def detail(self) -> str:
+        """See L{socialrelay.storage.stores.Health}."""
+        return self._away or "in memory"
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """See L{socialrelay.storage.stores.Health}."""
+        self._watchers.append(changed)
+
+    def go_away(self, why: str = "taken away") -> None:
+        """From now on every call of every store fails with L{Unavailable}."""
+        self._change(why)
+
+    def come_back(self) -> None:
+        """What was known is known again."""
+        self._change("")
+
+    def _change(self, away: str) -> None:
+        before, self._away = self.healthy, away
+        if before != self.healthy:
+            for changed in self._watchers:
+                changed(self.healthy)
+
+    def advance(self, number: int, cursor: int) -> None:
+        """Move a destination's cursor, for tests of what depends on it."""
+        self.destinations[number] = evolve(self.destinations[number], cursor=cursor)
+
+
+class HasTables(Protocol):
+    """A store over L{MemoryTables}."""
+
+    @property
+    def _tables(self) -> MemoryTables: ...
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_S = TypeVar("_S", bound=HasTables)
+
+
+def answering(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S, _P], Deferred[_R]]:
+    """Make a method answer with a Deferred that has fired: with L{Unavailable} while the tables are away."""
+
+    @wraps(method)
+    def asked(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> Deferred[_R]:
+        if not self._tables.healthy:
+            return fail(Unavailable(self._tables.detail))
+        return execute(method, self, *args, **kwargs)
+
+    return asked
