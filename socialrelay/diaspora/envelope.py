@@ -1,0 +1,189 @@
+"""
+Magic envelopes: the signed unit that nodes exchange.
+
+An envelope is opened (read as far as possible without the sender's key), verified, and forwarded as it came, byte for byte.  It is read
+more strictly than any single node reads it: where nodes' parsers differ, one that passes here would be refused there, or, worse, be read as
+another's.
+
+@see: diaspora_federation:/docs/federation/magicsig.md
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from base64 import b64decode, urlsafe_b64encode
+from urllib.parse import unquote_to_bytes
+
+from attrs import field, frozen
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from socialrelay.diaspora.handle import is_handle
+from socialrelay.diaspora.xml import Child, Document, Malformed, read_document
+from socialrelay.federation import NotAnEnvelope, Refused
+
+NAMESPACE = "http://salmon-protocol.org/ns/magic-env"
+PREFIX = "me"
+
+DATA_TYPE = "application/xml"
+ENCODING = "base64url"
+ALGORITHM = "RSA-SHA256"
+
+MOST_TAGS = 64
+"""An envelope has ten C{<}."""
+
+MOST_UNSIGNED = 4096
+"""
+Bytes beside data and signature.  Nobody has signed them, and yet they are forwarded to every subscriber: without a bound a stranger could
+wrap a small genuine post in a megabyte.
+"""
+
+
+@frozen
+class MagicEnvelope:
+    """
+    An envelope, read and not yet verified.
+
+    @ivar sender: the handle whose key must verify it.
+    @ivar body: the bytes to keep and forward.
+    @ivar payload: the signed entity, XML.
+    """
+
+    sender: str
+    body: bytes = field(repr=False)
+    payload: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    def verifies(self, key: RSAPublicKey) -> bool:
+        """Whether the sender signed it: RSASSA-PKCS1-v1_5 with SHA-256 over the padded data and the three constants."""
+        try:
+            key.verify(self.signature, urlsafe_b64encode(self.payload) + _SIGNED_TAIL, PKCS1v15(), SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
+
+_SIGNED_TAIL = b"".join(b"." + urlsafe_b64encode(text.encode("ascii")) for text in (DATA_TYPE, ENCODING, ALGORITHM))
+
+
+def open_envelope(body: bytes) -> MagicEnvelope:
+    """
+    Read an envelope, or a form that holds one, as nodes sent it until 2017.
+
+    @raise NotAnEnvelope: no node would send that: C{empty}, C{not-xml}, C{doctype}, C{not-envelope} or C{oversized-envelope}.
+    @raise Refused: it is an envelope that no node would accept.
+    """
+    if body.startswith(b"xml="):
+        body = _unwrap(body)
+    parts = _parts(_parse(body))
+    sig = parts.get("sig")
+    key_id = sig.attributes.get("key_id", "") if sig else ""
+    sender = _sender(key_id)
+    try:
+        payload, signature = _contents(parts)
+        if not key_id:
+            raise Refused("no-key-id")
+        if not sender:
+            raise Refused("bad-key-id")
+    except Refused as refusal:
+        raise Refused(refusal.reason, sender) from None
+    return MagicEnvelope(sender, body, payload, signature)
+
+
+def _unwrap(body: bytes) -> bytes:
+    """
+    The field C{xml} of a form.  Some senders encoded it twice.
+
+    @see: friendica:src/Module/DFRN/Notify.php, diaspora:app/controllers/receive_controller.rb of 0.6
+    """
+    value = body[4:].split(b"&", 1)[0]
+    if value.count(b"%") > MOST_UNSIGNED:
+        raise NotAnEnvelope("oversized-envelope")
+    value = _form_decode(value)
+    return value if value.startswith(b"<") else _form_decode(value)
+
+
+def _form_decode(value: bytes) -> bytes:
+    return unquote_to_bytes(value.replace(b"+", b" "))
+
+
+def _parse(body: bytes) -> Document:
+    if not body.strip():
+        raise NotAnEnvelope("empty")
+    if b"<" not in body:
+        raise NotAnEnvelope("not-xml")
+    runs = sorted(map(len, _BASE64_RUN.findall(body)), reverse=True)
+    if len(body) - sum(runs[:2]) > MOST_UNSIGNED:
+        raise NotAnEnvelope("oversized-envelope")
+    try:
+        document = read_document(body, most_tags=MOST_TAGS)
+    except Malformed as error:
+        raise NotAnEnvelope("oversized-envelope" if error.reason == "oversized" else error.reason) from error
+    root = document.name
+    # Pods look the elements up by prefix, Friendica by namespace: only both together can be delivered.
+    if (root.namespace, root.local, root.prefix) != (NAMESPACE, "env", PREFIX):
+        raise NotAnEnvelope("not-envelope")
+    return document
+
+
+_BASE64_RUN = re.compile(rb"(?<=>)[A-Za-z0-9_=-]+(?=<)")
+
+
+def _parts(document: Document) -> dict[str, Child]:
+    """The four parts that are there, one of each."""
+    parts: dict[str, Child] = {}
+    for child in document.children:
+        name = child.name
+        if name.namespace != NAMESPACE or name.local not in ("data", "encoding", "alg", "sig"):
+            continue
+        if name.local in parts:
+            raise Refused("duplicate-element")
+        parts[name.local] = child
+    for child in parts.values():
+        if not child.plain:
+            raise Refused("nested-markup")
+    return {local: child for local, child in parts.items() if child.name.prefix == PREFIX}
+
+
+def _contents(parts: dict[str, Child]) -> tuple[bytes, bytes]:
+    """Payload and signature."""
+    data, sig = parts.get("data"), parts.get("sig")
+    if data is None or not data.text:
+        raise Refused("missing-data")
+    if sig is None or not sig.text:
+        raise Refused("missing-sig")
+    if data.attributes.get("type") != DATA_TYPE:
+        raise Refused("bad-type")
+    if "encoding" not in parts or parts["encoding"].text != ENCODING:
+        raise Refused("bad-encoding")
+    if "alg" not in parts or parts["alg"].text != ALGORITHM:
+        raise Refused("bad-alg")
+    payload, signature = decode(data.text), decode(sig.text)
+    if payload is None or signature is None:
+        raise Refused("bad-base64")
+    return payload, signature
+
+
+def _sender(key_id: str) -> str:
+    """The handle that a key id names; empty if it names none."""
+    handle = (decode(key_id) or b"").decode("utf-8", "replace")
+    return handle if is_handle(handle) else ""
+
+
+def decode(text: str) -> bytes | None:
+    """
+    Decode base64 of the URL-safe alphabet, whose padding may have been lost.
+
+    @return: C{None} for anything but the one text that encodes the result, with its padding or without: what is signed is that text, and
+        a decoder that ignores what it does not know gives one signature many envelopes.
+    """
+    try:
+        raw = text.encode("ascii")
+        padded = raw if raw.endswith(b"=") else raw + b"=" * (-len(raw) % 4)
+        decoded = b64decode(padded, b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        return None
+    return decoded if urlsafe_b64encode(decoded) == padded else None
