@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred
 
 from socialrelay.federation import DeliveryRequest
-from socialrelay.routing.subscription import Preferences, Scope, Subscription
+from socialrelay.routing.subscription import Effective, Preferences, Subscription
 from socialrelay.scheduler.outcome import Reply
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
 
@@ -104,6 +104,8 @@ class PostLog(Protocol):
     def publish(self, publication: Publication) -> Deferred[int | None]:
         """
         Write a post, together with others that arrive in the same few milliseconds.
+
+        Deferreds fire in the order of the positions: whoever admits posts to the queue as they fire, admits them in order.
 
         @return: its position, when it is durable; C{None} if it is a duplicate.
         @raise Unavailable: it was not written.
@@ -549,20 +551,6 @@ class Lists(Protocol):
 
     def fetch(self) -> Deferred[dict[str, str]]:
         """Fetch all of them now: name -> what came of it, in one line."""
-
-
-@frozen
-class Effective:
-    """
-    What a host is subscribed to, everything considered.
-
-    @ivar why: one line: who asked for it, or why there is none.
-    """
-
-    scope: Scope
-    tags: frozenset[str] = frozenset()
-    url: str = ""
-    why: str = ""
 
 
 class Membership(Protocol):

@@ -38,3 +38,22 @@ class Subscription:
 
     scope: Scope
     tags: frozenset[str] = frozenset()
+
+
+@frozen
+class Effective:
+    """
+    What a host is subscribed to, everything considered.
+
+    @ivar why: one line: who asked for it, or why there is none.
+    """
+
+    scope: Scope
+    tags: frozenset[str] = frozenset()
+    url: str = ""
+    why: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is a subscription."""
+        return self.scope is not Scope.NONE

@@ -1,0 +1,88 @@
+"""The operator's rules and the authors' wishes, applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from attrs import frozen
+
+from socialrelay.routing.hosts import host_of
+from socialrelay.routing.subscription import Effective, Preferences, Scope, Subscription
+
+
+def _names(host: str) -> Iterator[str]:
+    """A host and every domain above it."""
+    while host:
+        yield host
+        host = host.partition(".")[2]
+
+
+@frozen
+class RuleBook:
+    """
+    What the operator decided. A rule for a host holds for its subdomains, but for C{forward}.
+
+    @ivar blocked: hosts and handles from which nothing is taken and to which nothing is sent.
+    @ivar allowed: if this is not C{None}, the only hosts and handles that are served.
+    @ivar forward: hosts that are sent every post.
+    """
+
+    blocked: frozenset[str] = frozenset()
+    allowed: frozenset[str] | None = None
+    forward: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, rules: Iterable[tuple[str, str]], allow_list: bool) -> RuleBook:
+        """@param rules: pairs of action (C{block}, C{allow}, C{forward}) and subject."""
+        by_action: dict[str, set[str]] = {"block": set(), "allow": set(), "forward": set()}
+        for action, subject in rules:
+            by_action[action].add(subject)
+        return cls(
+            frozenset(by_action["block"]),
+            frozenset(by_action["allow"]) if allow_list else None,
+            frozenset(by_action["forward"]),
+        )
+
+    def refuses_host(self, host: str) -> str:
+        """Why nothing passes between the relay and this host; empty if it may."""
+        if any(name in self.blocked for name in _names(host)):
+            return "blocked"
+        if self.allowed is not None and not any(name in self.allowed for name in _names(host)):
+            return "not-allowed"
+        return ""
+
+    def refuses_author(self, author: str) -> str:
+        """Why nothing of this author is relayed; empty if it may be."""
+        if author in self.blocked:
+            return "blocked"
+        if self.allowed is not None and author in self.allowed:
+            return "blocked" if any(name in self.blocked for name in _names(host_of(author))) else ""
+        return self.refuses_host(host_of(author))
+
+
+def effective(
+    host: str,
+    rules: RuleBook,
+    published: Preferences | None,
+    manual: Subscription | None,
+    default_url: str,
+) -> Effective:
+    """
+    What a host is subscribed to.
+
+    A published refusal ends every subscription, also the operator's: consent is the node's. Otherwise the operator's word counts before
+    the node's own.
+    """
+    refused = rules.refuses_host(host)
+    if refused:
+        return Effective(Scope.NONE, why="blocked by the operator" if refused == "blocked" else "not on the operator's allow list")
+    if published is not None and published.scope is Scope.NONE:
+        return Effective(Scope.NONE, why="the node publishes that it wants nothing")
+    url = published.receive_url if published is not None and published.receive_url else default_url
+    if host in rules.forward:
+        return Effective(Scope.ALL, url=url, why="the operator forwards everything to it")
+    if manual is not None:
+        return Effective(manual.scope, manual.tags, url, "subscribed by the operator")
+    if published is not None:
+        return Effective(published.scope, published.tags, url, "the node publishes it")
+    return Effective(Scope.NONE, why="it neither publishes a subscription nor was it subscribed by the operator")

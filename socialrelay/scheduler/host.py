@@ -1,0 +1,75 @@
+"""A host's breaker and window: whether, and how many, deliveries may be under way to it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from socialrelay.scheduler.moment import Moment
+from socialrelay.scheduler.record import DestinationRecord, State
+
+
+class Host:
+    """
+    What all destinations at one host share.
+
+    @ivar next_attempt: monotonic seconds; while the host is deferred or dead nothing is sent before.
+    @ivar failed_at: monotonic seconds of the last counted failure: what was started before it tells nothing new.
+    @ivar refused: different posts refused in a row.
+    """
+
+    __slots__ = (
+        "failed_at", "failing_since", "failures", "gone_answers", "gone_since", "in_flight", "last_reason", "last_success", "name",
+        "next_attempt", "refused", "state", "window", "woken_at",
+    )  # fmt: skip
+
+    def __init__(self, name: str, window: int) -> None:
+        self.name = name
+        self.window = window
+        self.state = State.ACTIVE
+        self.in_flight = 0
+        self.failures = 0
+        self.failing_since: datetime | None = None
+        self.failed_at = float("-inf")
+        self.next_attempt = 0.0
+        self.refused = 0
+        self.gone_answers = 0
+        self.gone_since: datetime | None = None
+        self.last_success: datetime | None = None
+        self.last_reason = ""
+        self.woken_at = float("-inf")
+
+    def restore(self, record: DestinationRecord, now: Moment, longest_wait: float) -> None:
+        """Take up what was stored."""
+        self.state = record.state
+        self.failures = record.failures
+        self.failing_since = record.failing_since
+        self.last_success = record.last_success
+        self.last_reason = record.last_reason
+        self.gone_answers = record.gone_answers
+        self.gone_since = record.gone_since
+        if record.next_attempt is not None:
+            self.next_attempt = now.seconds_at(record.next_attempt, longest_wait)
+
+    @property
+    def probing(self) -> bool:
+        """Whatever is sent to it now is a probe."""
+        return self.state in (State.DEFERRED, State.DEAD)
+
+    def waits(self, now: Moment) -> bool:
+        """Nothing may be sent to it now, whatever there is."""
+        if self.state is State.ACTIVE:
+            return False
+        return not self.probing or now.seconds < self.next_attempt
+
+    def has_room(self) -> bool:
+        """One more delivery may be under way."""
+        return self.in_flight < (1 if self.probing else self.window)
+
+    def recovered(self) -> None:
+        """It answers like a node that is well."""
+        self.state = State.ACTIVE
+        self.failures = 0
+        self.failing_since = None
+        self.gone_answers = 0
+        self.gone_since = None
+        self.next_attempt = 0.0

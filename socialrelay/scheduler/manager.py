@@ -1,0 +1,776 @@
+"""
+The queue manager: which post goes to which destination, when.
+
+It holds no timer and does no I/O. Whoever drives it says what happened and what time it is, and asks what is to be done::
+
+    admit, loaded, ended, wake …   ->   take: what to send now
+                                        loads: which stretch of the log to read
+                                        abandons: which stretch to count and give up
+                                        next_wake: when to ask again
+                                        changes: what to write down
+
+A destination follows the log until something keeps it from taking a post at once: then it is I{behind}, holds nothing in memory that the log
+does not hold, and reads ranges of it when it can go on. So a dead node costs one row and one timer, whatever the traffic.
+
+====================  =================================================================================================
+what came back        what follows (L{outcome.judge} tells them apart)
+====================  =================================================================================================
+delivered             settled; the host is well
+bounced               settled, counted; the host is well, but ten different posts refused in a row defer it
+post later            two more tries on its own, then bounced; settled for the cursor, so that it holds up nothing
+host failed           the host is deferred: nothing waits in memory, the cursor stands, one probe when the back-off is over
+no receiver           the same, and its preferences are polled
+gone                  the same; three times over at least a day: the host is gone, what was pending is cancelled
+====================  =================================================================================================
+
+The model is Postfix's queue manager (postfix:/postfix/README_FILES/SCHEDULER_README).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import timedelta
+from enum import Enum
+
+from attrs import frozen
+
+from socialrelay.scheduler.backoff import DAY, DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
+from socialrelay.scheduler.destination import Destination, Entry
+from socialrelay.scheduler.host import Host
+from socialrelay.scheduler.moment import Moment
+from socialrelay.scheduler.outcome import Effect, Judgement
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
+
+QUEUE_MAX = 8
+"""Posts that may wait in memory for a destination which follows; one more and it is behind."""
+RANGE = 5000
+"""Positions read at a time."""
+CATCH_UP = 32
+"""Posts taken from such a range at a time."""
+LOADS = 8
+"""Ranges read at the same time."""
+REFUSED_IN_A_ROW = 10
+POST_TRIES = 3
+POST_RETRY = 600.0
+DEFERRED_POSTS_MAX = 50
+WAKE_PAUSE = 60.0
+GONE_ANSWERS = 3
+GONE_AFTER = timedelta(days=1)
+
+
+@frozen
+class Limits:
+    """
+    @ivar window: deliveries under way to one host.
+    @ivar in_flight: in all.
+    @ivar probes: of these, to hosts that are deferred or dead.
+    @ivar lifetime: seconds; an older post is expired, a host without success for so long is dead.
+    @ivar catching_up: destinations that may hold posts read from the log in memory.
+    """
+
+    window: int = 2
+    in_flight: int = 1024
+    probes: int = 64
+    lifetime: float = 7 * DAY
+    catching_up: int = 256
+
+
+@frozen(eq=False)
+class Attempt:
+    """A post to be sent now. Its end is told with L{QueueManager.ended} or L{QueueManager.aborted}."""
+
+    destination: Destination
+    entry: Entry
+    started: float
+    probe: bool
+
+
+@frozen(eq=False)
+class Load:
+    """
+    A stretch of the log to be read: C{after} < position <= C{upto}.
+
+    @ivar single: it is one post that is tried on its own.
+    """
+
+    destination: Destination
+    after: int
+    upto: int
+    single: bool = False
+
+
+@frozen(eq=False)
+class Abandon:
+    """A stretch of the log to be counted, and then given up with L{QueueManager.abandoned}."""
+
+    destination: Destination
+    after: int
+    upto: int
+    outcome: str
+    reason: str
+
+
+class What(Enum):
+    """Something that an operator follows."""
+
+    DEFERRED = "deferred"
+    DEAD = "dead"
+    GONE = "gone"
+    BACK = "back"
+    POLL = "poll"
+    """Its preferences should be read."""
+
+
+@frozen
+class Event:
+    """
+    @ivar delay: seconds until the next attempt.
+    """
+
+    what: What
+    host: str
+    reason: str = ""
+    delay: float = 0.0
+    failures: int = 0
+
+
+@frozen
+class Settled:
+    """
+    A post is over at a destination.
+
+    @ivar outcome: delivered, bounced, expired or cancelled.
+    """
+
+    outcome: str
+    host: str
+    position: int
+    reason: str = ""
+
+
+class QueueManager:
+    """
+    @ivar end: the greatest position that was admitted.
+    @ivar events: what happened, for whoever drives it to take away.
+    @ivar settlements: likewise.
+    """
+
+    def __init__(self, limits: Limits, backoff: Backoff, post_backoff: Backoff, end: int) -> None:
+        self.end = end
+        self.in_flight = 0
+        self.events: list[Event] = []
+        self.settlements: list[Settled] = []
+        self._limits = limits
+        self._backoff = backoff
+        self._post_backoff = post_backoff
+        self._probes = 0
+        self._hosts: dict[str, Host] = {}
+        self._at: dict[int, Destination] = {}
+        self._of_host: dict[str, list[Destination]] = {}
+        self._ready: deque[Destination] = deque()
+        self._to_load: deque[Destination] = deque()
+        self._singles: deque[Load] = deque()
+        self._loading = 0
+        self._holding: set[int] = set()
+        self._abandons: list[Abandon] = []
+        self._alarms: list[tuple[float, int, int]] = []
+        self._dirty: set[int] = set()
+        self._deferred: dict[tuple[int, int], DeferredDelivery] = {}
+        self._over: set[tuple[int, int]] = set()
+        self._gaps: list[Gap] = []
+
+    # Destinations come and go
+
+    def open(self, record: DestinationRecord, now: Moment, deferred: Iterable[DeferredDelivery] = ()) -> None:
+        """
+        A destination begins to be served, or is subscribed anew.
+
+        @param deferred: what of it is tried on its own.
+        """
+        host = self._hosts.get(record.host)
+        if host is None:
+            host = self._hosts[record.host] = Host(record.host, self._limits.window)
+            host.restore(record, now, DEAD_PROBE)
+            if host.probing:
+                self._alarm(host.next_attempt, record.number)
+        destination = self._at.get(record.number)
+        if destination is None:
+            destination = self._at[record.number] = Destination(record, host)
+            self._of_host.setdefault(record.host, []).append(destination)
+        else:
+            destination.reopen(record)
+            if host.state is State.GONE:
+                host.recovered()
+                self._mark(destination)
+        for entry in deferred:
+            destination.deferred[entry.position] = entry
+            self._alarm(now.seconds_at(entry.next_attempt, DEAD_PROBE), record.number, entry.position)
+        destination.following = destination.read >= self.end and host.state is State.ACTIVE
+        self._consider(destination, now)
+
+    def moved(self, number: int, url: str) -> None:
+        """It wants to be sent to elsewhere."""
+        self._at[number].url = url
+
+    def close(self, number: int, reason: str) -> None:
+        """It is subscribed no more: what is pending is cancelled."""
+        destination = self._at[number]
+        destination.subscribed = False
+        for position in list(destination.deferred):
+            self._end_deferred(destination, position, "cancelled", reason)
+        destination.retries.clear()
+        self._abandon(destination, "cancelled", reason)
+
+    # Posts come in
+
+    def admit(self, entry: Entry, recipients: Iterable[int], now: Moment) -> None:
+        """A post was published. One that is not newer than the log's end is left to those who read the log."""
+        if entry.position <= self.end:
+            return
+        if entry.position > self.end + 1:
+            self.extend(entry.position - 1, now)
+        for number in recipients:
+            destination = self._at.get(number)
+            if destination is None:
+                continue
+            if not destination.subscribed or destination.host.state is State.GONE:
+                self._cancel_new(destination, entry)
+            elif destination.following and len(destination.queue) < QUEUE_MAX:
+                destination.queue.append(entry)
+                self._consider(destination, now)
+            elif destination.following:
+                self._fall_behind(destination)
+        self.end = entry.position
+
+    def extend(self, end: int, now: Moment) -> None:
+        """
+        The log is longer than what was admitted: somebody else wrote to it, or the answer to a commit was lost.
+
+        Everybody reads what they were not told.
+        """
+        if end <= self.end:
+            return
+        for destination in self._at.values():
+            if destination.following:
+                self._fall_behind(destination)
+        self.end = end
+        for destination in self._at.values():
+            self._consider(destination, now)
+
+    def _fall_behind(self, destination: Destination) -> None:
+        destination.read = max(destination.read, self.end)
+        destination.following = False
+
+    def _cancel_new(self, destination: Destination, entry: Entry) -> None:
+        """It takes nothing any more: a post that was already addressed to it is cancelled."""
+        if not destination.abandoning and destination.cursor >= self.end:
+            destination.cursor = destination.read = entry.position
+            self._count(destination, "cancelled")
+            self._mark(destination)
+
+    def cancel(self, positions: Collection[int], reason: str) -> None:
+        """These posts are wanted no more; what is under way goes on."""
+        gone = frozenset(positions)
+        for destination in self._at.values():
+            for entry in [entry for entry in destination.queue if entry.position in gone]:
+                destination.queue.remove(entry)
+                self._settle(destination, entry.position, "cancelled", reason)
+            for position in [p for p in destination.deferred if p in gone and p not in destination.in_flight]:
+                self._end_deferred(destination, position, "cancelled", reason)
+            for entry in [entry for entry in destination.retries if entry.position in gone]:
+                destination.retries.remove(entry)
+
+    # What is to be done
+
+    def take(self, now: Moment) -> list[Attempt]:
+        """What to send now; it counts as under way."""
+        self._ring(now)
+        attempts: list[Attempt] = []
+        for _ in range(len(self._ready)):
+            if self.in_flight >= self._limits.in_flight:
+                break
+            destination = self._ready.popleft()
+            destination.ready = False
+            attempts += self._take_from(destination, now)
+        return attempts
+
+    def _take_from(self, destination: Destination, now: Moment) -> list[Attempt]:
+        host = destination.host
+        attempts: list[Attempt] = []
+        while host.has_room() and not host.waits(now) and self.in_flight < self._limits.in_flight:
+            if host.probing and self._probes >= self._limits.probes:
+                self._make_ready(destination)
+                break
+            entry = destination.next_entry()
+            if entry is None:
+                break
+            destination.take(entry)
+            host.in_flight += 1
+            self.in_flight += 1
+            self._probes += host.probing
+            attempts.append(Attempt(destination, entry, now.seconds, host.probing))
+        if self.in_flight >= self._limits.in_flight:
+            self._make_ready(destination)
+        else:
+            self._consider_load(destination, now)
+        return attempts
+
+    def loads(self, now: Moment) -> list[Load]:
+        """Which stretches of the log to read now."""
+        found: list[Load] = []
+        while self._loading < LOADS and self._singles:
+            found.append(self._singles.popleft())
+            self._loading += 1
+        for _ in range(len(self._to_load)):
+            if self._loading >= LOADS:
+                break
+            destination = self._to_load.popleft()
+            if len(self._holding) >= self._limits.catching_up and destination.number not in self._holding:
+                self._to_load.appendleft(destination)
+                break
+            destination.wants_load = False
+            if destination.abandoning or destination.following or destination.host.waits(now):
+                continue
+            destination.loading = True
+            self._holding.add(destination.number)
+            self._loading += 1
+            found.append(Load(destination, destination.read, min(destination.read + RANGE, self.end)))
+        return found
+
+    def abandons(self) -> list[Abandon]:
+        """Which stretches of the log to count and give up."""
+        found, self._abandons = self._abandons, []
+        return found
+
+    def next_wake(self) -> float | None:
+        """Monotonic seconds at which to ask again, if nothing happens before."""
+        return self._alarms[0][0] if self._alarms else None
+
+    # What came of it
+
+    def loaded(self, load: Load, entries: Sequence[Entry], now: Moment) -> None:
+        """
+        A stretch was read.
+
+        @param entries: the posts in it that name the destination, in order.
+        """
+        self._loading -= 1
+        destination = load.destination
+        if load.single:
+            self._loaded_single(load, entries, now)
+            return
+        destination.loading = False
+        if destination.abandoning or destination.read != load.after or destination.host.waits(now):
+            self._holding.discard(destination.number)
+            self._consider(destination, now)
+            return
+        destination.read = load.upto
+        taken = 0
+        for entry in entries:
+            if taken >= CATCH_UP:
+                destination.read = entry.position - 1
+                break
+            if destination.knows(entry.position):
+                continue
+            over = self._outlived(entry, now)
+            if over:
+                self._settle(destination, entry.position, *over)
+                continue
+            destination.queue.append(entry)
+            taken += 1
+        destination.following = destination.read >= self.end
+        destination.advance(self.end)
+        if destination.dirty:
+            self._mark(destination)
+        if destination.following or not destination.queue:
+            self._holding.discard(destination.number)
+        self._consider(destination, now)
+
+    def load_failed(self, load: Load, now: Moment) -> None:
+        """Storage could not be read: asked again in a while."""
+        self._loading -= 1
+        if load.single:
+            self._alarm(now.seconds + 5.0, load.destination.number, load.upto)
+        else:
+            load.destination.loading = False
+            self._alarm(now.seconds + 5.0, load.destination.number)
+
+    def abandoned(self, abandon: Abandon, posts: int, now: Moment) -> None:
+        """
+        A stretch was counted.
+
+        @param posts: how many posts in it name the destination.
+        """
+        destination = abandon.destination
+        destination.abandoning = False
+        known = sum(abandon.after < p <= abandon.upto for p in destination.ahead)
+        known += sum(abandon.after < p <= abandon.upto for p in destination.in_flight if p not in destination.deferred)
+        lost = max(posts - known, 0)
+        destination.cursor = destination.read = max(abandon.upto, destination.cursor)
+        destination.ahead = [p for p in destination.ahead if p > destination.cursor]
+        destination.suspects.clear()
+        self._count(destination, abandon.outcome, lost)
+        if lost:
+            self._gaps.append(Gap(destination.number, abandon.after, abandon.upto, lost, abandon.outcome, abandon.reason))
+        self._mark(destination)
+        if not destination.subscribed or destination.host.state is State.GONE:
+            self._abandon(destination, abandon.outcome, abandon.reason)
+        self._consider(destination, now)
+
+    def expired(self, attempt: Attempt, reason: str, now: Moment) -> None:
+        """The post is not kept any more, or too old: it was not sent."""
+        self._landed(attempt)
+        self._finish(attempt.destination, attempt.entry.position, "expired", reason)
+        self._consider(attempt.destination, now)
+
+    def aborted(self, attempt: Attempt, now: Moment, pause: float = 5.0) -> None:
+        """It was not sent, or cut off by ourselves: nothing is known. It is read from the log again after C{pause} seconds."""
+        self._landed(attempt)
+        destination, position = attempt.destination, attempt.entry.position
+        destination.put_back(attempt.entry)
+        self._alarm(now.seconds + pause, destination.number, position if position in destination.deferred else -1)
+
+    def ended(self, attempt: Attempt, judgement: Judgement, now: Moment) -> None:
+        """An attempt came to its end."""
+        destination, position = attempt.destination, attempt.entry.position
+        self._landed(attempt)
+        effect = judgement.effect
+        if effect is Effect.DELIVERED:
+            destination.host.refused = 0
+            destination.host.last_success = now.wall
+            self._well(destination)
+            self._finish(destination, position, "delivered", judgement.reason)
+            self._release_suspects(destination, judgement, now)
+        elif effect is Effect.BOUNCED:
+            self._well(destination)
+            destination.suspects.clear()
+            self._finish(destination, position, "bounced", judgement.reason)
+            self._refused(destination, judgement, now)
+        elif effect is Effect.POST_LATER:
+            self._well(destination)
+            destination.suspects.clear()
+            self._later(destination, position, judgement, now)
+            self._refused(destination, judgement, now)
+        elif position in destination.deferred and judgement.answered and effect is Effect.HOST_FAILED and not attempt.probe:
+            self._later(destination, position, judgement, now, forever=True)
+        else:
+            self._host_failed(attempt, judgement, now)
+        self._consider_host(destination.host, now)
+
+    # Operators and signs of life
+
+    def wake(self, host: str, now: Moment, reopen: bool = False) -> bool:
+        """
+        A sign of life: the host is tried now, at most once a minute.
+
+        @param reopen: also if it had gone.
+        @return: whether there is such a host.
+        """
+        known = self._hosts.get(host)
+        if known is None:
+            return False
+        if known.state is State.GONE and reopen:
+            known.state = State.DEFERRED
+            known.gone_answers, known.gone_since = 0, None
+        if known.probing and now.seconds - known.woken_at >= WAKE_PAUSE:
+            known.woken_at = now.seconds
+            known.next_attempt = now.seconds
+            self._consider_host(known, now)
+        return True
+
+    def suspend(self, host: str) -> bool:
+        """Send it nothing until it is resumed."""
+        known = self._hosts.get(host)
+        if known is None:
+            return False
+        known.state = State.SUSPENDED
+        for destination in self._of_host[host]:
+            destination.drop_queue()
+            self._mark(destination)
+        return True
+
+    def resume(self, host: str, now: Moment) -> bool:
+        """Go on, as with a host that is well."""
+        known = self._hosts.get(host)
+        if known is None:
+            return False
+        if known.state is not State.ACTIVE:
+            known.recovered()
+            for destination in self._of_host[host]:
+                self._mark(destination)
+        self._consider_host(known, now)
+        return True
+
+    def of_host(self, host: str) -> Sequence[Destination]:
+        """Its destinations."""
+        return self._of_host.get(host, ())
+
+    def all(self) -> Iterable[Destination]:
+        """All destinations."""
+        return self._at.values()
+
+    # What to write down
+
+    def changes(self, now: Moment, all_followers: bool = False) -> Progress:
+        """
+        What is to be written now, in one transaction; it counts as written, unless it comes back with L{restore}.
+
+        @param all_followers: also the cursors of those that follow and had nothing to take: they would read the log since then anew after
+            a restart.
+        """
+        if all_followers:
+            for destination in self._at.values():
+                if destination.following:
+                    before = destination.cursor
+                    destination.advance(self.end)
+                    if destination.cursor > before:
+                        self._mark(destination)
+        progress = Progress(
+            tuple(self._at[number].record(now) for number in sorted(self._dirty)),
+            tuple(self._deferred.values()),
+            tuple(self._over),
+            tuple(self._gaps),
+        )
+        for number in self._dirty:
+            self._at[number].dirty = False
+        self._dirty, self._deferred, self._over, self._gaps = set(), {}, set(), []
+        return progress
+
+    def restore(self, progress: Progress) -> None:
+        """It could not be written: it belongs to the next changes."""
+        self._dirty.update(record.number for record in progress.destinations)
+        for entry in progress.deferred:
+            if entry.position in self._at[entry.destination].deferred:
+                self._deferred.setdefault((entry.destination, entry.position), entry)
+        self._over.update(progress.settled)
+        self._gaps[:0] = progress.gaps
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._dirty or self._deferred or self._over or self._gaps)
+
+    # Within
+
+    def _mark(self, destination: Destination) -> None:
+        destination.dirty = True
+        self._dirty.add(destination.number)
+
+    def _alarm(self, at: float, number: int, position: int = -1) -> None:
+        """Think of a destination, or of one of its deferred posts, at a monotonic time."""
+        heapq.heappush(self._alarms, (at, number, position))
+
+    def _ring(self, now: Moment) -> None:
+        while self._alarms and self._alarms[0][0] <= now.seconds:
+            _, number, position = heapq.heappop(self._alarms)
+            destination = self._at[number]
+            if position < 0:
+                self._consider(destination, now)
+            elif position in destination.deferred and position not in destination.in_flight:
+                if destination.host.state is State.ACTIVE:
+                    self._singles.append(Load(destination, position - 1, position, single=True))
+                else:
+                    self._alarm(max(destination.host.next_attempt, now.seconds) + POST_RETRY, number, position)
+
+    def _consider_host(self, host: Host, now: Moment) -> None:
+        for destination in self._of_host[host.name]:
+            self._consider(destination, now)
+
+    def _consider(self, destination: Destination, now: Moment) -> None:
+        """See what a destination needs: to send, or to read."""
+        if destination.host.waits(now) or destination.abandoning:
+            return
+        if (destination.queue or destination.retries) and destination.host.has_room():
+            self._make_ready(destination)
+        self._consider_load(destination, now)
+
+    def _make_ready(self, destination: Destination) -> None:
+        if not destination.ready:
+            destination.ready = True
+            self._ready.append(destination)
+
+    def _consider_load(self, destination: Destination, now: Moment) -> None:
+        if destination.following or destination.loading or destination.wants_load or destination.abandoning or destination.full:
+            return
+        if not destination.subscribed or len(destination.queue) > QUEUE_MAX or destination.host.waits(now):
+            return
+        if destination.host.probing and (destination.queue or destination.in_flight):
+            if any(entry.position not in destination.suspects for entry in destination.queue) or destination.in_flight:
+                return
+        if destination.read >= self.end:
+            destination.following = True
+            self._holding.discard(destination.number)
+            return
+        destination.wants_load = True
+        if destination.number in self._holding:
+            self._to_load.appendleft(destination)
+        else:
+            self._to_load.append(destination)
+
+    def _loaded_single(self, load: Load, entries: Sequence[Entry], now: Moment) -> None:
+        destination = load.destination
+        if load.upto not in destination.deferred:
+            return
+        over = self._outlived(entries[0], now) if entries else ("expired", "no longer kept")
+        if over:
+            self._end_deferred(destination, load.upto, *over)
+        else:
+            destination.retries.append(entries[0])
+            self._consider(destination, now)
+
+    def _outlived(self, entry: Entry, now: Moment) -> tuple[str, str] | None:
+        """Why a post of the log is not sent any more: outcome and reason."""
+        if entry.cancelled:
+            return "cancelled", "no longer wanted"
+        if (now.wall - entry.published_at).total_seconds() > self._limits.lifetime:
+            return "expired", "older than the queue lifetime"
+        return None
+
+    def _landed(self, attempt: Attempt) -> None:
+        self.in_flight -= 1
+        self._probes -= attempt.probe
+        attempt.destination.host.in_flight -= 1
+        attempt.destination.in_flight.pop(attempt.entry.position, None)
+
+    def _count(self, destination: Destination, outcome: str, posts: int = 1) -> None:
+        setattr(destination, outcome, getattr(destination, outcome) + posts)
+
+    def _settle(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
+        self._count(destination, outcome)
+        destination.settle(position, self.end)
+        self._mark(destination)
+        self.settlements.append(Settled(outcome, destination.host.name, position, reason))
+
+    def _finish(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
+        """A post is over, whether it was next in the log or tried on its own."""
+        if position in destination.deferred:
+            self._end_deferred(destination, position, outcome, reason)
+        else:
+            self._settle(destination, position, outcome, reason)
+
+    def _end_deferred(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
+        del destination.deferred[position]
+        self._deferred.pop((destination.number, position), None)
+        self._over.add((destination.number, position))
+        self._count(destination, outcome)
+        self._mark(destination)
+        self.settlements.append(Settled(outcome, destination.host.name, position, reason))
+
+    def _defer_post(self, destination: Destination, position: int, attempts: int, delay: float, reason: str, now: Moment) -> None:
+        entry = DeferredDelivery(destination.number, position, attempts, now.wall + timedelta(seconds=delay), reason)
+        known = position in destination.deferred
+        destination.deferred[position] = self._deferred[(destination.number, position)] = entry
+        self._over.discard((destination.number, position))
+        self._alarm(now.seconds + delay, destination.number, position)
+        if not known:
+            destination.settle(position, self.end)
+        self._mark(destination)
+
+    def _later(self, destination: Destination, position: int, judgement: Judgement, now: Moment, forever: bool = False) -> None:
+        """
+        The post is tried again on its own.
+
+        @param forever: until it is older than the queue lifetime, instead of three times.
+        """
+        known = destination.deferred.get(position)
+        attempts = 1 if known is None else known.attempts + 1
+        if attempts >= POST_TRIES and not forever:
+            self._finish(destination, position, "bounced", judgement.reason)
+            return
+        delay = self._post_backoff.delay(attempts) if forever else POST_RETRY
+        self._defer_post(destination, position, attempts, max(delay, judgement.wait or 0.0), judgement.reason, now)
+
+    def _refused(self, destination: Destination, judgement: Judgement, now: Moment) -> None:
+        host = destination.host
+        host.refused += 1
+        if host.refused >= REFUSED_IN_A_ROW:
+            host.refused = 0
+            self._defer(host, f"{REFUSED_IN_A_ROW} posts refused in a row, the last with {judgement.reason}", None, now)
+            self.events.append(Event(What.POLL, host.name))
+
+    def _well(self, destination: Destination) -> None:
+        host = destination.host
+        if host.state is State.SUSPENDED:
+            return
+        if host.state is not State.ACTIVE:
+            self.events.append(Event(What.BACK, host.name, failures=host.failures))
+        host.recovered()
+        self._mark(destination)
+
+    def _release_suspects(self, destination: Destination, judgement: Judgement, now: Moment) -> None:
+        """The host takes posts: those that it answered with an error are tried on their own."""
+        suspects, destination.suspects = destination.suspects, []
+        for position in suspects:
+            if position > destination.cursor and position not in destination.ahead and position not in destination.in_flight:
+                waiting = [entry for entry in destination.queue if entry.position == position]
+                for entry in waiting:
+                    destination.queue.remove(entry)
+                self._defer_post(destination, position, 1, self._post_backoff.delay(1), "HTTP 5xx while other posts are taken", now)
+        if len(destination.deferred) > DEFERRED_POSTS_MAX:
+            self._defer(destination.host, f"more than {DEFERRED_POSTS_MAX} posts fail on their own", None, now)
+
+    def _host_failed(self, attempt: Attempt, judgement: Judgement, now: Moment) -> None:
+        destination, host = attempt.destination, attempt.destination.host
+        position = attempt.entry.position
+        if position in destination.deferred:
+            self._alarm(now.seconds + POST_RETRY, destination.number, position)
+        elif position <= destination.cursor:
+            self._count(destination, "cancelled")
+            self._mark(destination)
+        elif judgement.answered and judgement.effect is Effect.HOST_FAILED and len(destination.suspects) < DEFERRED_POSTS_MAX:
+            if position not in destination.suspects:
+                destination.suspects.append(position)
+        if attempt.started < host.failed_at or host.state is State.SUSPENDED:
+            destination.drop_queue()
+            return
+        if judgement.effect is Effect.GONE:
+            host.gone_answers += 1
+            host.gone_since = host.gone_since or now.wall
+            if host.gone_answers >= GONE_ANSWERS and now.wall - host.gone_since >= GONE_AFTER:
+                self._gone(host, judgement.reason)
+                return
+        self._defer(host, judgement.reason, judgement.wait, now)
+        if judgement.effect in (Effect.NO_RECEIVER, Effect.GONE):
+            self.events.append(Event(What.POLL, host.name))
+
+    def _defer(self, host: Host, reason: str, wait: float | None, now: Moment) -> None:
+        """The host failed: nothing for it stays in memory, and it is tried again after a while."""
+        host.failures += 1
+        host.failed_at = now.seconds
+        host.failing_since = host.failing_since or now.wall
+        host.last_reason = reason
+        dead = (now.wall - host.failing_since).total_seconds() >= self._limits.lifetime
+        delay = self._backoff.vary(DEAD_PROBE) if dead else max(self._backoff.delay(host.failures), wait or 0.0)
+        was, host.state = host.state, State.DEAD if dead else State.DEFERRED
+        host.next_attempt = now.seconds + delay
+        if was is not host.state or host.failures == 1:
+            self.events.append(Event(What(host.state.value), host.name, reason, delay, host.failures))
+        for destination in self._of_host[host.name]:
+            destination.drop_queue()
+            self._holding.discard(destination.number)
+            self._alarm(host.next_attempt, destination.number)
+            self._mark(destination)
+            if dead and destination.subscribed:
+                self._abandon(destination, "expired", "the node is dead")
+
+    def _gone(self, host: Host, reason: str) -> None:
+        host.state = State.GONE
+        host.last_reason = reason
+        self.events.append(Event(What.GONE, host.name, reason))
+        for destination in self._of_host[host.name]:
+            self._mark(destination)
+            self._abandon(destination, "cancelled", "the node says that it is gone")
+
+    def _abandon(self, destination: Destination, outcome: str, reason: str) -> None:
+        destination.drop_queue()
+        self._holding.discard(destination.number)
+        if self.end > destination.cursor and not destination.abandoning:
+            destination.abandoning = True
+            self._abandons.append(Abandon(destination, destination.cursor, self.end, outcome, reason))
+
+
+def queue_manager(limits: Limits, chance: Callable[[], float], end: int) -> QueueManager:
+    """The usual one. C{chance} returns a float in [0, 1)."""
+    return QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), end)

@@ -1,0 +1,75 @@
+"""Counts, gathered in memory and written by the hour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+
+from socialrelay.boundaries import Rejection, Rejections, Statistics, Unavailable
+
+SUBJECTS_MAX = 20_000
+"""Distinct pairs of event and subject between two flushes; beyond, a count goes to C{other}."""
+
+REJECTIONS_MAX = 1_000
+
+
+class Tally:
+    """
+    What happened since the last flush.
+
+    @ivar totals: event -> count since the start of the process.
+    @ivar forgotten: rejections whose reasons were not kept because too many came at once.
+    """
+
+    _log = Logger()
+
+    def __init__(self, statistics: Statistics, rejections: Rejections, now: Callable[[], datetime]) -> None:
+        self._statistics = statistics
+        self._rejections = rejections
+        self._now = now
+        self._counts: Counter[tuple[datetime, str, str]] = Counter()
+        self._rejected: list[Rejection] = []
+        self.totals: Counter[str] = Counter()
+        self.forgotten = 0
+
+    def count(self, event: str, subject: str, many: int = 1) -> None:
+        """Something happened C{many} times."""
+        hour = self._now().replace(minute=0, second=0, microsecond=0)
+        key = (hour, event, subject)
+        if key not in self._counts and len(self._counts) >= SUBJECTS_MAX:
+            key = (hour, event, "other")
+        self._counts[key] += many
+        self.totals[event] += many
+
+    def rejected(self, rejection: Rejection) -> None:
+        """Keep why something was not relayed."""
+        if len(self._rejected) >= REJECTIONS_MAX:
+            self.forgotten += 1
+        else:
+            self._rejected.append(rejection)
+
+    def flush(self) -> Deferred[None]:
+        """Write what was gathered; what cannot be written stays for the next time."""
+        if not self._counts and not self._rejected:
+            return succeed(None)
+        return Deferred.fromCoroutine(self._flush())
+
+    async def _flush(self) -> None:
+        counts, self._counts = self._counts, Counter()
+        rejected, self._rejected = self._rejected, []
+        try:
+            if rejected:
+                await self._rejections.record(rejected)
+                rejected = []
+            if counts:
+                await self._statistics.add(counts)
+                counts = Counter()
+        except Unavailable as reason:
+            self._log.debug("Counts are not written now: {reason}", reason=str(reason))
+        finally:
+            self._counts.update(counts)
+            self._rejected[:0] = rejected
