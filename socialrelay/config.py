@@ -1,5 +1,5 @@
 """
-The configuration: one frozen value, made from a TOML file, the environment and twistd's options.
+The configuration: one frozen value, made from a TOML file, the environment and twistd's options by L{socialrelay.loading}.
 
 Every option is explained in C{etc/socialrelay.toml}, which a test holds against these classes.
 """
@@ -218,6 +218,8 @@ class Config:
     """
     @ivar host: the relay's public name; without it the relay runs in development mode.
     @ivar listen: Twisted endpoint descriptions.
+    @ivar log_format: C{text} or C{json}.
+    @ivar log_level: the least that is logged: C{debug}, C{info}, C{warn}, C{error}.
     @ivar stop_timeout: seconds for everything that ends.
     """
 
@@ -225,6 +227,7 @@ class Config:
     host: str = ""
     listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
     log_format: str = "text"
+    log_level: str = "info"
     stop_timeout: float = 20.0
     operator: Operator = Operator()
     postgres: Postgres = Postgres()

@@ -1,0 +1,127 @@
+"""What a configuration must hold to besides the types of its values."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from socialrelay.config import Config
+from socialrelay.routing.hosts import node_host
+
+Fault = tuple[str, str]
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "stop_timeout": (1, 3600),
+    "postgres.connections": (1, 100),
+    "receive.max_body": (1024, 64 * 1024 * 1024),
+    "receive.deadline": (1, 600),
+    "receive.connections": (1, 100_000),
+    "receive.connections_per_address": (1, 100_000),
+    "receive.waiting_rows_per_host": (1, 1_000_000),
+    "receive.waiting_rows_per_address": (1, 1_000_000),
+    "receive.commit_queue": (1, 100_000),
+    "delivery.window": (1, 5),
+    "delivery.in_flight": (1, 100_000),
+    "delivery.probes": (1, 10_000),
+    "delivery.connect_timeout": (0.1, 60),
+    "delivery.timeout": (0.1, 300),
+    "delivery.queue_lifetime": (60, 30 * 86400),
+    "retention.bodies": (1 / 24, 365),
+    "discovery.concurrency": (1, 1000),
+    "discovery.timeout": (0.1, 120),
+    "discovery.keys_in_memory": (1, 10_000_000),
+    "dns.threads": (1, 200),
+    "dns.suspect_threads": (1, 200),
+    "dns.timeout": (0.1, 60),
+    "polling.list_interval": (60, 365 * 86400),
+    "polling.interval": (60, 365 * 86400),
+    "polling.candidate_interval": (60, 365 * 86400),
+    "polling.concurrency": (1, 1000),
+    "polling.timeout": (0.1, 120),
+}
+"""Least and greatest; any other number is 0 or more."""
+
+_CHOICES = {"log_format": ("text", "json"), "log_level": ("debug", "info", "warn", "error")}
+
+
+def check(config: Config) -> Iterator[Fault]:
+    """Each fault: the key, and what is wrong with it and what would be right."""
+    yield from _numbers(config)
+    for key, choices in _CHOICES.items():
+        if getattr(config, key) not in choices:
+            yield key, f"must be one of {', '.join(choices)}, not {getattr(config, key)!r}"
+    yield from _names(config)
+    yield from _addresses(config)
+    yield from _together(config)
+
+
+def _numbers(table: Any, path: str = "") -> Iterator[Fault]:
+    for field in attrs.fields(type(table)):
+        value, key = getattr(table, field.name), path + field.name
+        if attrs.has(type(value)):
+            yield from _numbers(value, key + ".")
+        elif type(value) in (int, float):
+            least, most = _RANGES.get(key, (0, math.inf))
+            if not least <= value <= most:
+                yield key, f"must be {_between(least, most)}, not {value:g}"
+
+
+def _between(least: float, most: float) -> str:
+    return f"{least:g} or more" if most == math.inf else f"from {least:g} to {most:.10g}"
+
+
+def _names(config: Config) -> Iterator[Fault]:
+    if config.host:
+        try:
+            if node_host(config.host) != config.host:
+                yield "host", f"must be written as it stands in addresses: {node_host(config.host)}"
+        except ValueError as error:
+            yield "host", f"must be the relay's public host name, such as relay.example.org, not {config.host!r}: {error}"
+    if not re.fullmatch(r"[a-z0-9_]+([.-]+[a-z0-9_]+)*", config.identity.username) or len(config.identity.username) > 64:
+        yield "identity.username", f"must be lower-case letters, digits, '_', and inside '-' and '.', not {config.identity.username!r}"
+    if not config.listen:
+        yield "listen", "must name at least one endpoint, such as tcp:8080:interface=127.0.0.1"
+    for index, description in enumerate(config.listen):
+        if not re.match(r"[a-z][a-z0-9]*:", description):
+            yield f"listen[{index}]", f"must be an endpoint such as tcp:8080:interface=127.0.0.1, not {description!r}"
+    if config.redis.url not in ("", "off") and not re.match(r"(rediss?|unix)://.", config.redis.url):
+        yield "redis.url", "must be redis://…, rediss://…, unix://…, off, or empty for the embedded server"
+    for source in config.polling.lists or ():
+        if not source.url.startswith(("https://", "/")):
+            yield "polling.lists", f"{source.name}: url must begin with https://, or be the absolute path of a file, not {source.url!r}"
+
+
+def _addresses(config: Config) -> Iterator[Fault]:
+    for key, networks in (("receive.trusted_proxies", config.receive.trusted_proxies), ("network.allow_addresses", config.network.allow_addresses)):
+        for index, network in enumerate(networks):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                yield f"{key}[{index}]", f"must be an address or a network such as 10.0.0.0/8: {error}"
+    for name, target in config.network.connect_to.items():
+        if not re.fullmatch(r"(\*\.)?[^:*\s]+:\d{1,5}", name):
+            yield "network.connect_to", f'"{name}" must be host:port or *.host:port'
+        if not re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\s]+):\d{1,5}", target):
+            yield "network.connect_to", f'"{target}" must be address:port'
+    for port in config.discovery.ports:
+        if not 0 < port < 65536:
+            yield "discovery.ports", f"must be ports from 1 to 65535, not {port}"
+
+
+def _together(config: Config) -> Iterator[Fault]:
+    """What is right by itself and makes no sense with the rest."""
+    delivery, receive = config.delivery, config.receive
+    if delivery.probes >= delivery.in_flight:
+        yield "delivery.probes", f"must be less than delivery.in_flight, which is {delivery.in_flight}: deferred hosts would crowd out the others"
+    if delivery.connect_timeout > delivery.timeout:
+        yield "delivery.connect_timeout", f"must not be longer than delivery.timeout, which is {delivery.timeout:g}: connecting is part of the whole"
+    if delivery.queue_lifetime > config.retention.bodies * 86400:
+        yield "delivery.queue_lifetime", f"must not be longer than the {config.retention.bodies:g} days for which retention.bodies keeps posts"
+    for key in ("waiting_bytes_per_host", "waiting_bytes_per_address", "waiting_bytes"):
+        if getattr(receive, key) < receive.max_body:
+            yield f"receive.{key}", f"must be at least receive.max_body, which is {receive.max_body}: else the largest post never fits"
