@@ -120,3 +120,29 @@ class FederationProtocol(Protocol):
 
     def delivery(self, url: str, body: bytes) -> DeliveryRequest:
         """The request that delivers C{body}; asked for when it is sent."""
+
+
+@frozen
+class Wish:
+    """
+    An author has said whether the relay may pass on their posts; the last word counts.
+
+    @ivar wishes: they are to be relayed.
+    """
+
+    author: str
+    wishes: bool
+
+
+class PrivateProtocol(Protocol):
+    """Messages to the relay itself. Pure, but for the relay's private key, which it holds."""
+
+    def open(self, body: bytes) -> Sealed:
+        """
+        Decrypt a body.
+
+        @raise Refused: it is to be dropped.
+        """
+
+    def judge(self, sealed: Sealed, key: RSAPublicKey) -> Wish | Verdict:
+        """Check the signature and say what the message asks for."""

@@ -14,6 +14,7 @@ class SubscriptionIndex:
         self._all: set[int] = set()
         self._by_tag: dict[str, set[int]] = {}
         self._tags_of: dict[int, frozenset[str]] = {}
+        self._entries = 0
 
     def put(self, number: int, scope: Scope, tags: frozenset[str] = frozenset()) -> None:
         """Subscribe a destination, in place of what it was subscribed to."""
@@ -22,13 +23,16 @@ class SubscriptionIndex:
             self._all.add(number)
         elif scope is Scope.TAGS:
             self._tags_of[number] = tags
+            self._entries += len(tags)
             for tag in tags:
                 self._by_tag.setdefault(tag, set()).add(number)
 
     def remove(self, number: int) -> None:
         """It is subscribed to nothing any more."""
         self._all.discard(number)
-        for tag in self._tags_of.pop(number, frozenset()):
+        tags = self._tags_of.pop(number, frozenset())
+        self._entries -= len(tags)
+        for tag in tags:
             numbers = self._by_tag[tag]
             numbers.discard(number)
             if not numbers:
@@ -41,7 +45,11 @@ class SubscriptionIndex:
     @property
     def entries(self) -> int:
         """How many pairs of tag and destination it holds."""
-        return sum(len(tags) for tags in self._tags_of.values())
+        return self._entries
+
+    def entries_of(self, number: int) -> int:
+        """How many of them are this destination's."""
+        return len(self._tags_of.get(number, ()))
 
     @property
     def tags(self) -> int:

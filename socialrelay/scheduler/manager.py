@@ -32,14 +32,12 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
-from enum import Enum
 
-from attrs import frozen
-
-from socialrelay.scheduler.backoff import DAY, DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
+from socialrelay.scheduler.backoff import DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.destination import Destination, Entry
 from socialrelay.scheduler.host import Host
 from socialrelay.scheduler.moment import Moment
+from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled, What
 from socialrelay.scheduler.outcome import Effect, Judgement
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 
@@ -58,96 +56,6 @@ DEFERRED_POSTS_MAX = 50
 WAKE_PAUSE = 60.0
 GONE_ANSWERS = 3
 GONE_AFTER = timedelta(days=1)
-
-
-@frozen
-class Limits:
-    """
-    @ivar window: deliveries under way to one host.
-    @ivar in_flight: in all.
-    @ivar probes: of these, to hosts that are deferred or dead.
-    @ivar lifetime: seconds; an older post is expired, a host without success for so long is dead.
-    @ivar catching_up: destinations that may hold posts read from the log in memory.
-    """
-
-    window: int = 2
-    in_flight: int = 1024
-    probes: int = 64
-    lifetime: float = 7 * DAY
-    catching_up: int = 256
-
-
-@frozen(eq=False)
-class Attempt:
-    """A post to be sent now. Its end is told with L{QueueManager.ended} or L{QueueManager.aborted}."""
-
-    destination: Destination
-    entry: Entry
-    started: float
-    probe: bool
-
-
-@frozen(eq=False)
-class Load:
-    """
-    A stretch of the log to be read: C{after} < position <= C{upto}.
-
-    @ivar single: it is one post that is tried on its own.
-    """
-
-    destination: Destination
-    after: int
-    upto: int
-    single: bool = False
-
-
-@frozen(eq=False)
-class Abandon:
-    """A stretch of the log to be counted, and then given up with L{QueueManager.abandoned}."""
-
-    destination: Destination
-    after: int
-    upto: int
-    outcome: str
-    reason: str
-
-
-class What(Enum):
-    """Something that an operator follows."""
-
-    DEFERRED = "deferred"
-    DEAD = "dead"
-    GONE = "gone"
-    BACK = "back"
-    POLL = "poll"
-    """Its preferences should be read."""
-
-
-@frozen
-class Event:
-    """
-    @ivar delay: seconds until the next attempt.
-    """
-
-    what: What
-    host: str
-    reason: str = ""
-    delay: float = 0.0
-    failures: int = 0
-
-
-@frozen
-class Settled:
-    """
-    A post is over at a destination.
-
-    @ivar outcome: delivered, bounced, expired or cancelled.
-    """
-
-    outcome: str
-    host: str
-    position: int
-    reason: str = ""
 
 
 class QueueManager:
@@ -596,9 +504,8 @@ class QueueManager:
             return
         if not destination.subscribed or len(destination.queue) > QUEUE_MAX or destination.host.waits(now):
             return
-        if destination.host.probing and (destination.queue or destination.in_flight):
-            if any(entry.position not in destination.suspects for entry in destination.queue) or destination.in_flight:
-                return
+        if destination.host.probing and (destination.in_flight or any(e.position not in destination.suspects for e in destination.queue)):
+            return
         if destination.read >= self.end:
             destination.following = True
             self._holding.discard(destination.number)
@@ -719,9 +626,8 @@ class QueueManager:
         elif position <= destination.cursor:
             self._count(destination, "cancelled")
             self._mark(destination)
-        elif judgement.answered and judgement.effect is Effect.HOST_FAILED and len(destination.suspects) < DEFERRED_POSTS_MAX:
-            if position not in destination.suspects:
-                destination.suspects.append(position)
+        elif judgement.answered and judgement.effect is Effect.HOST_FAILED and position not in destination.suspects:
+            destination.suspects = [*destination.suspects[-DEFERRED_POSTS_MAX:], position]
         if attempt.started < host.failed_at or host.state is State.SUSPENDED:
             destination.drop_queue()
             return

@@ -1,0 +1,68 @@
+"""Whose posts are relayed: the operator's rules and the authors' own wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from twisted.logger import Logger
+
+from socialrelay.boundaries import Contacts
+from socialrelay.config import Policy
+from socialrelay.federation import Verdict
+from socialrelay.routing.rules import RuleBook
+
+CONTACTS_MAX = 200_000
+
+
+class Authors:
+    """
+    Decides about authors, from memory.
+
+    @ivar wishes: handle -> whether that author wishes to be relayed; only those who said so.
+    """
+
+    _log = Logger()
+
+    def __init__(self, contacts: Contacts, policy: Policy, rules: Callable[[], RuleBook], now: Callable[[], datetime]) -> None:
+        self._contacts = contacts
+        self._policy = policy
+        self._rules = rules
+        self._now = now
+        self.wishes: dict[str, bool] = {}
+
+    async def load(self) -> None:
+        """Take up what is stored."""
+        self.wishes = dict(await self._contacts.all())
+
+    def refuses(self, author: str) -> str:
+        """Why this author's posts are not relayed; empty if they are."""
+        refused = self._rules().refuses_author(author)
+        if refused:
+            return refused
+        wish = self.wishes.get(author)
+        if wish is False:
+            return "unwished"
+        return "" if wish or self._policy.uninvited else "uninvited"
+
+    def refuses_post(self, verdict: Verdict) -> str:
+        """Why a verified post is not relayed; empty if it is."""
+        if self._policy.max_tags and len(verdict.tags) > self._policy.max_tags:
+            return "too-many-tags"
+        return self.refuses(verdict.author)
+
+    async def wish(self, author: str, wishes: bool) -> bool:
+        """
+        An author said whether to be relayed.
+
+        @return: whether that is news.
+        """
+        if self.wishes.get(author) is wishes:
+            return False
+        if author not in self.wishes and len(self.wishes) >= CONTACTS_MAX:
+            self._log.warn("{handle} is not kept as a contact: there are {count} already.", handle=author, count=CONTACTS_MAX)
+            return False
+        await self._contacts.put(author, wishes, self._now())
+        self.wishes[author] = wishes
+        self._log.info("{handle} {wish} to be relayed.", handle=author, wish="wishes" if wishes else "does not wish")
+        return True

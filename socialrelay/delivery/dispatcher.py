@@ -1,0 +1,383 @@
+"""
+The service that drives the queue manager: it tells it the time, sends what it says, reads what it asks for, and writes down what it settles.
+
+One alarm and one write are under way at most.  Everything that happens ends in a I{turn}: sends, reads and the next alarm, all of them asked
+of the manager; turns that are asked for in one reactor iteration are one turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socialrelay.boundaries import Destinations, DestinationStatus, LogEntry, PostLog, Transport, Unavailable
+from socialrelay.delivery.bodies import BodyCache
+from socialrelay.federation import FederationProtocol
+from socialrelay.scheduler.destination import Destination
+from socialrelay.scheduler.manager import QueueManager
+from socialrelay.scheduler.moment import Moment
+from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
+from socialrelay.scheduler.outcome import Reply, judge
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
+
+SAVE_PAUSE = 0.25
+SAVE_RETRY = 2.0
+FOLLOWERS_EVERY = 600.0
+"""Seconds between writing the cursors of destinations that follow and had nothing to take."""
+RESYNC_EVERY = 30.0
+
+
+class Dispatcher:
+    """
+    Delivers what is in the log to those whom it names.
+
+    @ivar on_event: told what the queue manager reports.
+    @ivar on_settled: told of each post that is over at a destination.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        now: Callable[[], datetime],
+        manager: QueueManager,
+        log: PostLog,
+        destinations: Destinations,
+        transport: Transport,
+        protocols: Mapping[str, FederationProtocol],
+        bodies: BodyCache,
+        timeout: float,
+        on_event: Callable[[Event], None],
+        on_settled: Callable[[Settled], None],
+    ) -> None:
+        self._clock = clock
+        self._now = now
+        self._manager = manager
+        self._posts = log
+        self._destinations = destinations
+        self._transport = transport
+        self._protocols = protocols
+        self._bodies = bodies
+        self._timeout = timeout
+        self._on_event = on_event
+        self._on_settled = on_settled
+        self._running = False
+        self._turn: IDelayedCall | None = None
+        self._alarm: IDelayedCall | None = None
+        self._save: IDelayedCall | None = None
+        self._work: set[Deferred[object]] = set()
+        self._sending: dict[Attempt, Deferred[None]] = {}
+        self._saving: Deferred[None] | None = None
+        self._followers_at = 0.0
+        self._resync_at = 0.0
+        self._uncertain = False
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._running = True
+        self._followers_at = self._clock.seconds() + FOLLOWERS_EVERY
+        self._resync_at = self._clock.seconds() + RESYNC_EVERY
+        self._soon()
+
+    async def stop(self, grace: float) -> None:
+        """
+        Begin nothing new, let what is under way end, write down how far everybody has come.
+
+        @param grace: seconds after which what is under way is cut off; it is unsettled then, and sent again after the next start.
+        """
+        self._running = False
+        for call in (self._turn, self._alarm, self._save):
+            if call is not None and call.active():
+                call.cancel()
+        await self._end_all(list(self._sending.values()), grace)
+        for sending in list(self._sending.values()):
+            sending.cancel()
+        await self._end_all(list(self._work), grace)
+        if self._saving is not None:
+            await self._end_all([self._saving], grace)
+        self._manager_turn_is_over()
+        await self._write(all_followers=True)
+
+    async def _end_all(self, under_way: Sequence[Deferred[object]] | Sequence[Deferred[None]], grace: float) -> None:
+        """Wait for them, at most so many seconds; none of them is cancelled."""
+        if not under_way:
+            return
+        over: Deferred[None] = Deferred()
+        left = len(under_way)
+
+        def one_ended(result: object) -> object:
+            nonlocal left
+            left -= 1
+            if not left and not over.called:
+                over.callback(None)
+            return result
+
+        for deferred in under_way:
+            deferred.addBoth(one_ended)
+        timer = self._clock.callLater(grace, lambda: None if over.called else over.callback(None))
+        await over
+        if timer.active():
+            timer.cancel()
+
+    # What others tell it
+
+    def published(self, entry: LogEntry, recipients: Iterable[int], body: bytes) -> None:
+        """A post got its position; they are told in the order of the positions."""
+        self._bodies.put(entry.position, body)
+        self._manager.admit(entry, recipients, self._moment())
+        self._soon()
+
+    def uncertain(self) -> None:
+        """A post may have got a position without our knowing: look how long the log is."""
+        self._uncertain = True
+        self._resync_at = self._clock.seconds() + 1.0
+        self._soon()
+
+    def open(self, record: DestinationRecord, deferred: Iterable[DeferredDelivery] = ()) -> None:
+        """Serve a destination from now on."""
+        self._manager.open(record, self._moment(), deferred)
+        self._soon()
+
+    def moved(self, number: int, url: str) -> None:
+        """It wants to be sent to elsewhere."""
+        self._manager.moved(number, url)
+
+    def close(self, number: int, reason: str) -> None:
+        """Serve it no longer; what is pending is cancelled."""
+        self._manager.close(number, reason)
+        self._soon()
+
+    def cancel(self, positions: Sequence[int], reason: str) -> None:
+        """These posts are wanted no more."""
+        for position in positions:
+            self._bodies.discard(position)
+        self._manager.cancel(positions, reason)
+        self._soon()
+
+    def alive(self, host: str, reopen: bool = False) -> None:
+        """A sign of life."""
+        if self._manager.wake(host, self._moment(), reopen):
+            self._soon()
+
+    # The operator's side: boundaries.Queue
+
+    def wake(self, host: str) -> bool:
+        """Try it now."""
+        known = self._manager.wake(host, self._moment(), reopen=True)
+        self._soon()
+        return known
+
+    def suspend(self, host: str) -> bool:
+        """Hold back what is for it."""
+        known = self._manager.suspend(host)
+        self._soon()
+        return known
+
+    def resume(self, host: str) -> bool:
+        """Send to it again."""
+        known = self._manager.resume(host, self._moment())
+        self._soon()
+        return known
+
+    def destination(self, host: str) -> DestinationStatus | None:
+        """How it stands with a host."""
+        found = self._manager.of_host(host)
+        return self._status(found[0]) if found else None
+
+    def destinations(self) -> list[DestinationStatus]:
+        """How it stands with all."""
+        return [self._status(destination) for destination in self._manager.all()]
+
+    def _status(self, destination: Destination) -> DestinationStatus:
+        return DestinationStatus(
+            record=destination.record(self._moment()),
+            following=destination.following,
+            behind=0 if destination.following else max(self._manager.end - destination.cursor, 0),
+            waiting=len(destination.queue),
+            in_flight=len(destination.in_flight),
+            deferred_posts=len(destination.deferred),
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """Deliveries under way."""
+        return self._manager.in_flight
+
+    # A turn
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock.seconds(), self._now())
+
+    def _soon(self) -> None:
+        if self._running and self._turn is None:
+            self._turn = self._clock.callLater(0, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._turn = None
+        now = self._moment()
+        self._look_after_the_log(now)
+        self._send(self._manager.take(now))
+        for load in self._manager.loads(now):
+            self._keep(self._load(load))
+        for abandon in self._manager.abandons():
+            self._keep(self._abandon(abandon))
+        self._manager_turn_is_over()
+        self._set_alarm(now)
+        if self._manager.unsaved:
+            self._save_soon(SAVE_PAUSE)
+
+    def _manager_turn_is_over(self) -> None:
+        events, self._manager.events = self._manager.events, []
+        settlements, self._manager.settlements = self._manager.settlements, []
+        for event in events:
+            self._on_event(event)
+        for settled in settlements:
+            self._on_settled(settled)
+
+    def _set_alarm(self, now: Moment) -> None:
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        times = [self._followers_at, self._resync_at]
+        if (wake := self._manager.next_wake()) is not None:
+            times.append(wake)
+        self._alarm = self._clock.callLater(max(min(times) - now.seconds, 0.0), self._soon)
+
+    def _keep(self, coroutine: Awaitable[object]) -> None:
+        """Run it on its own; what it raises is a bug of ours."""
+        work = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type]
+        self._work.add(work)
+
+        def over(result: object) -> None:
+            self._work.discard(work)
+            if isinstance(result, Failure):
+                self._log.failure("A step of the delivery failed", failure=result)
+            self._soon()
+
+        work.addBoth(over)
+
+    # Sending
+
+    def _send(self, attempts: Sequence[Attempt]) -> None:
+        missing: list[Attempt] = []
+        for attempt in attempts:
+            body = self._bodies.get(attempt.entry.position)
+            if body is None:
+                missing.append(attempt)
+            else:
+                self._transfer(attempt, body)
+        if missing:
+            self._keep(self._fetch_and_send(missing))
+
+    async def _fetch_and_send(self, attempts: Sequence[Attempt]) -> None:
+        try:
+            bodies = await self._posts.bodies({attempt.entry.position for attempt in attempts})
+        except Unavailable:
+            for attempt in attempts:
+                self._manager.aborted(attempt, self._moment())
+            return
+        for position, body in bodies.items():
+            self._bodies.put(position, body)
+        for attempt in attempts:
+            body = bodies.get(attempt.entry.position)
+            if body is None:
+                self._manager.expired(attempt, "its body is not kept any more", self._moment())
+            elif self._running:
+                self._transfer(attempt, body)
+            else:
+                self._manager.aborted(attempt, self._moment())
+
+    def _transfer(self, attempt: Attempt, body: bytes) -> None:
+        destination = attempt.destination
+        request = self._protocols[destination.protocol].delivery(destination.url, body)
+        transfer = self._transport.send(request, self._timeout)
+        over: Deferred[None] = Deferred(lambda _: transfer.cancel())
+        self._sending[attempt] = over
+        transfer.addCallbacks(self._replied, self._cut_off, callbackArgs=(attempt,), errbackArgs=(attempt,))
+        transfer.addBoth(self._sent, attempt, over)
+
+    def _replied(self, reply: Reply, attempt: Attempt) -> None:
+        self._manager.ended(attempt, judge(reply), self._moment())
+
+    def _cut_off(self, failure: Failure, attempt: Attempt) -> None:
+        if self._running:
+            self._log.failure("A transfer to {host} failed", failure=failure, host=attempt.destination.host.name)
+        self._manager.aborted(attempt, self._moment())
+
+    def _sent(self, _: object, attempt: Attempt, over: Deferred[None]) -> None:
+        self._sending.pop(attempt, None)
+        if not over.called:
+            over.callback(None)
+        self._soon()
+
+    # Reading the log
+
+    async def _load(self, load: Load) -> None:
+        try:
+            entries = await self._posts.read(load.destination.number, load.after, load.upto)
+        except Unavailable:
+            self._manager.load_failed(load, self._moment())
+        else:
+            self._manager.loaded(load, entries, self._moment())
+
+    async def _abandon(self, abandon: Abandon) -> None:
+        posts = 0
+        try:
+            posts = await self._posts.pending(abandon.destination.number, abandon.after, abandon.upto)
+        except Unavailable as reason:
+            host = abandon.destination.host.name
+            self._log.warn("What {host} is not sent could not be counted: {reason}", host=host, reason=str(reason))
+        self._manager.abandoned(abandon, posts, self._moment())
+
+    def _look_after_the_log(self, now: Moment) -> None:
+        if now.seconds >= self._resync_at:
+            self._resync_at = now.seconds + RESYNC_EVERY
+            self._keep(self._resync(self._manager.end))
+        if now.seconds >= self._followers_at:
+            self._followers_at = now.seconds + FOLLOWERS_EVERY
+            self._keep(self._write(all_followers=True))
+
+    async def _resync(self, end_before: int) -> None:
+        """Read how long the log is; believe it if no post came meanwhile or an answer to a commit was lost."""
+        try:
+            end = await self._posts.end()
+        except Unavailable:
+            self._resync_at = self._clock.seconds() + 1.0
+            return
+        if self._uncertain or self._manager.end == end_before:
+            self._manager.extend(end, self._moment())
+        self._uncertain = False
+
+    # Writing down
+
+    def _save_soon(self, pause: float) -> None:
+        if self._running and self._save is None and self._saving is None:
+            self._save = self._clock.callLater(pause, self._begin_save)
+
+    def _begin_save(self) -> None:
+        self._save = None
+        self._saving = Deferred.fromCoroutine(self._write())
+        self._saving.addErrback(lambda failure: self._log.failure("Progress could not be written", failure=failure))
+        self._saving.addBoth(self._saved)
+
+    def _saved(self, _: object) -> None:
+        self._saving = None
+        if self._manager.unsaved:
+            self._save_soon(SAVE_RETRY)
+
+    async def _write(self, all_followers: bool = False) -> None:
+        progress: Progress = self._manager.changes(self._moment(), all_followers)
+        try:
+            await self._destinations.save(progress)
+        except Unavailable as reason:
+            self._manager.restore(progress)
+            self._log.debug("Progress is not written now: {reason}", reason=str(reason))
+
+

@@ -1,0 +1,201 @@
+"""
+The way of a post: opened, verified, routed, kept, and only then acknowledged.
+
+::
+
+    accept ── the author's key is at hand ──▶ judge ──▶ publish ──▶ 202
+       └───── it is not ──▶ keep in `incoming` ──▶ 202, and later: judge ──▶ publish   (L{socialrelay.judging})
+
+Only a verified post occupies an identity in the log, so that a forged one can never keep a genuine one out.  Nothing is acknowledged that is
+not durable: a sender that is told 503 comes again for hours, and is the best spool there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from socialrelay.authors import Authors
+from socialrelay.boundaries import Arrival, Full, Incoming, Keyring, LogEntry, PostLog, Publication, Rejection, Unavailable
+from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
+from socialrelay.quota import ClientQuota
+from socialrelay.routing.hosts import host_of
+from socialrelay.statistics import Tally
+
+LARGE = 65536
+"""Bytes from which on a body is judged in a thread."""
+
+KEY_IS_FRESH = timedelta(hours=1)
+"""A key that was fetched so lately is not doubted because of a bad signature."""
+
+
+class Queue(Protocol):
+    """Where published posts go (L{socialrelay.delivery.dispatcher.Dispatcher})."""
+
+    def published(self, entry: LogEntry, recipients: frozenset[int], body: bytes) -> None: ...
+    def uncertain(self) -> None: ...
+    def alive(self, host: str, reopen: bool = False) -> None: ...
+
+
+class Relay:
+    """
+    Takes bodies in and brings verified posts into the log and to the queue.
+
+    @ivar on_kept: called when something was put into C{incoming}.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        protocol: FederationProtocol,
+        keyring: Keyring,
+        log: PostLog,
+        incoming: Incoming,
+        queue: Queue,
+        authors: Authors,
+        recipients: Callable[[frozenset[str], str], frozenset[int]],
+        tally: Tally,
+        quota: ClientQuota,
+        in_thread: Callable[..., Deferred[Verdict]],
+        now: Callable[[], datetime],
+        on_kept: Callable[[], None],
+    ) -> None:
+        self._protocol = protocol
+        self._keyring = keyring
+        self._posts = log
+        self._incoming = incoming
+        self._queue = queue
+        self._authors = authors
+        self._recipients = recipients
+        self._tally = tally
+        self._quota = quota
+        self._in_thread = in_thread
+        self._now = now
+        self.on_kept = on_kept
+
+    # The front door: boundaries.Intake
+
+    def accept(self, body: bytes, client: str) -> Deferred[None]:
+        """Take a public envelope."""
+        return Deferred.fromCoroutine(self._accept(body, client))
+
+    def accept_private(self, body: bytes, client: str) -> Deferred[None]:
+        """Take a message to the relay itself."""
+        arrival = Arrival(self._now(), self._protocol.name, True, "", "", body)
+        return Deferred.fromCoroutine(self._keep(arrival, client))
+
+    async def _accept(self, body: bytes, client: str) -> None:
+        received_at = self._now()
+        try:
+            sealed = self._protocol.open(body)
+        except Refused as refused:
+            self.refused(refused.reason, refused.sender)
+            return
+        self._tally.count("received", host_of(sealed.sender))
+        unwanted = self._authors.refuses(sealed.sender)
+        if unwanted:
+            self.ignored(Verdict(Ruling.IGNORE, unwanted, author=sealed.sender))
+            return
+        held = self._keyring.at_hand(sealed.sender)
+        if held is not None:
+            verdict = await self.judge(sealed, held.key)
+            if not (verdict.reason == "bad-signature" and received_at - held.fetched_at > KEY_IS_FRESH):
+                await self.settle(sealed, verdict, received_at)
+                return
+        sender_host = host_of(sealed.sender)
+        await self._keep(Arrival(received_at, self._protocol.name, False, sealed.sender, sender_host, sealed.body), client)
+
+    async def _keep(self, arrival: Arrival, client: str) -> None:
+        """Make it durable; it is judged later."""
+        if not self._quota.has_room(client, len(arrival.body)):
+            self._tally.count("refused", "too much waits from one address")
+            raise Full(f"too much of what {client} sent waits to be judged")
+        try:
+            number = await self._incoming.keep(arrival)
+        except Full:
+            self._tally.count("refused", "too much waits to be judged")
+            raise
+        if number is not None:
+            self._quota.took(client, number, len(arrival.body))
+            self.on_kept()
+
+    # Judged
+
+    async def judge(self, sealed: Sealed, key: RSAPublicKey) -> Verdict:
+        """Check the signature and read the payload; in a thread if there is much to read."""
+        if len(sealed.body) > LARGE:
+            return await self._in_thread(self._protocol.judge, sealed, key)
+        return self._protocol.judge(sealed, key)
+
+    async def settle(self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None = None) -> None:
+        """
+        Act on a verdict.
+
+        @param incoming: its row, which is over when this returns.
+        @raise Unavailable: it is not known to be done.
+        @raise Full: likewise.
+        """
+        if verdict.ruling is Ruling.REJECT:
+            self.refused(verdict.reason, sealed.sender, verdict)
+        else:
+            self._queue.alive(host_of(verdict.author), reopen=False)
+            unwanted = self._authors.refuses_post(verdict) if verdict.ruling is Ruling.RELAY else verdict.reason or "retraction"
+            if not unwanted:
+                await self._publish(sealed, verdict, received_at, incoming)
+                return
+            self.ignored(verdict, unwanted)
+        if incoming is not None:
+            await self._incoming.finish([incoming])
+
+    async def _publish(self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None) -> None:
+        origin = host_of(verdict.author)
+        recipients = self._recipients(verdict.tags, origin)
+        now = self._now()
+        publication = Publication(
+            received_at=received_at,
+            published_at=now,
+            protocol=self._protocol.name,
+            kind=verdict.kind,
+            author=verdict.author,
+            author_host=origin,
+            guid=verdict.guid,
+            tags=verdict.tags,
+            recipients=recipients,
+            identities=verdict.identities,
+            body=sealed.body,
+            incoming=incoming,
+        )
+        try:
+            position = await self._posts.publish(publication)
+        except Unavailable:
+            self._queue.uncertain()
+            raise
+        if position is None:
+            self._tally.count("duplicate", origin)
+            return
+        self._queue.published(LogEntry(position, verdict.author, now, len(sealed.body)), recipients, sealed.body)
+        self._tally.count("accepted", origin)
+        self._log.info(
+            "Accepted {guid} of {handle}: {count} nodes want it.", guid=verdict.guid, handle=verdict.author, count=len(recipients)
+        )
+
+    def refused(self, reason: str, sender: str, verdict: Verdict | None = None) -> None:
+        """It is not authentic or malformed: counted, kept for the operator to read, dropped."""
+        guid, kind = ("", "") if verdict is None else (verdict.guid, verdict.kind)
+        self._tally.count("rejected", reason)
+        self._tally.rejected(Rejection(self._now(), reason, sender, guid, kind))
+        self._log.info("Rejected {guid} of {handle}: {reason}.", guid=guid or "a body", handle=sender or "nobody", reason=reason)
+
+    def ignored(self, verdict: Verdict, reason: str = "") -> None:
+        """It is well signed, and policy says no: counted and dropped."""
+        reason = reason or verdict.reason
+        self._tally.count("ignored", reason)
+        self._tally.rejected(Rejection(self._now(), reason, verdict.author, verdict.guid, verdict.kind))
+        self._log.debug("Ignored {kind} of {handle}: {reason}.", kind=verdict.kind or "a body", handle=verdict.author, reason=reason)

@@ -1,0 +1,100 @@
+"""What the queue manager and whoever drives it say to each other."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from socialrelay.scheduler.backoff import DAY
+from socialrelay.scheduler.destination import Destination, Entry
+
+
+@frozen
+class Limits:
+    """
+    @ivar window: deliveries under way to one host.
+    @ivar in_flight: in all.
+    @ivar probes: of these, to hosts that are deferred or dead.
+    @ivar lifetime: seconds; an older post is expired, a host without success for so long is dead.
+    @ivar catching_up: destinations that may hold posts read from the log in memory.
+    """
+
+    window: int = 2
+    in_flight: int = 1024
+    probes: int = 64
+    lifetime: float = 7 * DAY
+    catching_up: int = 256
+
+
+@frozen(eq=False)
+class Attempt:
+    """A post to be sent now. Its end is told with L{QueueManager.ended} or L{QueueManager.aborted}."""
+
+    destination: Destination
+    entry: Entry
+    started: float
+    probe: bool
+
+
+@frozen(eq=False)
+class Load:
+    """
+    A stretch of the log to be read: C{after} < position <= C{upto}.
+
+    @ivar single: it is one post that is tried on its own.
+    """
+
+    destination: Destination
+    after: int
+    upto: int
+    single: bool = False
+
+
+@frozen(eq=False)
+class Abandon:
+    """A stretch of the log to be counted, and then given up with L{QueueManager.abandoned}."""
+
+    destination: Destination
+    after: int
+    upto: int
+    outcome: str
+    reason: str
+
+
+class What(Enum):
+    """Something that an operator follows."""
+
+    DEFERRED = "deferred"
+    DEAD = "dead"
+    GONE = "gone"
+    BACK = "back"
+    POLL = "poll"
+    """Its preferences should be read."""
+
+
+@frozen
+class Event:
+    """
+    @ivar delay: seconds until the next attempt.
+    """
+
+    what: What
+    host: str
+    reason: str = ""
+    delay: float = 0.0
+    failures: int = 0
+
+
+@frozen
+class Settled:
+    """
+    A post is over at a destination.
+
+    @ivar outcome: delivered, bounced, expired or cancelled.
+    """
+
+    outcome: str
+    host: str
+    position: int
+    reason: str = ""

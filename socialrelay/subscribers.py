@@ -1,0 +1,195 @@
+"""Who is subscribed to what: the nodes' own words, the operator's, and the rules, brought together and acted upon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+
+from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, Subscriptions
+from socialrelay.routing.hosts import within
+from socialrelay.routing.index import SubscriptionIndex
+from socialrelay.routing.rules import RuleBook, effective
+from socialrelay.routing.subscription import Effective, Scope, Subscription
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
+
+_NOTHING = Effective(Scope.NONE, why="the relay has not heard of it")
+
+
+class Served(Protocol):
+    """The destinations that are being served (L{socialrelay.delivery.dispatcher.Dispatcher})."""
+
+    def open(self, record: DestinationRecord, deferred: Iterable[DeferredDelivery] = ()) -> None: ...
+    def moved(self, number: int, url: str) -> None: ...
+    def close(self, number: int, reason: str) -> None: ...
+    def cancel(self, positions: list[int], reason: str) -> None: ...
+
+
+class Subscribers:
+    """
+    Keeps the subscription index and the destinations in step with what is stored.
+
+    One change is made at a time, so that two polls of a node cannot overtake each other.
+
+    @ivar rules: the operator's rules as they are now.
+    @ivar index: destination numbers by what they want.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        protocol: str,
+        default_url: Callable[[str], str],
+        own_host: str,
+        allow_list: bool,
+        max_entries: int,
+        nodes: Nodes,
+        subscriptions: Subscriptions,
+        rules: Rules,
+        destinations: Destinations,
+        log: PostLog,
+        served: Served,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._protocol = protocol
+        self._default_url = default_url
+        self._own_host = own_host
+        self._allow_list = allow_list
+        self._max_entries = max_entries
+        self._nodes = nodes
+        self._subscriptions = subscriptions
+        self._rules = rules
+        self._destinations = destinations
+        self._posts = log
+        self._served = served
+        self._now = now
+        self._one_at_a_time = DeferredLock()
+        self._effective: dict[str, Effective] = {}
+        self._numbers: dict[str, int] = {}
+        self._urls: dict[str, str] = {}
+        self.rules = RuleBook()
+        self.index = SubscriptionIndex()
+
+    # Asked by others
+
+    def effective(self, host: str) -> Effective:
+        """What a host is subscribed to."""
+        return self._effective.get(host, _NOTHING)
+
+    def subscribed(self) -> Mapping[str, Effective]:
+        """All hosts with a subscription."""
+        return {host: found for host, found in self._effective.items() if found.wanted}
+
+    def recipients(self, tags: frozenset[str], author_host: str) -> frozenset[int]:
+        """The destinations of a post: whoever wants it, but for its author's host."""
+        found = self.index.recipients(tags)
+        found.discard(self._numbers.get(author_host, -1))
+        return frozenset(found)
+
+    # Changes
+
+    async def load(self) -> None:
+        """Take up what is stored; once, at start."""
+        self.rules = await self._read_rules()
+        records = {record.host: record for record in await self._destinations.load() if record.protocol == self._protocol}
+        deferred: dict[int, list[DeferredDelivery]] = {}
+        for entry in await self._destinations.deferred():
+            deferred.setdefault(entry.destination, []).append(entry)
+        for record in records.values():
+            if record.subscribed:
+                self._numbers[record.host], self._urls[record.host] = record.number, record.url
+                self._served.open(record, deferred.get(record.number, ()))
+        for host, wish in (await self._wishes()).items():
+            await self._apply(host, wish, quietly=True)
+        for host in [host for host in self._numbers if host not in self._effective]:
+            await self._apply(host, _NOTHING, quietly=True)
+
+    def update(self, host: str) -> Deferred[Effective]:
+        """Work it out anew and act on it."""
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._update(host)))
+
+    def rules_changed(self) -> Deferred[None]:
+        """Read the operator's rules anew and act on them."""
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._update_all()))
+
+    async def _update(self, host: str) -> Effective:
+        manual = {entry.host: entry.subscription for entry in await self._subscriptions.all()}
+        wish = self._wish(host, await self._nodes.get(host), manual.get(host))
+        await self._apply(host, wish)
+        return wish
+
+    async def _update_all(self) -> None:
+        before = self.rules
+        self.rules = await self._read_rules()
+        for host, wish in (await self._wishes()).items():
+            await self._apply(host, wish)
+        for subject in self.rules.blocked - before.blocked:
+            if "@" in subject:
+                positions = await self._posts.cancel(author=subject)
+            else:
+                positions = await self._posts.cancel(host=subject)
+            self._served.cancel(positions, "blocked by the operator")
+
+    async def _read_rules(self) -> RuleBook:
+        return RuleBook.of([(rule.action, rule.subject) for rule in await self._rules.all()], self._allow_list)
+
+    async def _wishes(self) -> dict[str, Effective]:
+        """What all hosts that may have a subscription, or had one, are subscribed to."""
+        published = {node.host: node for node in await self._nodes.subscribers()}
+        manual = {entry.host: entry.subscription for entry in await self._subscriptions.all()}
+        hosts = {*published, *manual, *self.rules.forward, *self._effective}
+        return {host: self._wish(host, published.get(host), manual.get(host)) for host in sorted(hosts)}
+
+    def _wish(self, host: str, node: NodeRecord | None, manual: Subscription | None) -> Effective:
+        if within(host, self._own_host):
+            return Effective(Scope.NONE, why="that is the relay itself")
+        published = node.preferences if node is not None else None
+        return self._bounded(host, effective(host, self.rules, published, manual, self._default_url(host)))
+
+    def _bounded(self, host: str, wish: Effective) -> Effective:
+        """All nodes together hold a bounded number of tags."""
+        number = self._numbers.get(host)
+        room = self._max_entries - self.index.entries + (0 if number is None else self.index.entries_of(number))
+        if len(wish.tags) <= room:
+            return wish
+        self._log.warn("{host} asks for {count} tags and there is room for {room}.", host=host, count=len(wish.tags), room=room)
+        return Effective(wish.scope, frozenset(sorted(wish.tags)[: max(room, 0)]), wish.url, wish.why)
+
+    async def _apply(self, host: str, wish: Effective, quietly: bool = False) -> None:
+        before = self.effective(host)
+        number = self._numbers.get(host)
+        if wish.wanted and number is None:
+            record = await self._destinations.open(host, self._protocol, wish.url, self._now())
+            number = self._numbers[host] = record.number
+            self._urls[host] = wish.url
+            self._served.open(record)
+        elif wish.wanted and number is not None and self._urls[host] != wish.url:
+            self._urls[host] = wish.url
+            await self._destinations.open(host, self._protocol, wish.url, self._now())
+            self._served.moved(number, wish.url)
+        if wish.wanted and number is not None:
+            self.index.put(number, wish.scope, wish.tags)
+        elif number is not None:
+            del self._numbers[host], self._urls[host]
+            self.index.remove(number)
+            await self._destinations.close(number)
+            self._served.close(number, wish.why)
+        if wish is _NOTHING:
+            self._effective.pop(host, None)
+        else:
+            self._effective[host] = wish
+        if not quietly and (wish.scope, wish.tags) != (before.scope, before.tags):
+            self._tell(host, wish, before)
+
+    def _tell(self, host: str, wish: Effective, before: Effective) -> None:
+        if not wish.wanted:
+            self._log.info("{host} is not subscribed any more: {reason}.", host=host, reason=wish.why)
+            return
+        what = "all posts" if wish.scope is Scope.ALL else f"{len(wish.tags)} tags"
+        changed = "now subscribed" if before.wanted else "subscribed"
+        self._log.info("{host} is {changed} to {what}: {reason}.", host=host, changed=changed, what=what, reason=wish.why)
