@@ -1,0 +1,1 @@
+"""How the relay reaches other servers: names, addresses, trust, documents."""
