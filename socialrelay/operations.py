@@ -20,7 +20,7 @@ from socialrelay.scheduler.record import State
 from socialrelay.views import About, ActError, Stores, checked_host, covers
 
 MAX_REASON = 500
-_USER = re.compile(r"[a-z0-9_.+\-]{1,64}")
+_USER = re.compile(r"[a-z0-9._-]{1,64}")
 
 
 @define(kw_only=True, eq=False)
@@ -28,7 +28,7 @@ class Operations:
     """
     The operators' acts.
 
-    @ivar match_key: a hashtag as subscriptions compare it; empty for what can be none.
+    @ivar tag_key: a hashtag without C{#} as subscriptions compare it; empty for what can be none.
     @ivar max_tags: as many tags may one subscription name.
     """
 
@@ -39,7 +39,7 @@ class Operations:
     poller: Poller
     lists: Lists
     now: Callable[[], datetime]
-    match_key: Callable[[str], str]
+    tag_key: Callable[[str], str]
     max_tags: int = 2000
 
     _log = Logger()
@@ -234,7 +234,7 @@ class Operations:
     def _tags(self, tags: Sequence[str]) -> frozenset[str]:
         keys: set[str] = set()
         for tag in tags:
-            key = self.match_key(tag)
+            key = self.tag_key(tag.strip().removeprefix("#"))
             if not key:
                 raise ActError("bad-tags", f"{tag[:100]!r} can be no hashtag.")
             keys.add(key)

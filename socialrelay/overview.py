@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics
+from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics
+from socialrelay.coalesce import Coalescing, Crowded
 from socialrelay.plain import Plain, plain_effective, plain_poll, plain_time
 from socialrelay.routing.hosts import node_host
 from socialrelay.routing.subscription import Scope
@@ -35,9 +37,9 @@ class RelayOverview:
     now: Callable[[], datetime]
     seconds: Callable[[], float]
     lifetime: float = 5.0
-    _held: Plain | None = None
-    _held_until: float = 0.0
-    _waiting: list[Deferred[Plain]] = field(factory=list)
+    _held: Plain | None = field(init=False, default=None)
+    _held_until: float = field(init=False, default=0.0)
+    _running: Coalescing[Plain] = field(init=False, factory=lambda: Coalescing(works=1, waiters=1000))
 
     def stats(self) -> Deferred[Plain]:
         """
@@ -47,14 +49,11 @@ class RelayOverview:
         C{deferred_posts}).
 
         @raise Unavailable: storage is away.
+        @raise Full: too many wait for it.
         """
         if self._held is not None and self.seconds() < self._held_until:
             return succeed(self._held)
-        answer: Deferred[Plain] = Deferred()
-        self._waiting.append(answer)
-        if len(self._waiting) == 1:
-            Deferred.fromCoroutine(self._compute()).addBoth(self._computed)
-        return answer
+        return self._running.ask("stats", self._compute).addErrback(_full)
 
     async def _compute(self) -> Plain:
         now = self.now()
@@ -64,7 +63,7 @@ class RelayOverview:
             totals = await self.statistics.totals(None if length is None else now - length)
             posts[period] = totals.get("accepted", 0)
             deliveries[period] = totals.get("delivered", 0)
-        return {
+        self._held = {
             "at": plain_time(now),
             "posts": posts,
             "deliveries": deliveries,
@@ -72,6 +71,8 @@ class RelayOverview:
             "nodes": await self.nodes.count(),
             "queue": self._queue(),
         }
+        self._held_until = self.seconds() + self.lifetime
+        return self._held
 
     def _subscribers(self) -> Plain:
         scopes: Counter[Scope] = Counter()
@@ -98,14 +99,6 @@ class RelayOverview:
         names = ["destinations", *(state.value for state in State), "behind", "waiting", "in_flight", "deferred_posts"]
         return {name: counts[name] for name in names}
 
-    def _computed(self, result: Plain | Failure) -> None:
-        if not isinstance(result, Failure):
-            self._held = result
-            self._held_until = self.seconds() + self.lifetime
-        waiting, self._waiting = self._waiting, []
-        for answer in waiting:
-            answer.callback(result)
-
 
 @define(kw_only=True, eq=False)
 class NodeCheck:
@@ -114,13 +107,21 @@ class NodeCheck:
     poller: Poller
     membership: Membership
     queue: Queue
+    _running: Coalescing[Plain] = field(init=False, factory=lambda: Coalescing(works=32, waiters=1000))
 
     def check(self, host: str) -> Deferred[Plain]:
-        """As L{SelfService.check}; a host that is none fails the Deferred with ValueError before anything is fetched."""
-        return Deferred.fromCoroutine(self._check(host))
+        """
+        As L{SelfService.check}; who asks for a host meanwhile gets the same answer, and a host that is none fails before anything is fetched.
 
-    async def _check(self, text: str) -> Plain:
-        host = node_host(text)
+        @raise Full: too many are being checked.
+        """
+        try:
+            wanted = node_host(host)
+        except ValueError:
+            return fail()
+        return self._running.ask(wanted, lambda: self._check(wanted)).addErrback(_full)
+
+    async def _check(self, host: str) -> Plain:
         report = await self.poller.poll(host, "check")
         effective = plain_effective(self.membership.effective(host))
         return {
@@ -142,6 +143,11 @@ class NodeCheck:
             "next_attempt": plain_time(record.next_attempt),
             "behind": status.behind,
         }
+
+
+def _full(failure: Failure) -> NoReturn:
+    failure.trap(Crowded)
+    raise Full(str(failure.value))
 
 
 _overview: type[Overview] = RelayOverview

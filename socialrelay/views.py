@@ -66,16 +66,26 @@ class Conditions(Protocol):
     def conditions(self) -> Sequence[Condition]: ...
 
 
-@frozen(kw_only=True)
-class Stores:
+class Stores(Protocol):
     """What operators look into and change."""
 
-    nodes: Nodes
-    subscriptions: Subscriptions
-    rules: Rules
-    incoming: Incoming
-    rejections: Rejections
-    statistics: Statistics
+    @property
+    def nodes(self) -> Nodes: ...
+
+    @property
+    def subscriptions(self) -> Subscriptions: ...
+
+    @property
+    def rules(self) -> Rules: ...
+
+    @property
+    def incoming(self) -> Incoming: ...
+
+    @property
+    def rejections(self) -> Rejections: ...
+
+    @property
+    def statistics(self) -> Statistics: ...
 
 
 @frozen(kw_only=True)
@@ -112,7 +122,7 @@ def checked_host(text: str) -> str:
     try:
         return node_host(text)
     except ValueError as error:
-        raise ActError("bad-host", f"{text[:253]!r} is no host of a node: {str(error).rstrip('.')}.") from error
+        raise ActError("bad-host", f"{text[:253]!r} is no host of a node. {error}") from error
 
 
 def covers(rule_subject: str, subject: str) -> bool:

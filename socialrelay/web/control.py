@@ -1,0 +1,340 @@
+"""
+The control socket: operators' views and acts as HTTP and JSON, for the operators' command.
+
+C{GET /v1/VIEW?name=value} and C{POST /v1/ACT} with a JSON object.  The answer is a JSON object; if something is wrong it is
+C{{"error": {"code": …, "message": …}}} with a status other than 200.  Who may ask is decided by the kernel's word on who connected.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pwd
+import socket
+import stat
+import struct
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from attrs import frozen
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorUNIX
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request, Site
+
+from socialrelay.boundaries import Full, Unavailable
+from socialrelay.jsontext import NotJSON, read_object
+from socialrelay.operations import Operations
+from socialrelay.plain import Plain
+from socialrelay.services import StartFailed, reason_of
+from socialrelay.views import ActError, Views
+
+SOCKET_NAME = "control.sock"
+MAX_BODY = 128 * 1024
+IDLE_TIMEOUT = 60.0
+_SO_PEERGROUPS = 59  # Linux >= 4.13; Python has no name for it
+_STATUS = {"unknown-node": 404, "no-rule": 404, "not-found": 404, "refused": 409, "not-subscribed": 409, "forbidden": 403, "too-large": 413}
+_STATUS |= {"unavailable": 503, "internal": 500, "wrong-method": 405}
+
+
+@frozen
+class Peer:
+    """
+    Who is at the other end of a UNIX socket.
+
+    @ivar groups: all group numbers, the primary one included.
+    """
+
+    uid: int
+    groups: frozenset[int]
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Ask the kernel; what it says was true when the other side connected."""
+    _, uid, gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 1024)
+    except OSError:  # an old kernel, or a member of more than 256 groups: then the primary group alone counts
+        raw = b""
+    return Peer(uid, frozenset({gid, *struct.unpack(f"{len(raw) // 4}I", raw)}))
+
+
+def may_control(peer: Peer, daemon_uid: int, socket_gid: int) -> bool:
+    """Root, the daemon's own user, and members of the socket's group."""
+    return peer.uid in (0, daemon_uid) or socket_gid in peer.groups
+
+
+def user_name(uid: int) -> str:
+    """A user's name, or the number if it has none. May block."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+@frozen
+class Offer:
+    """
+    A view or an act as it is asked for.
+
+    @ivar fields: name -> type of what may be said; C{list} means a list of texts.
+    @ivar required: without these there is no sense.
+    """
+
+    run: Callable[..., Coroutine[Any, Any, Plain]]
+    fields: Mapping[str, type] = {}
+    required: tuple[str, ...] = ()
+
+
+def view_offers(views: Views) -> dict[str, Offer]:
+    """The views by name."""
+    return {
+        "status": Offer(views.status),
+        "health": Offer(views.conditions),
+        "nodes": Offer(views.nodes, {"text": str, "which": str, "after": str, "limit": int}),
+        "node": Offer(views.node, {"host": str}, ("host",)),
+        "queue": Offer(views.queued, {"state": str, "limit": int}),
+        "rejected": Offer(views.rejected, {"limit": int}),
+        "rules": Offer(views.rules),
+        "identity": Offer(views.identity),
+    }
+
+
+def act_offers(operations: Operations) -> dict[str, Offer]:
+    """The acts by name."""
+    host, subject = {"host": str}, {"subject": str}
+    return {
+        "subscribe": Offer(operations.subscribe, {**host, "tags": list, "everything": bool}, ("host",)),
+        "unsubscribe": Offer(operations.unsubscribe, host, ("host",)),
+        "allow": Offer(operations.allow, {**subject, "reason": str}, ("subject",)),
+        "block": Offer(operations.block, {**subject, "reason": str}, ("subject",)),
+        "unblock": Offer(operations.unblock, subject, ("subject",)),
+        "forward": Offer(operations.forward, {**host, "off": bool, "reason": str}, ("host",)),
+        "poll": Offer(operations.poll, host, ("host",)),
+        "lists-fetch": Offer(operations.lists_fetch),
+        "wake": Offer(operations.wake, host, ("host",)),
+        "suspend": Offer(operations.suspend, host, ("host",)),
+        "resume": Offer(operations.resume, host, ("host",)),
+    }
+
+
+def checked(offer: Offer, said: Mapping[str, object]) -> dict[str, object]:
+    """
+    Hold what was said against what may be said.
+
+    @raise ActError: C{bad-request}, naming the field.
+    """
+    for name, value in said.items():
+        kind = offer.fields.get(name)
+        if kind is None:
+            known = ", ".join(offer.fields) or "none"
+            raise ActError("bad-request", f"There is no field {name[:100]!r} here; there are: {known}.")
+        fits = all(isinstance(each, str) for each in value) if kind is list and isinstance(value, list) else type(value) is kind
+        if not fits:
+            raise ActError("bad-request", f"The field {name!r} must be {_KINDS[kind]}.")
+    for name in offer.required:
+        if not said.get(name):
+            raise ActError("bad-request", f"The field {name!r} is missing.")
+    return dict(said)
+
+
+_KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list of texts"}
+
+
+class BoundedRequest(Request):
+    """A request whose body is refused as soon as it is too long."""
+
+    too_large = False
+
+    def gotLength(self, length: int | None) -> None:
+        """@param length: what the headers say, if they do."""
+        self.too_large = length is not None and length > MAX_BODY
+        super().gotLength(0 if self.too_large else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep no more than may be."""
+        assert self.content is not None
+        self.too_large = self.too_large or self.content.tell() + len(data) > MAX_BODY
+        if not self.too_large:
+            super().handleContentChunk(data)
+
+
+class ControlResource(Resource):
+    """Everything below C{/v1/}."""
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        views: Mapping[str, Offer],
+        acts: Mapping[str, Offer],
+        admits: Callable[[Peer], bool],
+        name_of: Callable[[int], Deferred[str]],
+    ) -> None:
+        """
+        @param admits: whether somebody may ask at all.
+        @param name_of: a user's name.
+        """
+        super().__init__()
+        self._offers = {b"GET": views, b"POST": acts}
+        self._admits = admits
+        self._name_of = name_of
+
+    def render(self, request: BoundedRequest) -> int:
+        """Answer, later."""
+        # The story is not tied to the connection: what was begun is finished, though the operator presses Ctrl-C.
+        Deferred.fromCoroutine(self._answer(request)).addErrback(self._failed, request)
+        return NOT_DONE_YET
+
+    async def _answer(self, request: BoundedRequest) -> None:
+        try:
+            peer = peer_of(cast(HasSocket, request.transport).socket)
+            if not self._admits(peer):
+                raise ActError("forbidden", "You may not control this relay: only root, its own user and the members of the socket's group may.")
+            offer, fields = self._asked(request)
+            if request.method == b"POST":
+                fields["who"] = await self._name_of(peer.uid)
+            self._send(request, 200, await offer.run(**fields))
+        except ActError as error:
+            self._send_error(request, error.code, str(error))
+        except Unavailable:
+            self._send_error(request, "unavailable", "The relay's database cannot be reached now; nothing was changed. `socialrelay status` says more.")
+        except Full as error:
+            self._send_error(request, "unavailable", f"The relay is too busy now: {error}. Try again in a moment.")
+
+    def _asked(self, request: BoundedRequest) -> tuple[Offer, dict[str, object]]:
+        offers = self._offers.get(request.method)
+        if offers is None:
+            raise ActError("wrong-method", "Views are asked for with GET, acts with POST.")
+        if request.too_large:
+            raise ActError("too-large", f"The request is too long; it may have {MAX_BODY} bytes.")
+        prefix, _, name = request.path.decode("utf-8", "replace").removeprefix("/").partition("/")
+        if prefix != "v1" or name not in offers:
+            kind = "view" if request.method == b"GET" else "act"
+            raise ActError("not-found", f"There is no {kind} at {request.path[:100].decode('utf-8', 'replace')}; there are: {', '.join(offers)}.")
+        offer = offers[name]
+        return offer, checked(offer, self._query(request, offer) if request.method == b"GET" else self._body(request))
+
+    def _query(self, request: BoundedRequest, offer: Offer) -> dict[str, object]:
+        said: dict[str, object] = {}
+        for raw_name, raw_values in request.args.items():
+            name, text = raw_name.decode("utf-8", "replace"), raw_values[-1].decode("utf-8", "replace")
+            number = offer.fields.get(name) is int and text.isascii() and text.isdecimal() and len(text) < 10
+            said[name] = int(text) if number else text
+        return said
+
+    def _body(self, request: BoundedRequest) -> dict[str, object]:
+        try:
+            assert request.content is not None
+            return read_object(request.content.read() or b"{}")
+        except NotJSON as error:
+            raise ActError("bad-request", "The body must be a JSON object.") from error
+
+    def _failed(self, failure: Failure, request: BoundedRequest) -> None:
+        self._log.failure("A request on the control socket failed: {path}", failure, path=request.path)
+        self._send_error(request, "internal", "Something went wrong inside the relay; its log says more.")
+
+    def _send_error(self, request: BoundedRequest, code: str, sentence: str) -> None:
+        self._send(request, _STATUS.get(code, 400), {"error": {"code": code, "message": sentence}})
+
+    def _send(self, request: BoundedRequest, status: int, document: Plain) -> None:
+        if request.finished or request._disconnected:
+            return
+        request.setResponseCode(status)
+        request.setHeader("Content-Type", "application/json; charset=utf-8")
+        request.write(json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n")
+        request.finish()
+
+
+class QuietSite(Site):
+    """A site without an access log: the acts are logged where they are done."""
+
+    def startFactory(self) -> None:
+        """Nothing to prepare."""
+
+    def stopFactory(self) -> None:
+        """Nothing to end."""
+
+    def log(self, request: object) -> None:
+        """Nothing is written per request."""
+
+
+class HasSocket(Protocol):
+    """A transport over a socket."""
+
+    socket: socket.socket
+
+
+def remove_stale(path: Path) -> None:
+    """
+    Make room for our socket: one that nobody listens at any more is removed.
+
+    @raise CannotListenError: somebody listens at it, or it is no socket.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise CannotListenError("unix", str(path), FileExistsError(errno.EEXIST, "there is something else of this name"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        refused = probe.connect_ex(str(path)) in (errno.ECONNREFUSED, errno.ENOENT)
+    if not refused:
+        raise CannotListenError("unix", str(path), FileExistsError(errno.EADDRINUSE, "another daemon listens there"))
+    path.unlink(missing_ok=True)
+
+
+class ControlService(Service):
+    """
+    Listens on the control socket while it runs.
+
+    @ivar path: of the socket.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorUNIX, path: Path, views: Views, operations: Operations, name_of: Callable[[int], Deferred[str]]) -> None:
+        """@param name_of: a user's name, L{user_name} in a thread."""
+        self.path = path
+        self._reactor = reactor
+        self._port: IListeningPort | None = None
+        self._gid = -1
+        resource = ControlResource(view_offers(views), act_offers(operations), self._admits, name_of)
+        self._site: Any = QuietSite(resource, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, parsePOSTFormSubmission=False)
+
+    def startService(self) -> None:
+        """
+        Listen.
+
+        @raise StartFailed: another daemon listens there, or no socket can be made there.
+        """
+        super().startService()
+        try:
+            remove_stale(self.path)
+            self._port = self._reactor.listenUNIX(str(self.path), self._site, mode=0o660)
+            self._gid = self.path.stat().st_gid
+        except CannotListenError as error:
+            raise StartFailed(f"control socket {self.path}", reason_of(error.socketError)) from error
+        self._log.info("Operators are heard at {path}.", path=str(self.path))
+
+    def stopService(self) -> Deferred[None]:
+        """Listen no more; the socket is gone when this fires."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._port is not None:
+            port, self._port = self._port, None
+            await maybeDeferred(port.stopListening)
+            self.path.unlink(missing_ok=True)
+
+    def _admits(self, peer: Peer) -> bool:
+        return may_control(peer, os.geteuid(), self._gid)
