@@ -1,0 +1,198 @@
+"""
+One connection of a stranger: bounded in time and in bytes, and strict where two HTTP parsers could disagree.
+
+Twisted's channel has an idle timer, which a byte a minute satisfies, and no limit for bodies.  This one gives a request a fixed time from the
+connection (or from the end of the previous request) to its last byte, cuts a body off where it passes the limit, and answers what it refuses
+before it is read.  After such an answer it closes its own half and goes on reading for a moment: a socket that is closed while data
+arrives is reset, and the sender would see a broken connection instead of the answer.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.server import Request
+
+from socialrelay.web.framing import fault
+
+if TYPE_CHECKING:
+    from socialrelay.web.site import GuardedSite
+
+LINGER = 2.0
+"""Seconds that a connection may take to end once its last answer is written."""
+
+DRAIN = 1024 * 1024
+"""Bytes that are read and thrown away after a refusal."""
+
+_LONGEST_LENGTH = 64
+"""No honest Content-Length line is longer; Python refuses to read numbers of more than 4300 digits with an error of its own."""
+
+
+class Channel(HTTPChannel):
+    """
+    @ivar site: the site, which counts, limits and knows the time.
+    @ivar peer: the address of whoever connected, C{"unix"} on a UNIX socket.
+    @ivar limited: what its connections are counted under, if they are.
+    @ivar held: bytes of the body that is being received.
+    @ivar refused: a refusal was written; whatever comes now is thrown away.
+    @ivar gone: the connection has ended.
+    """
+
+    site: GuardedSite
+    transport: Any
+    peer = ""
+    limited: str | None = None
+    held = 0
+    refused = False
+    gone = False
+    _clock: IReactorTime
+    _receiving_since: float | None = None
+    _alarm: IDelayedCall | None = None
+    _drained = 0
+
+    # time
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._clock = self.site.reactor
+        self._receiving_since = self._clock.seconds()
+        self._alarm = self._clock.callLater(self.site.deadline, self._look)
+
+    def _look(self) -> None:
+        """One timer for the connection's life: it asks when it should ring again, so that requests need not touch it."""
+        remaining = self.site.deadline
+        if self._receiving_since is not None:
+            remaining += self._receiving_since - self._clock.seconds()
+        if remaining > 0.001:
+            self._alarm = self._clock.callLater(remaining, self._look)
+            return
+        self._alarm = None
+        self.site.counters["overdue"] += 1
+        self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Close when everything is written, but do not wait for a peer that does not read."""
+        super().loseConnection()
+        self._end_within(LINGER)
+
+    def _end_within(self, seconds: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if not self.gone:
+            self._alarm = self._clock.callLater(seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._alarm = None
+        self.transport.abortConnection()
+
+
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.gone = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._let_go()
+        self.site.closed(self)
+        super().connectionLost(reason)
+
+    # refusing
+
+    def refuse(self, code: int, reason: str) -> None:
+        """
+        Answer in place of the request that is being read, and end the connection.
+
+        @param reason: a name such as C{too-large}, for the counter and the answer.
+        """
+        if self.refused:
+            return
+        self.refused = True
+        self.site.counters[f"refused-{reason}"] += 1
+        self._let_go()
+        for request in self.requests:
+            request.content = BytesIO()
+        self.length = None  # else Twisted takes a request without a body as complete and serves it
+        self.clearLineBuffer()
+        self.setRawMode()
+        self._write_refusal(code, reason)
+        self._networkProducer.resumeProducing()
+        self._networkProducer.unregisterProducer()
+        if ITCPTransport.providedBy(self.transport) and not self.isSecure():
+            self.transport.loseWriteConnection()
+        self._end_within(LINGER)
+
+    def _write_refusal(self, code: int, reason: str) -> None:
+        body = reason.encode("ascii") + b"\n"
+        lines = [
+            b"HTTP/1.1 %d %s" % (code, RESPONSES[code]),
+            b"Server: socialrelay",
+            b"Content-Type: text/plain; charset=utf-8",
+            b"Content-Length: %d" % len(body),
+            b"Connection: close",
+        ]
+        if code == 503:
+            lines.append(b"Retry-After: 60")
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(400, "bad-request")
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        self.refuse(400, "line-too-long")
+
+    # bytes
+
+    def hold(self, size: int) -> None:
+        """Count bytes of a body that is being received."""
+        self.held += size
+        self.site.hold(size)
+
+    def _let_go(self) -> None:
+        self.site.hold(-self.held)
+        self.held = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self.refused:
+            super().dataReceived(data)
+            return
+        self._drained += len(data)
+        if self._drained > DRAIN:
+            self.loseConnection()
+
+    def lineReceived(self, line: bytes) -> None:
+        if line[:1] in (b" ", b"\t"):
+            self.refuse(400, "folded-header")
+        else:
+            super().lineReceived(line)
+
+    def headerReceived(self, line: bytes) -> bool:
+        if len(line) > _LONGEST_LENGTH and line[:15].lower() == b"content-length:":
+            self.refuse(400, "bad-length")
+            return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        wrong = fault(self._version, self._path, self.requests[-1].requestHeaders)
+        if wrong is not None:
+            self.refuse(400, wrong)
+        elif self.length is not None and self.length > self.site.max_body:
+            self.refuse(413, "too-large")
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        if self.refused:
+            return
+        self._receiving_since = None
+        self._let_go()
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:
+        self._receiving_since = self._clock.seconds()
+        super().requestDone(request)

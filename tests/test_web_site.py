@@ -1,0 +1,461 @@
+"""Tests for L{socialrelay.web.site}, L{socialrelay.web.channel} and L{socialrelay.web.framing}: raw bytes over loopback."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from io import BytesIO
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock, deferLater
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from socialrelay.web.addresses import TrustedProxies
+from socialrelay.web.channel import LINGER
+from socialrelay.web.site import BODIES_HELD, GuardedSite, client_address
+
+MAX_BODY = 5000
+
+
+class Echo(Resource):
+    """Answers with the length of the body; C{/wait} answers when told to."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+        self.contents: list[object] = []
+        self.waiting: list[Request] = []
+        self.clients: list[str] = []
+
+    def render(self, request: Request) -> bytes | int:
+        body = request.content.read()
+        self.seen.append(request.path)
+        self.contents.append(request.content)
+        self.clients.append(client_address(request))
+        if request.path == b"/wait":
+            self.waiting.append(request)
+            return NOT_DONE_YET
+        return b"%d" % len(body)
+
+
+class Peer(Protocol):
+    """The other end: all that it received, and when the connection ended."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.ended: Deferred[None] = Deferred()
+        self._waiting: list[tuple[bytes, Deferred[None]]] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        for wanted, fired in list(self._waiting):
+            if wanted in self.received:
+                self._waiting.remove((wanted, fired))
+                fired.callback(None)
+
+    def until(self, wanted: bytes) -> Deferred[None]:
+        """Fires when these bytes have come."""
+        fired: Deferred[None] = Deferred()
+        self._waiting.append((wanted, fired))
+        self.dataReceived(b"")
+        return fired
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.ended.callback(None)
+
+    def statuses(self) -> list[int]:
+        """The status codes of the answers, in order."""
+        return [int(part[:3]) for part in self.received.split(b"HTTP/1.1 ")[1:]]
+
+
+def make_site(clock: IReactorTime, resource: Resource, **options: object) -> GuardedSite:
+    """A site with small limits."""
+    settled: dict[str, object] = {"max_body": MAX_BODY, "deadline": 30.0, "max_connections": 10, "max_connections_per_address": 10}
+    return GuardedSite(resource, clock=clock, **(settled | options))  # type: ignore[arg-type]
+
+
+def post(body: bytes, path: bytes = b"/", *more: bytes) -> bytes:
+    """A whole request."""
+    return b"\r\n".join([b"POST %s HTTP/1.1" % path, b"Host: relay.example", b"Content-Length: %d" % len(body), *more, b"", body])
+
+
+class LoopbackTests(TestCase):
+    """A site on a real socket, and a peer that writes raw bytes."""
+
+    timeout = 20
+
+    async def listen(self, **options: object) -> None:
+        self.resource = Echo()
+        self.clock = Clock()
+        self.site = make_site(self.clock, self.resource, **options)
+        self.port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(self.site)
+        self.addCleanup(self.port.stopListening)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.until_idle()))
+
+    async def connect(self, data: bytes = b"") -> Peer:
+        peer: Peer = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port), Peer())
+        self.addCleanup(lambda: Deferred.fromCoroutine(self._end(peer)))
+        if data:
+            peer.transport.write(data)
+        return peer
+
+    async def _end(self, peer: Peer) -> None:
+        if not peer.ended.called:
+            peer.transport.abortConnection()
+        await peer.ended
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Let the reactor turn until it is so."""
+        while not condition():
+            await deferLater(reactor, 0)
+
+    async def until_idle(self) -> None:
+        """Wait until the site has no connection."""
+        await self.until(lambda: not self.site.connections)
+
+    async def test_kept_connection(self) -> None:
+        """
+        Requests follow each other on one connection, and are answered in order when they are sent at once.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"abc") + post(b"") + post(b"defgh", b"/", b"Connection: close"))
+        await peer.ended
+        self.assertEqual(peer.statuses(), [200, 200, 200])
+        self.assertEqual([part.rpartition(b"\r\n")[2] for part in peer.received.split(b"HTTP/1.1 ")[1:]], [b"3", b"0", b"5"])
+
+    async def test_pipelined_refusal(self) -> None:
+        """
+        A bad request behind a good one that takes its time is refused only after the good one's answer.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"abc", b"/wait") + b"GET / HTTP/1.1\r\n\r\n" + post(b"never seen", b"/never"))
+        await self.until(lambda: bool(self.resource.waiting))
+        self.resource.waiting[0].finish()
+        await peer.ended
+        self.assertEqual(peer.statuses(), [200, 400])
+        self.assertEqual(self.resource.seen, [b"/wait"])
+
+    async def test_declared_too_large(self) -> None:
+        """
+        A body that is said to be too large is answered with 413 before any of it is read, and no 100 Continue invites it.
+        """
+        await self.listen()
+        peer = await self.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5001\r\nExpect: 100-continue\r\n\r\n")
+        await peer.ended
+        self.assertEqual(peer.statuses(), [413])
+        self.assertTrue(peer.received.endswith(b"\r\n\r\ntoo-large\n"))
+        self.assertEqual((self.resource.seen, self.site.counters["refused-too-large"]), ([], 1))
+
+    async def test_honest_large_body(self) -> None:
+        """
+        A sender that writes its whole large body before it reads sees the 413.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"x" * 500_000) + post(b"smuggled", b"/never"))
+        await peer.ended
+        self.assertEqual((peer.statuses(), self.resource.seen), ([413], []))
+
+    async def test_largest_body(self) -> None:
+        """
+        A body of the greatest size is taken, from memory and not from a file.
+        """
+        await self.listen()
+        self.patch(tempfile, "TemporaryFile", None)
+        chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1388\r\n%s\r\n0\r\n\r\n" % (b"x" * MAX_BODY)
+        peer = await self.connect(post(b"x" * MAX_BODY) + chunked)
+        await peer.ended
+        self.assertEqual(peer.statuses(), [200, 200])
+        self.assertEqual({type(content) for content in self.resource.contents}, {BytesIO})
+
+    async def test_chunked_too_large(self) -> None:
+        """
+        A chunked body is cut off where it passes the limit.
+        """
+        await self.listen()
+        peer = await self.connect(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"3e8\r\n%s\r\n" % (b"x" * 1000) * 6)
+        await peer.ended
+        self.assertEqual((peer.statuses(), self.resource.seen), ([413], []))
+        self.assertEqual(self.site.counters["refused-too-large"], 1)
+
+    async def test_endless_body(self) -> None:
+        """
+        A sender that goes on writing after its refusal is cut off.
+        """
+        await self.listen()
+        peer = await self.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000000\r\n\r\n")
+        await peer.until(b"too-large")
+        peer.transport.write(b"x" * 8_000_000)
+        await self.until(lambda: not self.site.connections)
+
+    async def test_silent_after_refusal(self) -> None:
+        """
+        A refused sender that neither writes nor leaves is left after a moment.
+        """
+        await self.listen()
+        peer = await self.connect(b"GET / HTTP/1.1\r\n\r\n")
+        await peer.until(b"no-host")
+        if self.site.connections:
+            self.clock.advance(LINGER)
+        await self.until_idle()
+        await peer.ended
+
+    async def test_lying_length(self) -> None:
+        """
+        What is sent beyond the declared length is the next request and nothing else; what is sent short of it is never served.
+        """
+        await self.listen()
+        longer = await self.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcdef\r\n\r\n")
+        await longer.ended
+        self.assertEqual(longer.statuses(), [200, 400])
+        shorter = await self.connect(b"POST /never HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabcdef")
+        await shorter.until(b"")
+        shorter.transport.loseConnection()
+        await shorter.ended
+        await self.until_idle()
+        self.assertNotIn(b"/never", self.resource.seen)
+
+    async def test_slow_request(self) -> None:
+        """
+        A request must be complete in time, however steadily its bytes arrive.
+        """
+        await self.listen()
+        for start in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nX-A: b\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nx"):
+            peer = await self.connect(start)
+            await self.until(lambda: self.site.connections == 1)
+            for _ in range(6):
+                self.assertEqual(self.site.connections, 1)
+                peer.transport.write(b"x")
+                self.clock.advance(5.0)
+            await self.until_idle()
+            await peer.ended
+        self.assertEqual(self.site.counters["overdue"], 4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    async def test_slow_answer(self) -> None:
+        """
+        The deadline is the sender's, not ours: while we take our time the connection stays, and then the sender's time begins anew.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"abc", b"/wait"))
+        await self.until(lambda: bool(self.resource.waiting))
+        self.clock.pump([20.0] * 5)
+        self.resource.waiting[0].finish()
+        await peer.until(b"200 OK")
+        self.clock.pump([29.0, 0.5])
+        self.assertEqual(self.site.connections, 1)
+        self.clock.advance(0.6)
+        await peer.ended
+
+    async def test_hundred_slow_senders(self) -> None:
+        """
+        Slow senders use up the connections for their time and no longer; then others are served again.
+        """
+        await self.listen(max_connections=100, max_connections_per_address=100)
+        slow = [await self.connect(b"POST / HTTP/1.1\r\nX: ") for _ in range(100)]
+        await self.until(lambda: self.site.connections == 100)
+        refused = await self.connect(post(b"abc"))
+        await refused.ended
+        self.assertEqual((refused.received, self.site.counters["refused-connections"]), (b"", 1))
+        self.clock.advance(30.0)
+        for peer in slow:
+            await peer.ended
+        served = await self.connect(post(b"abc", b"/", b"Connection: close"))
+        await served.ended
+        self.assertEqual(served.statuses(), [200])
+
+    async def test_connections_per_address(self) -> None:
+        """
+        One client has only so many connections, and an ended one makes room.
+        """
+        await self.listen(max_connections_per_address=1)
+        first = await self.connect(post(b""))
+        await first.until(b"200 OK")
+        second = await self.connect(post(b""))
+        await second.ended
+        self.assertEqual((second.received, self.site.counters["refused-connections-address"]), (b"", 1))
+        first.transport.loseConnection()
+        await self.until_idle()
+        third = await self.connect(post(b""))
+        await third.until(b"200 OK")
+
+    async def test_no_version(self) -> None:
+        """
+        The server does not say what it is made of.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"", b"/", b"Connection: close"))
+        await peer.ended
+        self.assertIn(b"\r\nServer: socialrelay\r\n", peer.received)
+        self.assertNotIn(b"wisted", peer.received)
+
+
+SMUGGLING = {
+    "no-host": b"GET / HTTP/1.1\r\n\r\n",
+    "two-hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    "bad-host": b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    "bad-target": b"GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "folded-header": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+    "bad-transfer-encoding": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
+    "bad-length": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+}
+
+MALFORMED = [
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nX: a\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+    b" GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+    b"* * *\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 600 + b"\r\n",
+]
+
+
+class Wire(StringTransport):
+    """A transport in memory that can be aborted."""
+
+    def abortConnection(self) -> None:
+        self.disconnecting = True
+
+
+class ChannelTests(SynchronousTestCase):
+    """What the parser makes of bytes."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.resource = Echo()
+        self.site = make_site(self.clock, self.resource)
+
+    def feed(self, *pieces: bytes) -> tuple[bytes, Counter[str]]:
+        self.site.counters.clear()
+        channel = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        wire = Wire(peerAddress=IPv4Address("TCP", "192.0.2.1", 1))
+        channel.makeConnection(wire)
+        for piece in pieces:
+            channel.dataReceived(piece)
+        channel.connectionLost(Failure(ConnectionError()))
+        return wire.value(), self.site.counters
+
+    def test_named_faults(self) -> None:
+        """
+        Heads that two parsers could read differently are refused with the name of what is wrong.
+        """
+        for name, data in SMUGGLING.items():
+            written, counters = self.feed(data, b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertTrue(written.startswith(b"HTTP/1.1 400 ") and written.endswith(b"\r\n%s\n" % name.encode()), (name, written))
+            self.assertEqual(counters, {f"refused-{name}": 1})
+        self.assertEqual(self.resource.seen, [])
+
+    def test_malformed(self) -> None:
+        """
+        Each malformed request is answered once, with 400, and nothing behind it is served.
+        """
+        for data in MALFORMED:
+            written, _ = self.feed(data, b"GET /never HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            self.assertTrue(written.startswith(b"HTTP/1.1 400 "), (data, written))
+            self.assertEqual((written.count(b"HTTP/1."), self.resource.seen), (1, []), data)
+
+    def test_path_is_text(self) -> None:
+        """
+        A path that is no UTF-8 is refused; the connection is in order and goes on.
+        """
+        written, _ = self.feed(b"GET /%ff HTTP/1.1\r\nHost: a\r\n\r\n", post(b""))
+        self.assertEqual([part[4:7] for part in written.split(b"HTTP/")[1:]], [b"400", b"200"])
+
+    def test_old_client(self) -> None:
+        """
+        HTTP/1.0 is served without a Host, as monitors and old proxies speak it.
+        """
+        written, _ = self.feed(b"GET / HTTP/1.0\r\n\r\n")
+        self.assertTrue(written.startswith(b"HTTP/1.0 200 "), written)
+
+    def test_any_host(self) -> None:
+        """
+        What a client writes as Host, if it is well formed, changes nothing.
+        """
+        for host in (b"a..b", b"xn--a", b"x" * 300, b"[::1]:8080", b"a:b", b"%"):
+            written, _ = self.feed(b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n" % host)
+            self.assertTrue(written.startswith(b"HTTP/1.1 200 "), (host, written))
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.lists(st.sampled_from([*SMUGGLING.values(), *MALFORMED, post(b"abc"), b"\r\n", b"GET ", b"\xff"]), max_size=4), st.integers(1, 60))
+    def test_any_bytes(self, requests: list[bytes], step: int) -> None:
+        """
+        Whatever arrives, in whatever pieces, is answered or refused, and nothing breaks.
+        """
+        data = b"".join(requests)
+        written, _ = self.feed(*(data[start : start + step * 50] for start in range(0, len(data), step * 50)))
+        self.assertTrue({int(part[2:5]) for part in written.split(b"HTTP/1.")[1:]} <= {200, 400}, written)
+        self.assertEqual((self.site.connections, self.clock.getDelayedCalls()), (0, []))
+
+    def test_bodies_together(self) -> None:
+        """
+        When bodies in reception are too many bytes together, the largest gives way and the small ones do not.
+        """
+        site = make_site(self.clock, self.resource, max_connections=1000, max_connections_per_address=1000)
+        wires = []
+        for number in range(BODIES_HELD + 2):
+            channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", number))
+            wires.append(Wire())
+            channel.makeConnection(wires[-1])
+            size = 10 if number == 0 else MAX_BODY - 1
+            channel.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (size + 1) + b"x" * size)
+        answered = [wire.value().startswith(b"HTTP/1.1 503 ") for wire in wires]
+        self.assertEqual((sum(answered), answered[0], site.counters["refused-too-much-at-once"]), (1, False, 1))
+
+    def test_proxies_are_many(self) -> None:
+        """
+        Connections of a trusted proxy and of a UNIX socket are not counted as one client's; an IPv6 client's are counted by its network.
+        """
+        site = make_site(self.clock, self.resource, max_connections_per_address=1, trusted_proxies=TrustedProxies.parse(["10.0.0.0/8"]))
+        addresses = [IPv4Address("TCP", "10.1.1.1", 1), UNIXAddress(b"/s"), UNIXAddress(None), IPv4Address("TCP", "192.0.2.1", 1)]
+        addresses.append(IPv6Address("TCP", "2001:db8::1", 1))
+        for address in addresses * 2:
+            site.buildProtocol(address)
+        site.buildProtocol(IPv6Address("TCP", "2001:db8::2", 1))
+        self.assertEqual((site.connections, site.counters["refused-connections-address"]), (8, 3))
+
+    def test_client_behind_proxy(self) -> None:
+        """
+        The client's address is taken from a trusted proxy, and from nobody else.
+        """
+        request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.7\r\n\r\n"
+        self.feed(request)
+        self.site = make_site(self.clock, self.resource, trusted_proxies=TrustedProxies.parse(["192.0.2.0/24"]))
+        self.feed(request)
+        self.assertEqual(self.resource.clients, ["192.0.2.1", "198.51.100.7"])
