@@ -165,4 +165,8 @@ def _path() -> list[Path]:
 
 def _debian() -> list[Path]:
     """Debian keeps the servers off PATH; the newest first."""
-    return sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
+    return sorted(Path("/usr/lib/postgresql").glob("[1-9]*/bin"), key=lambda folder: _numbers(folder.parent.name), reverse=True)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

@@ -9,12 +9,14 @@ import socket
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from socialrelay.config import Embedded
@@ -27,6 +29,7 @@ from socialrelay.storage.embedded.supervisor import DEFAULT, Limits, Supervisor
 USER = "socialrelay"
 DATABASE = "postgres"
 PORT = 5432
+_ORPHANS_GO = 5.0
 
 # Small, durable, and nothing on TCP.  On the command line, so that a server that runs with other settings is known by it.
 SETTINGS: Mapping[str, str] = MappingProxyType(
@@ -120,10 +123,22 @@ class PostgresServer:
             return None
 
     def clear(self, foreign: bool) -> None:
-        # A dead postmaster's file stays: PostgreSQL itself sees by it whether one of its children is still at work.
-        if foreign:
+        # A killed postmaster's children go soon; until then the data directory is theirs.
+        deadline = time.monotonic() + _ORPHANS_GO
+        while self._orphans_at_work() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if foreign and not self._orphans_at_work():
             (self.data / "postmaster.pid").unlink(missing_ok=True)
         self._remove_socket_files()
+
+    def _orphans_at_work(self) -> bool:
+        """Whether a process is attached to the shared memory that the dead postmaster's file names (its seventh line: key, id)."""
+        try:
+            id = (self.data / "postmaster.pid").read_text().splitlines()[6].split()[1]
+            rows = [row.split() for row in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]]
+        except (OSError, IndexError):
+            return False
+        return any(row[1] == id and row[6] != "0" for row in rows)
 
     def answers(self) -> bool:
         """A session can be opened."""
@@ -157,15 +172,13 @@ class PostgresServer:
                 (self.sockets / name).unlink(missing_ok=True)
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(Service):
     """
     A PostgreSQL for this daemon alone, below its state directory.
 
     It runs as the daemon's user, or as C{embedded.user} if the daemon is root when L{startService} is called (C{twistd --uid} has dropped
     root by then, so the state directory must belong to that user).
     """
-
-    name = "embedded PostgreSQL"
 
     def __init__(
         self,
@@ -195,12 +208,14 @@ class EmbeddedPostgres:
         @return: fires when it takes connections.
         @raise EmbeddedError: it does not; nothing is left running.
         """
+        super().startService()
         return self.supervisor.start()
 
     def stopService(self) -> Deferred[None]:
         """
         @return: fires when no process and no socket is left; within 13 seconds.
         """
+        super().stopService()
         return self.supervisor.stop()
 
 

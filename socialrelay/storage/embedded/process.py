@@ -47,7 +47,7 @@ class Found:
         self.arguments = arguments
 
     def alive(self) -> bool:
-        return _exists(self.pid) and (not sys.platform.startswith("linux") or command_line(self.pid) == self.arguments)
+        return exists(self.pid) and (not sys.platform.startswith("linux") or command_line(self.pid) == self.arguments)
 
     def signal(self, number: int) -> None:
         if self.alive():
@@ -95,7 +95,8 @@ def shorten(log: Path, limit: int) -> None:
         pass
 
 
-def _exists(pid: int) -> bool:
+def exists(pid: int) -> bool:
+    """Whether there is such a process, be it a zombie."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

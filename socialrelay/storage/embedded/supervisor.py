@@ -21,7 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from socialrelay.storage.embedded.account import Account, EmbeddedError
-from socialrelay.storage.embedded.process import Child, Found, Process, command_line, shorten, tail
+from socialrelay.storage.embedded.process import Child, Found, Process, command_line, exists, shorten, tail
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Server(Protocol):
         """
         Take away what a dead server left behind.
 
-        @param foreign: the recorded process is alive and is not this server.
+        @param foreign: there is a process of the recorded number, and it is not this server.
         """
 
     def answers(self) -> bool:
@@ -149,7 +149,7 @@ class Supervisor:
         while not self._stopping:
             try:
                 await self._bring_up()
-            except Exception as error:  # noqa: BLE001: whatever it is, the server is tried again
+            except Exception as error:  # whatever it is, the server is tried again
                 await self._end()
                 if first:
                     self._ready.errback(error)
@@ -241,7 +241,7 @@ class Supervisor:
         arguments = command_line(pid) if pid is not None else []
         if pid is not None and arguments and os.path.basename(arguments[0]) in self._server.program and str(self._server.data) in arguments:
             return Found(pid, arguments)
-        self._server.clear(foreign=bool(arguments))
+        self._server.clear(foreign=pid is not None and exists(pid))
         return None
 
     def _spawn(self, command: list[str], account: Account) -> Child:

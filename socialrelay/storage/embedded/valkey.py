@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 
 from socialrelay.config import Embedded
@@ -80,12 +81,10 @@ class ValkeyServer:
             remove_if_empty(self._state_dir, self.sockets.parent)
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(Service):
     """
     A Valkey for this daemon alone, as L{EmbeddedPostgres<socialrelay.storage.embedded.postgres.EmbeddedPostgres>} is its PostgreSQL.
     """
-
-    name = "embedded Valkey"
 
     def __init__(self, state_dir: Path, reactor: Any, config: Embedded, limits: Limits = DEFAULT) -> None:
         """
@@ -112,10 +111,12 @@ class EmbeddedValkey:
         @return: fires when it answers.
         @raise EmbeddedError: it does not; nothing is left running.
         """
+        super().startService()
         return self.supervisor.start()
 
     def stopService(self) -> Deferred[None]:
         """
         @return: fires when no process and no socket is left; within 5 seconds.
         """
+        super().stopService()
         return self.supervisor.stop()
