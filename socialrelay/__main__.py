@@ -1,0 +1,6 @@
+"""C{python -m socialrelay} is C{socialrelay}."""
+
+from socialrelay.cli import main
+
+if __name__ == "__main__":
+    main()

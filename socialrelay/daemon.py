@@ -1,0 +1,157 @@
+"""
+A start that is seen to fail, and a stop that finishes.
+
+twistd forgets what C{startService} returns: a relay whose database is away would live on, deaf, and twistd would exit with 0.  And a daemon has
+no terminal to complain on.  So the process that was started from the terminal waits, outside of twistd's own fork, for word of its child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IReactorDaemonize
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socialrelay.services import reason_of
+
+_STARTED = b"started\n"
+
+
+def refuse(reason: str) -> SystemExit:
+    """What to raise to end the process before it has started: one line on standard error, and 1."""
+    return SystemExit(f"socialrelay: {reason}")
+
+
+class Terminal:
+    """Whoever started the relay: hears once whether it started."""
+
+    def __init__(self, pipe: int | None = None) -> None:
+        """@param pipe: to the process that waits in our place; C{None} if standard error is still ours."""
+        self._pipe = pipe
+        self._failed = False
+        # Registered before anything else registers, so that it is called after all else.
+        atexit.register(self._exit)
+
+    def started(self) -> None:
+        """The relay runs."""
+        if self._pipe is not None:
+            self._tell(self._pipe, _STARTED)
+
+    def failed(self, reason: str) -> None:
+        """It does not, and the process is about to end, with 1."""
+        self._failed = True
+        self._tell(2 if self._pipe is None else self._pipe, f"socialrelay: {reason}\n".encode())
+
+    def _tell(self, where: int, what: bytes) -> None:
+        try:
+            os.write(where, what)
+            if where == self._pipe:
+                os.close(where)
+        except OSError:
+            pass  # nobody listens any more
+
+    def _exit(self) -> None:
+        if self._failed:
+            sys.stdout.flush()
+            os._exit(1)
+
+
+def leave_waiting(reactor: Any) -> Terminal:
+    """
+    Fork; the child goes on, and this process ends when it hears from the child, with its message and exit code.
+
+    The child has no threads and no timers yet, and what is locked and bound stays so.
+    """
+    daemonizes = IReactorDaemonize.providedBy(reactor)
+    if daemonizes:
+        reactor.beforeDaemonize()
+    read, write = os.pipe()
+    if child := os.fork():
+        os.close(write)
+        os._exit(_wait(read, child))
+    os.close(read)
+    if daemonizes:
+        reactor.afterDaemonize()
+    return Terminal(write)
+
+
+def _wait(read: int, child: int) -> int:
+    """@return: the exit code."""
+    heard = b""
+    while not heard.endswith(b"\n") and (more := os.read(read, 4096)):
+        heard += more
+    if heard == _STARTED:
+        return 0
+    if not heard:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code:
+            return code if code > 0 else 1
+        heard = b"socialrelay: The relay ended while it was starting; its log says why.\n"
+    os.write(2, heard)
+    return 1
+
+
+class Daemon(Service):
+    """
+    The whole relay, as twistd sees it: tells the terminal how the start went, and ends the process if it failed.
+    """
+
+    _log = Logger()
+
+    def __init__(self, relay: IService, reactor: Any, terminal: Terminal, ready: Callable[[], Iterable[str]], ended: Callable[[], None]) -> None:
+        """
+        @param ready: asked, when all runs, for what to say in the log.
+        @param ended: called when all is stopped.
+        """
+        self._relay = relay
+        self._reactor = reactor
+        self._terminal = terminal
+        self._ready = ready
+        self._ended = ended
+
+    def privilegedStartService(self) -> None:
+        """Do what needs the privileges that twistd drops next."""
+        self._relay.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start; what becomes of it is told to the terminal and the log."""
+        super().startService()
+        maybeDeferred(self._relay.startService).addCallbacks(self._well, self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        """@return: fires when everything is stopped."""
+        super().stopService()
+        return maybeDeferred(self._relay.stopService).addBoth(self._stopped)
+
+    def _well(self, _: object) -> None:
+        for line in self._ready():
+            self._log.info("{line}", line=line)
+        self._terminal.started()
+
+    def _failed(self, failure: Failure) -> None:
+        if not self.running:
+            return  # somebody stopped it meanwhile
+        reason = reason_of(failure.value)
+        self._log.critical("The relay cannot start. {reason}", reason=reason)
+        self._terminal.failed(reason)
+        # In the foreground a start may fail before the reactor runs, which it must do for what has started to be stopped.
+        self._reactor.callWhenRunning(self._end)
+
+    def _end(self) -> None:
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            pass  # it is stopping already
+
+    def _stopped(self, result: object) -> None:
+        if isinstance(result, Failure):
+            self._log.failure("The relay did not stop as it should.", result)
+        self._ended()

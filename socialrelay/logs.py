@@ -1,0 +1,224 @@
+"""
+How events become lines: text for people, or one JSON object each.
+
+What remote servers say ends up in events.  No field of an event can begin a new line, move a terminal's cursor, or fill the disk: control
+characters are escaped and each text is cut at 256 characters.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from io import TextIOBase
+from typing import Any, TextIO, cast
+
+from attrs import frozen
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LegacyLogObserverWrapper,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+)
+from twisted.python.logfile import LogFile
+from zope.interface import implementer
+
+MAX_FIELD = 256
+MAX_MESSAGE = 4096
+FILE_LENGTH = 10_000_000
+FILES = 10
+
+_LEGACY = frozenset(("message", "time", "system", "isError", "format", "printed", "failure", "why", "logLevel"))
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    # Unicode's own line ends and the marks that turn the direction of text, with which a line can be made to read as another.
+    code: f"\\u{code:04x}"
+    for code in (0x2028, 0x2029, *range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+_ESCAPES |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+
+
+def plain(text: str, limit: int = MAX_FIELD) -> str:
+    """A text on one line, of printable characters, at most C{limit} of them and an ellipsis."""
+    if len(text) > limit:
+        text = text[:limit] + "…"
+    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def cleaned(event: LogEvent) -> LogEvent:
+    """The event with every text in its fields made plain."""
+    return {key: value if key.startswith("log_") else _clean(value) for key, value in event.items()}
+
+
+def as_text(event: LogEvent, *, times: bool = True) -> str:
+    """
+    One line, and the lines of a traceback below it, indented.
+
+    @param times: begin with the time; the journal has one of its own.
+    """
+    when = datetime.fromtimestamp(event["log_time"]).astimezone().isoformat(timespec="milliseconds") + " " if times else ""
+    line = f"{when}[{_level(event)}] {_name(event)}: {_message(event)}\n"
+    return line + "".join(f"    {plain(each, MAX_MESSAGE)}\n" for each in _traceback(event).splitlines())
+
+
+def as_json(event: LogEvent) -> str:
+    """One object on a line: C{time} (ISO 8601, UTC), C{level}, C{logger}, C{message}, the event's fields, and C{traceback} of a failure."""
+    fields = {key: value for key, value in cleaned(event).items() if not key.startswith("log_") and key not in _LEGACY}
+    fields |= {
+        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
+        "level": _level(event),
+        "logger": _name(event),
+        "message": _message(event),
+    }
+    if traceback := _traceback(event):
+        fields["traceback"] = "\n".join(plain(each, MAX_MESSAGE) for each in traceback.splitlines())
+    return json.dumps(fields, ensure_ascii=False, default=lambda value: plain(str(value))) + "\n"
+
+
+@frozen
+class Destination:
+    """
+    Where twistd was asked to log to, and how.
+
+    @ivar logfile: C{-} for standard output; empty for the default: standard output in the foreground, C{twistd.log} of a daemon.
+    """
+
+    logfile: str = ""
+    syslog: bool = False
+    prefix: str = "socialrelay"
+    nodaemon: bool = True
+    format: str = "text"
+    level: str = "info"
+
+
+_destination = Destination()
+
+
+def choose(destination: Destination) -> str:
+    """
+    Say where the log goes.
+
+    @return: the name under which twistd, that makes its log before it makes a service, finds the observer (as with C{--logger}).
+    """
+    global _destination  # noqa: PLW0603 - twistd calls what it finds under a name, without arguments
+    _destination = destination
+    return f"{__name__}.chosen"
+
+
+def chosen() -> ILogObserver:
+    """The observer for the destination that was chosen."""
+    return quiet(observer(_destination), _destination.level)
+
+
+def observer(destination: Destination) -> ILogObserver:
+    """Make an observer that writes to a destination."""
+    if destination.syslog:
+        return _syslog(destination)
+    to_stdout = destination.logfile == "-" or (destination.nodaemon and not destination.logfile)
+    if to_stdout and not destination.nodaemon:
+        sys.exit("socialrelay: A daemon has no standard output to log to. Name a file with --logfile, or use --nodaemon.")
+    out = sys.stdout if to_stdout else _file(destination.logfile or "twistd.log")
+    if destination.format == "json":
+        return Lines(out, as_json)
+    journal = to_stdout and "JOURNAL_STREAM" in os.environ
+    return Lines(out, lambda event: as_text(event, times=not journal))
+
+
+@implementer(ILogObserver)
+class Lines:
+    """Writes each event as its format says.  A full disk loses lines and stops nothing."""
+
+    def __init__(self, out: TextIO | TextIOBase, form: Callable[[LogEvent], str]) -> None:
+        self._out = out
+        self._form = form
+
+    def __call__(self, event: LogEvent) -> None:
+        try:
+            self._out.write(self._form(event))
+            self._out.flush()
+        except (OSError, ValueError):
+            pass  # nowhere to say it
+
+
+def quiet(to: ILogObserver, level: str) -> ILogObserver:
+    """Pass on what is at least of a level; and, unless it is C{debug}, of Twisted's own chatter only warnings."""
+    predicate = LogLevelFilterPredicate(LogLevel.levelWithName(level))
+    if level != "debug":
+        for namespace in ("twisted", "log_legacy", "-", "txpostgres", "txredisapi"):
+            predicate.setLogLevelForNamespace(namespace, max(LogLevel.warn, LogLevel.levelWithName(level)))
+        for namespace in ("twisted.scripts", "twisted.application"):
+            predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
+    return cast(ILogObserver, FilteringLogObserver(to, [predicate]))
+
+
+def _file(name: str) -> LogFile:
+    """A file that is rotated when it is long, and on SIGUSR1, as twistd's own."""
+    path = os.path.abspath(name)
+    try:
+        file = LogFile(os.path.basename(path), os.path.dirname(path), rotateLength=FILE_LENGTH, maxRotatedFiles=FILES)
+    except OSError as error:
+        sys.exit(f"socialrelay: The log {name} cannot be written: {error.strerror}. Name another with --logfile.")
+
+    def rotate(_signal: int, _frame: object) -> None:
+        from twisted.internet import reactor
+
+        reactor.callFromThread(file.rotate)  # type: ignore[attr-defined]
+
+    if signal.getsignal(signal.SIGUSR1) in (None, signal.SIG_DFL):
+        signal.signal(signal.SIGUSR1, rotate)
+    return file
+
+
+def _syslog(destination: Destination) -> ILogObserver:
+    from twisted.python.syslog import SyslogObserver
+
+    emit = LegacyLogObserverWrapper(SyslogObserver(destination.prefix).emit)
+    form = as_json if destination.format == "json" else lambda event: as_text(event, times=False)
+
+    @implementer(ILogObserver)
+    def write(event: LogEvent) -> None:
+        emit({**_bare(event), "log_format": "{log_line}", "log_line": form(event).rstrip("\n")})
+
+    return cast(ILogObserver, write)
+
+
+def _bare(event: LogEvent) -> dict[str, Any]:
+    return {key: event[key] for key in ("log_time", "log_level", "log_namespace") if key in event}
+
+
+def _level(event: LogEvent) -> str:
+    level = event.get("log_level")
+    return level.name if level is not None else "info"
+
+
+def _name(event: LogEvent) -> str:
+    return plain(str(event.get("log_namespace", "-")))
+
+
+def _message(event: LogEvent) -> str:
+    return plain(formatEvent(cleaned(event)), MAX_MESSAGE)
+
+
+def _traceback(event: LogEvent) -> str:
+    failure = event.get("log_failure")
+    return "" if failure is None else str(failure.getTraceback())
+
+
+def _clean(value: object) -> object:
+    """Texts made plain, also those inside of lists and tables; what is no text says so when it is formatted, and is made plain then."""
+    match value:
+        case str():
+            return plain(value)
+        case bytes():
+            return plain(value[: MAX_FIELD + 1].decode("utf-8", "backslashreplace"))
+        case Mapping():
+            return {plain(str(key)): _clean(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(each) for each in value]
+        case _:
+            return value

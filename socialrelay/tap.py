@@ -1,0 +1,152 @@
+"""
+C{twistd socialrelay}: its options, and the service that they make.
+
+Whatever can be found wrong before twistd leaves the terminal is found here, and ends the process with one line and exit code 1.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from socialrelay import __version__, logs, statedir
+from socialrelay.config import Config
+from socialrelay.daemon import Daemon, Terminal, leave_waiting, refuse
+from socialrelay.limits import raise_descriptor_limit
+from socialrelay.loading import ConfigError, load
+from socialrelay.services import reason_of
+
+
+class Options(usage.Options):
+    """
+    What can be said after C{twistd socialrelay}.
+
+    @ivar config: what the options, the environment and the file make together; there once the options are parsed.
+    """
+
+    config: Config
+
+    longdesc = (
+        "Relays public posts between the servers of the federated social web. Without any option it runs for trying out: on this machine "
+        "alone, with a PostgreSQL and a Valkey of its own. With --host it is a public relay. Every other setting is explained in "
+        "etc/socialrelay.toml. The options before 'socialrelay' are twistd's: -n stays in the foreground."
+    )
+
+    optParameters = [
+        ["config", None, None, "TOML file with the configuration ($SOCIALRELAY_CONFIG)."],
+        ["state-dir", None, None, "Folder for database, key and sockets. [default: /var/lib/socialrelay for root, else ~/.local/share/socialrelay]"],
+        ["host", None, None, "The relay's public name. With it the relay is in production: it fetches node lists and is bound to this name."],
+        ["log-format", None, None, "'text', or 'json' for one object a line. [default: text]"],
+        ["log-level", None, None, "The least that is logged: debug, info, warn or error. [default: info]"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, description: str) -> None:
+        """Where to listen, as a Twisted endpoint; may be given several times. [default: tcp:8080:interface=127.0.0.1]"""
+        self["listen"].append(description)
+
+    def opt_version(self) -> None:
+        """Show the version and exit."""
+        print(f"socialrelay {__version__}")
+        raise SystemExit(0)
+
+    def parseArgs(self, *arguments: str) -> None:
+        """There is nothing but options."""
+        if arguments:
+            raise usage.UsageError(f"'{arguments[0]}' is no option")
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """
+        Read the options and everything else that makes the configuration.
+
+        @raise SystemExit: something is wrong with it.
+        """
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise refuse(f"{error}. See twistd socialrelay --help.") from None
+        except ConfigError as error:
+            raise refuse(f"{error}.") from None
+
+    def postOptions(self) -> None:
+        """Make the configuration, and tell twistd of our log before it makes its own."""
+        said = {key: self[key.replace("_", "-")] for key in ("state_dir", "host", "listen", "log_format", "log_level")}
+        self.config = load(self["config"], said)
+        parent = self.parent
+        if parent is not None and "logger" in parent and parent["logger"] is None:
+            parent["logger"] = logs.choose(_log_destination(parent, self.config))
+
+
+def makeService(options: Options) -> IService:
+    """
+    Make the relay.
+
+    @raise SystemExit: it cannot start.
+    """
+    from twisted.internet import reactor
+
+    return make_service(options.config, reactor, options.parent or {})
+
+
+def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
+    """
+    Make the relay for a reactor.
+
+    @param twistd: twistd's own options: C{nodaemon}, C{debug}, C{uid}, C{gid}.
+    @raise SystemExit: it cannot start.
+    """
+    from socialrelay.compose import compose
+
+    # The stock reactor tells the time by the wall clock, whose jumps would stall every timer.
+    reactor.seconds = time.monotonic
+    raise_descriptor_limit()
+    terminal_is_ours = twistd.get("nodaemon", True) or twistd.get("debug", False)
+    if terminal_is_ours:
+        terminal = Terminal()
+    try:
+        state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
+        relay = compose(config, reactor)
+    except Exception as error:
+        if not type(error).__module__.startswith("socialrelay.") and not isinstance(error, OSError):
+            raise
+        raise refuse(reason_of(error)) from None
+    if not terminal_is_ours:
+        terminal = leave_waiting(reactor)
+
+    def ready() -> Iterator[str]:
+        statedir.sign(state)
+        yield from greeting(config)
+
+    return Daemon(relay, reactor, terminal, ready, state.release)
+
+
+def greeting(config: Config) -> Iterator[str]:
+    """What to say when all runs: what it is, where its data is, and what to try next."""
+    yield f"socialrelay {__version__} is ready. Its data is in {config.state_dir}."
+    page = next((f"http://127.0.0.1:{found[1]}/" for each in config.listen if (found := re.match(r"tcp:(?:port=)?(\d+)", each))), "")
+    if config.production:
+        yield f"It is {config.identity.username}@{config.host}. Servers reach it at https://{config.host}/."
+    else:
+        yield "This is a relay for trying out: it fetches no list of servers and polls none. Set host (--host) to run a public one."
+        if page:
+            yield f"Look at {page}, or ask it 'socialrelay status'. End it with Ctrl-C."
+
+
+def _log_destination(twistd: Any, config: Config) -> logs.Destination:
+    prefix = twistd.get("prefix")
+    return logs.Destination(
+        logfile=twistd.get("logfile") or "",
+        syslog=bool(twistd.get("syslog")),
+        prefix="socialrelay" if prefix in (None, "twisted") else prefix,
+        nodaemon=bool(twistd.get("nodaemon") or twistd.get("debug")),
+        format=config.log_format,
+        level=config.log_level,
+    )
