@@ -163,8 +163,7 @@ class Operations:
         report = await self.poller.poll(host, "operator")
         effective = self.membership.effective(host)
         if report.preferences is None:
-            fault = f": {report.faults[0].rstrip('.')}" if report.faults else ""
-            message = f"The preferences of {host} could not be read{fault}."
+            message = " ".join([f"The preferences of {host} could not be read.", *report.faults[:1]])
         else:
             wants = scope_in_words(report.preferences.scope, report.preferences.tags)
             message = f"{host} wants {wants} and gets {scope_in_words(effective.scope, effective.tags)}."

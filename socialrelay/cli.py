@@ -1,0 +1,268 @@
+"""C{socialrelay}, the operators' command. It asks the running daemon and never opens its database."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from attrs import define
+
+from socialrelay import __version__, cli_output
+from socialrelay.cli_client import CallFailed, Daemon, find_socket
+from socialrelay.loading import ConfigError
+
+FAILED, USAGE, NO_DAEMON = 1, 2, 3
+
+
+@define
+class Command:
+    """What was said before the name of the command."""
+
+    socket: Path | None
+    config: Path | None
+    state_dir: Path | None
+
+    def show(self, as_json: bool, ask: Callable[[Daemon], cli_output.Answer], text: cli_output.Show) -> None:
+        """Ask the daemon and print its answer; ends the process with its exit code if there is none."""
+        try:
+            daemon = Daemon(find_socket(self.socket, self.config, self.state_dir))
+            answer = ask(daemon)
+        except ConfigError as error:
+            _end(as_json, USAGE, "bad-configuration", f"{error}\nThe command reads the daemon's configuration to find it; --socket does without.")
+        except CallFailed as error:
+            _end(as_json, NO_DAEMON if error.code == "no-daemon" else FAILED, error.code, str(error))
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer, datetime.now(UTC)))
+
+    def daemon_options(self) -> list[str]:
+        """The same, as options of C{twistd socialrelay}."""
+        given = {"--config": self.config, "--state-dir": self.state_dir}
+        return [word for option, value in given.items() if value is not None for word in (option, str(value))]
+
+
+def _end(as_json: bool, code: int, name: str, sentence: str) -> NoReturn:
+    if as_json:
+        click.echo(json.dumps({"error": {"code": name, "message": sentence}}, indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(cli_output.clean(line) for line in sentence.splitlines()), err=True)
+    sys.exit(code)
+
+
+def _answered(function: Callable[..., None]) -> Callable[..., None]:
+    """A command that the daemon answers."""
+    with_json = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
+    return with_json(click.pass_obj(function))
+
+
+_host = click.argument("host")
+_subject = click.argument("subject", metavar="HOST|HANDLE")
+_reason = click.option("--reason", default="", help="Why, for whoever looks at the rule later.")
+_path = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--config", "-c", type=_path, help="The daemon's configuration file; else $SOCIALRELAY_CONFIG.")
+@click.option("--state-dir", type=_path, help="The daemon's state directory, if the configuration does not say it.")
+@click.option("--socket", type=_path, help="The daemon's control socket, instead of looking for it.")
+@click.version_option(__version__, message="socialrelay %(version)s")
+@click.pass_context
+def main(context: click.Context, config: Path | None, state_dir: Path | None, socket: Path | None) -> None:
+    """
+    Look after a relay of public posts.
+
+    Every command but `run` speaks to the running daemon. It finds it as the daemon finds its own configuration, or at --socket. Use it as
+    root, as the daemon's user, or as a member of the control socket's group.
+
+    Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 no daemon is running.
+    """
+    context.obj = Command(socket, config, state_dir)
+
+
+@main.command()
+@_answered
+def status(command: Command, as_json: bool) -> None:
+    """Show how the relay is, and what it did."""
+    command.show(as_json, lambda daemon: daemon.view("status"), cli_output.status)
+
+
+@main.command()
+@click.argument("text", required=False, default="", metavar="[PART OF HOST]")
+@click.option("--which", type=click.Choice(["all", "subscribed", "refusing", "failing"]), default="all", help="Only these.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
+@click.option("--after", default="", metavar="HOST", help="Go on after this host.")
+@_answered
+def nodes(command: Command, as_json: bool, text: str, which: str, limit: int, after: str) -> None:
+    """List the servers that the relay has heard of."""
+    command.show(as_json, lambda daemon: daemon.view("nodes", text=text, which=which, limit=limit, after=after), cli_output.nodes)
+
+
+@main.command()
+@_host
+@_answered
+def node(command: Command, as_json: bool, host: str) -> None:
+    """Show all that is known of one server: what it wants, what it gets and why, how deliveries fare."""
+    command.show(as_json, lambda daemon: daemon.view("node", host=host), cli_output.node)
+
+
+@main.command()
+@_host
+@click.option("--tags", multiple=True, metavar="TAG,TAG", help="Posts with one of these hashtags.")
+@click.option("--all", "everything", is_flag=True, help="All public posts.")
+@_answered
+def subscribe(command: Command, as_json: bool, host: str, tags: tuple[str, ...], everything: bool) -> None:
+    """
+    Subscribe a server by hand, to tags or to all posts.
+
+    It gets what is posted from now on, and an earlier subscription by hand is replaced. A server that publishes that it wants nothing
+    cannot be subscribed.
+    """
+    wanted = [tag for part in tags for tag in part.replace(",", " ").split()]
+    if everything == bool(wanted):
+        raise click.UsageError("Say either --tags cats,dogs or --all.")
+    _act(command, as_json, "subscribe", host=host, tags=wanted, everything=everything)
+
+
+@main.command()
+@_host
+@_answered
+def unsubscribe(command: Command, as_json: bool, host: str) -> None:
+    """End a subscription made by hand. What the server publishes about itself stays in force."""
+    _act(command, as_json, "unsubscribe", host=host)
+
+
+@main.command()
+@_subject
+@_reason
+@_answered
+def block(command: Command, as_json: bool, subject: str, reason: str) -> None:
+    """
+    Relay nothing from and to a server, or nothing of an author.
+
+    A server's subdomains are blocked too. What waits to be delivered is cancelled at once.
+    """
+    _act(command, as_json, "block", subject=subject, reason=reason)
+
+
+@main.command()
+@_subject
+@_reason
+@_answered
+def allow(command: Command, as_json: bool, subject: str, reason: str) -> None:
+    """Put a server or an author on the allow list. The list counts only with policy.allow_list in the configuration."""
+    _act(command, as_json, "allow", subject=subject, reason=reason)
+
+
+@main.command()
+@_subject
+@_answered
+def unblock(command: Command, as_json: bool, subject: str) -> None:
+    """Undo `block` and `allow` for a server or an author."""
+    _act(command, as_json, "unblock", subject=subject)
+
+
+@main.command()
+@_host
+@click.option("--off", is_flag=True, help="No longer.")
+@_reason
+@_answered
+def forward(command: Command, as_json: bool, host: str, off: bool, reason: str) -> None:
+    """Send a server every post that is relayed, for instance another relay."""
+    _act(command, as_json, "forward", host=host, off=off, reason=reason)
+
+
+@main.command()
+@_host
+@_answered
+def poll(command: Command, as_json: bool, host: str) -> None:
+    """Read a server's preferences now, act on them, and show what is wrong with them."""
+    command.show(as_json, lambda daemon: daemon.act("poll", host=host), cli_output.poll)
+
+
+@main.group()
+def lists() -> None:
+    """The node lists, from which the relay learns of servers."""
+
+
+@lists.command()
+@_answered
+def fetch(command: Command, as_json: bool) -> None:
+    """Fetch all node lists now."""
+    command.show(as_json, lambda daemon: daemon.act("lists-fetch"), cli_output.lists)
+
+
+@main.command()
+@_host
+@_answered
+def wake(command: Command, as_json: bool, host: str) -> None:
+    """Try a server that failed now, instead of when its next attempt is due."""
+    _act(command, as_json, "wake", host=host)
+
+
+@main.command()
+@_host
+@_answered
+def suspend(command: Command, as_json: bool, host: str) -> None:
+    """Hold deliveries to a server back. Its posts wait, as long as posts are kept."""
+    _act(command, as_json, "suspend", host=host)
+
+
+@main.command()
+@_host
+@_answered
+def resume(command: Command, as_json: bool, host: str) -> None:
+    """Deliver to a suspended server again."""
+    _act(command, as_json, "resume", host=host)
+
+
+@main.command()
+@click.option("--state", type=click.Choice(["active", "deferred", "dead", "gone", "suspended"]), help="All servers of this state.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
+@_answered
+def queue(command: Command, as_json: bool, state: str | None, limit: int) -> None:
+    """
+    Show the servers that deliveries do not reach as they should.
+
+    deferred: it failed and is tried again later. dead: it failed for a week and is tried once a week. gone: it said that it has gone.
+    suspended: you hold it back. Also those that catch up with what they missed.
+    """
+    command.show(as_json, lambda daemon: daemon.view("queue", state=state, limit=limit), cli_output.queue)
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
+@_answered
+def rejected(command: Command, as_json: bool, limit: int) -> None:
+    """Show what was not relayed lately, whose it was, and why."""
+    command.show(as_json, lambda daemon: daemon.view("rejected", limit=limit), cli_output.rejected)
+
+
+@main.command()
+@_answered
+def rules(command: Command, as_json: bool) -> None:
+    """Show what operators decided: blocked, allowed, forwarded to, subscribed by hand."""
+    command.show(as_json, lambda daemon: daemon.view("rules"), cli_output.rules)
+
+
+@main.command()
+@_answered
+def identity(command: Command, as_json: bool) -> None:
+    """Show who the relay is to other servers."""
+    command.show(as_json, lambda daemon: daemon.view("identity"), cli_output.identity)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[TWISTD OPTIONS] [socialrelay OPTIONS]")
+@click.pass_obj
+def run(command: Command, options: tuple[str, ...]) -> None:
+    """Start the daemon: `twistd socialrelay` of this installation, in the foreground with -n."""
+    from socialrelay.launch import run as launch
+
+    launch([*options, *command.daemon_options()])
+
+
+def _act(command: Command, as_json: bool, name: str, **fields: Any) -> None:
+    command.show(as_json, lambda daemon: daemon.act(name, **fields), cli_output.act)

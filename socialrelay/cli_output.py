@@ -1,0 +1,335 @@
+"""
+The relay's answers as an operator reads them.
+
+Every function takes an answer of L{socialrelay.views} or L{socialrelay.operations} and the time, and gives text.  On a terminal it fits the
+terminal's width; in a pipe each row is one line.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Answer = dict[str, Any]
+Show = Callable[[Answer, datetime], str]
+
+UNLIMITED = 5000
+TAGS_SHOWN = 8
+
+
+def clean(value: object) -> str:
+    """Text without what could steer a terminal: most of it was written by strangers."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(value))
+
+
+def width() -> int:
+    """Columns to fill at most."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return shutil.get_terminal_size().columns
+    return UNLIMITED
+
+
+def rendered(table: Table) -> str:
+    """A table as text, without blanks at the ends of its lines."""
+    file = StringIO()
+    console = Console(file=file, width=width(), force_terminal=sys.stdout.isatty(), no_color=True, highlight=False, markup=False, emoji=False)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows under headings; a heading that begins with C{>} has numbers below it, one with C{.} is never wrapped."""
+    built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        built.add_column(
+            column.lstrip(">."), justify="right" if column[0] == ">" else "left", no_wrap=column[0] in ">.", overflow="fold"
+        )
+    for row in rows:
+        built.add_row(*(Text(clean(cell)) for cell in row))
+    return rendered(built)
+
+
+def details(pairs: Iterable[tuple[str, object]]) -> str:
+    """Names and values, one below the other; what is C{None} or empty is left out."""
+    built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    built.add_column(no_wrap=True)
+    built.add_column(overflow="fold")
+    for name, value in pairs:
+        if value not in (None, ""):
+            built.add_row(Text(name), Text(clean(value)))
+    return rendered(built)
+
+
+def duration(seconds: float) -> str:
+    """About how long, in one unit."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (size == 60 and seconds >= size):
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def when(text: str | None, now: datetime, *, zone: str = " UTC") -> str:
+    """C{2026-11-21 21:30 UTC (3 min ago)}; C{never} for no time."""
+    if text is None:
+        return "never"
+    moment = datetime.fromisoformat(text).astimezone(UTC)
+    past = (now - moment).total_seconds()
+    distance = f"{duration(past)} ago" if past >= 0 else f"in {duration(-past)}"
+    return f"{moment:%Y-%m-%d %H:%M}{zone} ({distance})"
+
+
+def size(count: int) -> str:
+    """Bytes, in a unit that suits."""
+    number = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"
+
+
+def tags(names: Sequence[str], shown: int = TAGS_SHOWN) -> str:
+    """The first of them, and how many more."""
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def scope(subscription: Answer | None, shown: int = TAGS_SHOWN) -> str:
+    """What somebody is subscribed to, or wants."""
+    if subscription is None:
+        return "unknown"
+    if subscription["scope"] == "tags":
+        return f"tags: {tags(subscription['tags'], shown)}" if subscription["tags"] else "tags: none"
+    return {"all": "all posts", "none": "nothing"}[subscription["scope"]]
+
+
+def paragraphs(*parts: str) -> str:
+    """Parts with an empty line between them; empty ones left out."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def status(answer: Answer, now: datetime) -> str:
+    """How the relay is."""
+    well = "degraded: it works, but something is amiss" if answer["degraded"] else "ready"
+    head = details(
+        [
+            ("relay", answer["host"] or "(no public name)"),
+            ("state", well if answer["ready"] else "NOT READY"),
+            ("mode", answer["mode"]),
+            ("version", answer["version"]),
+            ("running since", f"{when(answer['started_at'], now)}, process {answer['pid']}"),
+            ("listens at", ", ".join(answer["listen"])),
+            ("data", answer["state_dir"]),
+        ]
+    )
+    conditions = table(
+        [".condition", ".is", "detail"],
+        [(each["name"], _condition(each), each["detail"]) for each in answer["conditions"]],
+    )
+    if answer["stats"] is None:
+        return paragraphs(head, conditions, "The counts cannot be shown: the database cannot be reached now.")
+    return paragraphs(head, conditions, _numbers(answer["stats"]), _sums(answer))
+
+
+def _condition(each: Answer) -> str:
+    return "well" if each["well"] else "FAILED" if each["essential"] else "amiss"
+
+
+def _numbers(stats: Answer) -> str:
+    periods = ["24h", "7d", "30d", "total"]
+    return table(
+        [".relayed", ">24 hours", ">7 days", ">30 days", ">ever"],
+        [(name, *(stats[name][period] for period in periods)) for name in ("posts", "deliveries")],
+    )
+
+
+def _sums(answer: Answer) -> str:
+    stats, queue, incoming = answer["stats"], answer["stats"]["queue"], answer["incoming"]
+    subscribers = stats["subscribers"]
+    states = ", ".join(f"{queue[state]} {state}" for state in ("active", "deferred", "dead", "gone", "suspended") if queue[state])
+    return details(
+        [
+            ("subscribers", f"{subscribers['total']}: {subscribers['all']} to all posts, {subscribers['tags']} to tags ({stats['tags']} different)"),
+            ("known nodes", stats["nodes"]),
+            ("destinations", f"{queue['destinations']}{': ' + states if states else ''}"),
+            ("now sending", f"{queue['in_flight']}, {queue['waiting']} wait in memory, {queue['behind']} destinations catch up"),
+            ("to be judged", f"{incoming['rows']} bodies, {size(incoming['bytes'])}"),
+        ]
+    )
+
+
+def nodes(answer: Answer, now: datetime) -> str:
+    """Known nodes."""
+    if not answer["nodes"]:
+        return "No node matches."
+    listing = table(
+        ["host", "gets", "last answer (UTC)", "trouble"],
+        [
+            (
+                node["host"],
+                "refuses relays" if (node["preferences"] or {}).get("scope") == "none" else scope(node["subscription"], 3),
+                when(node["last_answer"], now, zone=""),
+                node["poll_error"],
+            )
+            for node in answer["nodes"]
+        ],
+    )
+    more = f"There are more: go on with --after {clean(answer['next'])}" if answer["next"] else ""
+    return paragraphs(listing, more)
+
+
+def node(answer: Answer, now: datetime) -> str:
+    """One node."""
+    subscription, known = answer["subscription"], answer["known"]
+    parts = [
+        details(
+            [
+                ("host", answer["host"]),
+                ("gets", scope(subscription, 100)),
+                ("because", subscription["why"]),
+                ("at", subscription["url"]),
+                *(_known(known, now) if known else [("polled", "never: the relay has not heard of it but from you")]),
+            ]
+        )
+    ]
+    if answer["manual"]:
+        manual = answer["manual"]
+        parts.append(f"Subscribed by {clean(manual['created_by'])} to {scope(manual, 100)}, {when(manual['created_at'], now)}.")
+    parts += [_rule(rule, now) for rule in answer["rules"]]
+    if answer["deliveries"]:
+        parts.append("Deliveries\n" + _destination(answer["deliveries"], now))
+    if answer["counts"]:
+        parts.append("Counted in 30 days\n" + details(sorted(answer["counts"].items())))
+    return paragraphs(*parts)
+
+
+def _known(known: Answer, now: datetime) -> list[tuple[str, object]]:
+    preferences = known["preferences"]
+    dropped = preferences["dropped_tags"] if preferences else 0
+    return [
+        ("publishes", f"wants {scope(preferences, 100)}" if preferences else "no preferences that could be read"),
+        ("unusable tags", dropped or None),
+        ("known from", ", ".join(known["sources"])),
+        ("known since", when(known["first_seen"], now)),
+        ("last polled", when(known["last_poll"], now)),
+        ("last answer", when(known["last_answer"], now)),
+        ("next poll", when(known["next_poll"], now)),
+        ("failed polls", f"{known['poll_failures']} in a row: {known['poll_error']}" if known["poll_failures"] else None),
+    ]
+
+
+def _rule(rule: Answer, now: datetime) -> str:
+    reason = f" ({clean(rule['reason'])})" if rule["reason"] else ""
+    return f"Rule: {rule['action']} {clean(rule['subject'])}{reason}, by {clean(rule['created_by'])}, {when(rule['created_at'], now)}."
+
+
+def _destination(record: Answer, now: datetime) -> str:
+    return details(
+        [
+            ("state", record["state"]),
+            ("to", record["url"]),
+            ("behind", None if record["following"] else f"{record['behind']} positions of the log"),
+            ("in flight", f"{record['in_flight']}, {record['waiting']} wait in memory"),
+            ("tried on their own", record["deferred_posts"] or None),
+            ("last success", when(record["last_success"], now)),
+            ("failures in a row", f"{record['failures']}, since {when(record['failing_since'], now)}" if record["failures"] else None),
+            ("next attempt", when(record["next_attempt"], now) if record["next_attempt"] else None),
+            ("last failure", record["last_reason"]),
+            ("delivered", record["delivered"]),
+            ("refused", record["bounced"] or None),
+            ("expired", record["expired"] or None),
+            ("cancelled", record["cancelled"] or None),
+        ]
+    )
+
+
+def queue(answer: Answer, now: datetime) -> str:
+    """Destinations that need a look."""
+    states = ", ".join(f"{count} {state}" for state, count in answer["states"].items() if count)
+    if not states:
+        return "There are no destinations: nobody is subscribed."
+    summary = f"Destinations: {states}."
+    if not answer["destinations"]:
+        return paragraphs(summary, "None to show: no destination of this kind.")
+    listing = table(
+        ["host", ".state", ">behind", ">failed", "next attempt (UTC)", "last failure"],
+        [
+            (
+                each["host"],
+                each["state"],
+                each["behind"],
+                each["failures"],
+                when(each["next_attempt"], now, zone="") if each["next_attempt"] else "",
+                each["last_reason"],
+            )
+            for each in answer["destinations"]
+        ],
+    )
+    more = f"{answer['left_out']} more are not shown; --limit shows more." if answer["left_out"] else ""
+    return paragraphs(listing, summary, more)
+
+
+def rejected(answer: Answer, now: datetime) -> str:
+    """What was refused lately."""
+    if not answer["rejected"]:
+        return "Nothing was rejected in the last days."
+    listing = table(
+        ["when (UTC)", ".reason", "author", "kind", "guid"],
+        [(when(each["rejected_at"], now, zone=""), each["reason"], each["author"], each["kind"], each["guid"]) for each in answer["rejected"]],
+    )
+    reasons = ", ".join(f"{count} {clean(reason)}" for reason, count in answer["reasons"].items())
+    return paragraphs(listing, f"Of these: {reasons}.")
+
+
+def rules(answer: Answer, now: datetime) -> str:
+    """What the operator decided."""
+    made = [(rule["action"], rule["subject"], rule["created_by"], rule["created_at"], rule["reason"]) for rule in answer["rules"]]
+    made += [("subscribe", each["host"], each["created_by"], each["created_at"], scope(each)) for each in answer["subscriptions"]]
+    if not made:
+        return "There are no rules and no subscriptions made by hand."
+    return table(
+        [".what", "whom", ".by", "when (UTC)", "reason or scope"],
+        [(what, whom, who, when(at, now, zone=""), why) for what, whom, who, at, why in made],
+    )
+
+
+def identity(answer: Answer, now: datetime) -> str:
+    """Who the relay is to others."""
+    rows = details(
+        [
+            ("handle", answer["handle"]),
+            ("host", answer["host"]),
+            ("guid", answer["guid"]),
+            ("key (SHA-256)", answer["key_fingerprint"]),
+            ("authors", "only those on the allow list" if answer["allow_list"] else "all who are not blocked"),
+        ]
+    )
+    if answer["provisional"]:
+        return paragraphs(rows, "This identity is provisional: it is bound for good when the relay is first started with a host.")
+    return paragraphs(rows, "This identity is bound: nodes remember it, so host, guid and key must never change.")
+
+
+def act(answer: Answer, now: datetime) -> str:
+    """What is so now."""
+    return clean(answer["message"])
+
+
+def poll(answer: Answer, now: datetime) -> str:
+    """What was read, and each fault."""
+    report = answer["report"]
+    faults = "\n".join(f"- {clean(fault)}" for fault in report["faults"])
+    return paragraphs(act(answer, now), details([("read at", report["url"])]), faults)
+
+
+def lists(answer: Answer, now: datetime) -> str:
+    """What came of each node list."""
+    return paragraphs(act(answer, now), details(answer["lists"].items()) if answer["lists"] else "")

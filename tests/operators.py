@@ -1,0 +1,190 @@
+"""A relay as its operator meets it: real views and acts over stores in memory, with deliveries and nodes that tests script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from attrs import evolve
+from twisted.internet.defer import Deferred, succeed
+
+from socialrelay.boundaries import DestinationStatus, PollReport
+from socialrelay.diaspora.hashtags import is_tag, match_key
+from socialrelay.health import Health, Phase
+from socialrelay.operations import Operations
+from socialrelay.overview import NodeCheck, RelayOverview
+from socialrelay.routing.subscription import Preferences, Scope
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
+from socialrelay.storage.memory import MemoryTables, memory_storage
+from socialrelay.subscribers import Subscribers
+from socialrelay.views import About, Views
+
+NOW = datetime(2026, 11, 21, 21, 30, tzinfo=UTC)
+HOST = "relay.example"
+
+
+class ScriptedQueue:
+    """Destinations without deliveries: a test says in which state each is."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, DestinationStatus] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.cancelled: list[tuple[list[int], str]] = []
+
+    def open(self, record: DestinationRecord, deferred: Iterable[DeferredDelivery] = ()) -> None:
+        self.statuses[record.host] = DestinationStatus(record, following=True, behind=0, waiting=0, in_flight=0, deferred_posts=0)
+
+    def moved(self, number: int, url: str) -> None:
+        self._change(number, url=url)
+
+    def close(self, number: int, reason: str) -> None:
+        self._change(number, subscribed=False)
+
+    def cancel(self, positions: list[int], reason: str) -> None:
+        self.cancelled.append((positions, reason))
+
+    def becomes(self, host: str, state: State, *, behind: int = 0, **changes: object) -> None:
+        status = self.statuses[host]
+        record = evolve(status.record, state=state, **changes)
+        self.statuses[host] = evolve(status, record=record, behind=behind, following=not behind)
+
+    def _change(self, number: int, **changes: object) -> None:
+        for host, status in self.statuses.items():
+            if status.record.number == number:
+                self.statuses[host] = evolve(status, record=evolve(status.record, **changes))
+
+    def _act(self, act: str, host: str, state: State) -> bool:
+        self.asked.append((act, host))
+        if host in self.statuses:
+            self.becomes(host, state)
+        return host in self.statuses
+
+    def wake(self, host: str) -> bool:
+        return self._act("wake", host, State.DEFERRED)
+
+    def suspend(self, host: str) -> bool:
+        return self._act("suspend", host, State.SUSPENDED)
+
+    def resume(self, host: str) -> bool:
+        return self._act("resume", host, State.ACTIVE)
+
+    def destination(self, host: str) -> DestinationStatus | None:
+        return self.statuses.get(host)
+
+    def destinations(self) -> Sequence[DestinationStatus]:
+        return list(self.statuses.values())
+
+
+class ScriptedPoller:
+    """Nodes publish what a test says, others nothing."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.published: dict[str, Preferences] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.waiting: Deferred[None] | None = None
+
+    def poll(self, host: str, source: str) -> Deferred[PollReport]:
+        return Deferred.fromCoroutine(self._poll(host, source))
+
+    async def _poll(self, host: str, source: str) -> PollReport:
+        self.asked.append((host, source))
+        if self.waiting is not None:
+            await self.waiting
+        url = f"https://{host}/.well-known/x-social-relay"
+        preferences = self.published.get(host)
+        if preferences is None:
+            return PollReport(host, url, NOW, None, ("It answered HTTP 404.",))
+        await self.relay.publishes(host, preferences)
+        return PollReport(host, url, NOW, preferences)
+
+
+class ScriptedLists:
+    """Node lists with what came of them."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, str] = {}
+
+    def fetch(self) -> Deferred[dict[str, str]]:
+        return succeed(self.results)
+
+
+class Relay:
+    """All of it put together."""
+
+    def __init__(self, *, allow_list: bool = False) -> None:
+        self.tables = MemoryTables()
+        self.stores = memory_storage(self.tables)
+        self.queue = ScriptedQueue()
+        self.poller = ScriptedPoller(self)
+        self.lists = ScriptedLists()
+        self.health = Health(Phase.RUNNING)
+        self.seconds = 0.0
+        self.membership = Subscribers(
+            protocol="diaspora",
+            default_url=lambda host: f"https://{host}/receive/public",
+            own_host=HOST,
+            allow_list=allow_list,
+            max_entries=1000,
+            nodes=self.stores.nodes,
+            subscriptions=self.stores.subscriptions,
+            rules=self.stores.rules,
+            destinations=self.stores.destinations,
+            log=self.stores.log,
+            served=self.queue,
+            now=lambda: NOW,
+        )
+        about = About(
+            version="0.1.0",
+            host=HOST,
+            production=True,
+            handle=f"relay@{HOST}",
+            guid="0" * 32,
+            key_fingerprint="ab" * 32,
+            provisional=False,
+            started_at=NOW - timedelta(hours=3),
+            pid=4711,
+            state_dir="/var/lib/socialrelay",
+            listen=("tcp:8080:interface=127.0.0.1",),
+            allow_list=allow_list,
+        )
+        self.overview = RelayOverview(
+            nodes=self.stores.nodes,
+            statistics=self.stores.statistics,
+            membership=self.membership,
+            queue=self.queue,
+            now=lambda: NOW,
+            seconds=lambda: self.seconds,
+        )
+        self.check = NodeCheck(poller=self.poller, membership=self.membership, queue=self.queue)
+        self.views = Views(
+            about=about,
+            stores=self.stores,
+            membership=self.membership,
+            queue=self.queue,
+            health=self.health,
+            overview=self.overview,
+            now=lambda: NOW,
+        )
+        self.operations = Operations(
+            about=about,
+            stores=self.stores,
+            membership=self.membership,
+            queue=self.queue,
+            poller=self.poller,
+            lists=self.lists,
+            now=lambda: NOW,
+            tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
+        )
+
+    async def publishes(self, host: str, preferences: Preferences) -> None:
+        """A node's preferences were read."""
+        await self.stores.nodes.listed("list", {host: NOW}, NOW)
+        known = await self.stores.nodes.get(host)
+        assert known is not None
+        await self.stores.nodes.save(evolve(known, preferences=preferences, last_poll=NOW, last_answer=NOW))
+        await self.membership.update(host)
+
+
+REFUSAL = Preferences(Scope.NONE)
+EVERYTHING = Preferences(Scope.ALL, receive_url="https://pod.example/receive/public")

@@ -1,0 +1,488 @@
+"""What an operator may do, and what is so afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.boundaries import Rejection, Rule, Unavailable
+from socialrelay.routing.subscription import Preferences, Scope
+from socialrelay.scheduler.record import State
+from socialrelay.views import ActError
+from tests.operators import EVERYTHING, HOST, NOW, REFUSAL, Relay
+
+T = TypeVar("T")
+
+
+class OperatorTestCase(SynchronousTestCase):
+    """A relay, and a way to wait for what it says."""
+
+    def setUp(self) -> None:
+        self.relay = Relay()
+        self.acts = self.relay.operations
+        self.views = self.relay.views
+
+    def now(self, work: Coroutine[Any, Any, T]) -> T:
+        result: T = self.successResultOf(Deferred.fromCoroutine(work))
+        return result
+
+    def refused(self, work: Coroutine[Any, Any, object]) -> ActError:
+        error = self.failureResultOf(Deferred.fromCoroutine(work), ActError).value
+        assert isinstance(error, ActError)
+        return error
+
+
+class SubscribeTests(OperatorTestCase):
+    def test_tags(self) -> None:
+        """
+        A node subscribed by hand gets posts with the tags, whatever the case in which they are written.
+        """
+        answer = self.now(self.acts.subscribe("Pod.Example", tags=["#Cats", "DOGS"], who="ada"))
+        self.assertEqual(answer["message"], "pod.example is subscribed to the tags cats, dogs, from now on, at https://pod.example/receive/public.")
+        self.assertEqual(self.relay.membership.effective("pod.example").tags, {"cats", "dogs"})
+
+    def test_becomes_known(self) -> None:
+        """
+        A node subscribed by hand is polled at once, so that its own word is heard.
+        """
+        self.now(self.acts.subscribe("pod.example", everything=True, who="ada"))
+        [node] = self.successResultOf(self.relay.stores.nodes.due(NOW, 10))
+        self.assertEqual((node.host, node.sources), ("pod.example", ("operator",)))
+
+    def test_refusal_decides(self) -> None:
+        """
+        A node that publishes that it wants nothing is not subscribed by anybody.
+        """
+        self.now(self.relay.publishes("pod.example", REFUSAL))
+        error = self.refused(self.acts.subscribe("pod.example", everything=True, who="ada"))
+        self.assertEqual(error.code, "refused")
+        self.assertIn("publishes that it wants nothing", str(error))
+        self.assertEqual(self.relay.tables.subscriptions, {})
+
+    def test_blocked(self) -> None:
+        """
+        A subscription that another rule keeps from having effect is kept, and it is said that nothing is sent.
+        """
+        self.now(self.acts.block("pod.example", who="ada"))
+        answer = self.now(self.acts.subscribe("pod.example", everything=True, who="ada"))
+        self.assertEqual(
+            answer["message"],
+            "The subscription of pod.example to all public posts is kept, but nothing is sent: blocked by the operator.",
+        )
+
+    def test_nonsense(self) -> None:
+        """
+        Hosts, tags and scopes that make no sense are refused, and nothing is kept.
+        """
+        for host, fields, code in [
+            ("https://pod.example/", {"everything": True}, "bad-host"),
+            ("127.0.0.1", {"everything": True}, "bad-host"),
+            ("localhost", {"everything": True}, "bad-host"),
+            (HOST, {"everything": True}, "bad-host"),
+            ("pod.example", {}, "bad-tags"),
+            ("pod.example", {"tags": ["a"], "everything": True}, "bad-tags"),
+            ("pod.example", {"tags": ["a b"]}, "bad-tags"),
+            ("pod.example", {"tags": [f"t{n}" for n in range(2001)]}, "bad-tags"),
+        ]:
+            error = self.refused(self.acts.subscribe(host, who="ada", **fields))
+            self.assertEqual(error.code, code, host)
+        self.assertEqual((self.relay.tables.subscriptions, self.relay.tables.nodes), ({}, {}))
+
+    def test_logged(self) -> None:
+        """
+        Each act is logged with who did it.
+        """
+        with capturedLogs() as events:
+            self.now(self.acts.subscribe("pod.example", everything=True, who="ada"))
+        [event] = [event for event in events if "who" in event]
+        self.assertEqual((event["who"], event["act"], event["subject"]), ("ada", "subscribe", "pod.example"))
+
+
+class UnsubscribeTests(OperatorTestCase):
+    def test_manual(self) -> None:
+        """
+        A subscription made by hand is gone, and so is its destination.
+        """
+        self.now(self.acts.subscribe("pod.example", everything=True, who="ada"))
+        answer = self.now(self.acts.unsubscribe("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "pod.example is no longer subscribed, and what was waiting for it is cancelled.")
+        self.assertEqual(self.relay.membership.subscribed(), {})
+
+    def test_own_wish_stays(self) -> None:
+        """
+        What a node publishes about itself stays in force when the manual subscription goes.
+        """
+        self.now(self.relay.publishes("pod.example", Preferences(Scope.TAGS, frozenset({"cats"}), "https://pod.example/r")))
+        self.now(self.acts.subscribe("pod.example", everything=True, who="ada"))
+        answer = self.now(self.acts.unsubscribe("pod.example", who="ada"))
+        self.assertIn("pod.example still gets the tag cats: the node publishes it.", answer["message"])
+
+    def test_own_wish_alone(self) -> None:
+        """
+        A node that subscribed itself is not unsubscribed by hand; the operator learns what would do it.
+        """
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        error = self.refused(self.acts.unsubscribe("pod.example", who="ada"))
+        self.assertEqual(error.code, "not-subscribed")
+        self.assertIn("`socialrelay block pod.example`", str(error))
+
+    def test_none(self) -> None:
+        """
+        Without any subscription there is nothing to end.
+        """
+        self.assertEqual(str(self.refused(self.acts.unsubscribe("pod.example", who="ada"))), "pod.example has no subscription.")
+
+
+class RuleTests(OperatorTestCase):
+    def test_block_host(self) -> None:
+        """
+        A blocked host loses its subscription, its subdomains too.
+        """
+        for host in ("pod.example", "sub.pod.example", "other.example"):
+            self.now(self.relay.publishes(host, EVERYTHING))
+        self.now(self.acts.block("pod.example", who="ada", reason="spam"))
+        self.assertEqual(list(self.relay.membership.subscribed()), ["other.example"])
+        self.assertEqual(self.relay.tables.rules["block", "pod.example"], Rule("block", "pod.example", "spam", NOW, "ada"))
+
+    def test_block_handle(self) -> None:
+        """
+        An author is blocked by handle, with the port if there is one, and what waits of it is cancelled.
+        """
+        answer = self.now(self.acts.block("Eve@Pod.example:8443", who="ada"))
+        self.assertIn("eve@pod.example:8443", answer["message"])
+        self.assertEqual(self.relay.queue.cancelled, [([], "blocked by the operator")])
+
+    def test_bad_subjects(self) -> None:
+        """
+        What is neither a host nor a handle is not blocked.
+        """
+        for subject in ("@pod.example", "eve@", "eve@pod.example:", "eve@pod.example:x", "a b@pod.example", "eve@localhost", "*", ""):
+            self.assertEqual(self.refused(self.acts.block(subject, who="ada")).code, "bad-host", subject)
+        self.assertEqual(self.relay.tables.rules, {})
+
+    def test_long_reason(self) -> None:
+        """
+        A reason that is too long is refused.
+        """
+        self.assertEqual(self.refused(self.acts.block("pod.example", who="ada", reason="x" * 501)).code, "bad-request")
+
+    def test_allow_says_if_unused(self) -> None:
+        """
+        Who allows somebody learns whether the allow list is in use, and of rules that win over it.
+        """
+        self.now(self.acts.block("pod.example", who="ada"))
+        answer = self.now(self.acts.allow("eve@sub.pod.example", who="ada"))
+        self.assertIn("The list is not in use", answer["message"])
+        self.assertIn("still blocked by the rule for pod.example", answer["message"])
+
+    def test_allow_list(self) -> None:
+        """
+        With the allow list in use, a node is served when it is on it.
+        """
+        self.relay = Relay(allow_list=True)
+        self.now(self.relay.membership.load())
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        self.assertEqual(self.relay.membership.subscribed(), {})
+        answer = self.now(self.relay.operations.allow("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "pod.example is on the allow list.")
+        self.assertEqual(list(self.relay.membership.subscribed()), ["pod.example"])
+
+    def test_unblock_undoes_both(self) -> None:
+        """
+        Block and allow rules go together, and the node is served again.
+        """
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        self.now(self.acts.block("pod.example", who="ada"))
+        self.now(self.acts.allow("pod.example", who="ada"))
+        answer = self.now(self.acts.unblock("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "The block rule and the allow rule for pod.example are removed.")
+        self.assertEqual(list(self.relay.membership.subscribed()), ["pod.example"])
+
+    def test_unblock_below_a_blocked_domain(self) -> None:
+        """
+        Who unblocks a host below a blocked domain learns that it is still blocked.
+        """
+        self.now(self.acts.block("pod.example", who="ada"))
+        self.now(self.acts.block("sub.pod.example", who="ada"))
+        answer = self.now(self.acts.unblock("sub.pod.example", who="ada"))
+        self.assertEqual(
+            answer["message"], "The block rule for sub.pod.example is removed. It is still blocked by the rule for pod.example."
+        )
+
+    def test_unblock_nothing(self) -> None:
+        """
+        Without a rule there is nothing to undo.
+        """
+        self.assertEqual(self.refused(self.acts.unblock("pod.example", who="ada")).code, "no-rule")
+
+    def test_forward(self) -> None:
+        """
+        A host is forwarded to, and no longer.
+        """
+        answer = self.now(self.acts.forward("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "pod.example is sent every post, from now on, at https://pod.example/receive/public.")
+        answer = self.now(self.acts.forward("pod.example", off=True, who="ada"))
+        self.assertEqual(answer["message"], "The forward rule is removed; pod.example gets nothing now.")
+        self.assertEqual(self.refused(self.acts.forward("pod.example", off=True, who="ada")).code, "no-rule")
+
+    def test_forward_refused(self) -> None:
+        """
+        Nothing is forwarded to a node that publishes that it wants nothing.
+        """
+        self.now(self.relay.publishes("pod.example", REFUSAL))
+        self.assertEqual(self.refused(self.acts.forward("pod.example", who="ada")).code, "refused")
+        self.assertEqual(self.relay.tables.rules, {})
+
+
+class NodeTests(OperatorTestCase):
+    def test_poll(self) -> None:
+        """
+        A poll says what the node wants and what it gets.
+        """
+        self.relay.poller.published["pod.example"] = EVERYTHING
+        answer = self.now(self.acts.poll("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "pod.example wants all public posts and gets all public posts.")
+        self.assertEqual(self.relay.poller.asked, [("pod.example", "operator")])
+
+    def test_poll_fails(self) -> None:
+        """
+        A poll that reads nothing says why.
+        """
+        answer = self.now(self.acts.poll("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "The preferences of pod.example could not be read. It answered HTTP 404.")
+
+    def test_lists(self) -> None:
+        """
+        Each list is named with what came of it.
+        """
+        self.assertIn("No node list is configured", str(self.now(self.acts.lists_fetch(who="ada"))["message"]))
+        self.relay.lists.results = {"the-federation": "1200 hosts, 3 of them new"}
+        answer = self.now(self.acts.lists_fetch(who="ada"))
+        self.assertEqual((answer["message"], answer["lists"]), ("The node list was fetched.", {"the-federation": "1200 hosts, 3 of them new"}))
+
+
+class DeliveryTests(OperatorTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+
+    def test_wake(self) -> None:
+        """
+        A deferred host is woken.
+        """
+        self.relay.queue.becomes("pod.example", State.DEFERRED)
+        answer = self.now(self.acts.wake("pod.example", who="ada"))
+        self.assertEqual(answer["message"], "pod.example was deferred and is tried again (at most once a minute).")
+        self.assertEqual(self.relay.queue.asked, [("wake", "pod.example")])
+
+    def test_wake_active(self) -> None:
+        """
+        A host that is well is left alone.
+        """
+        answer = self.now(self.acts.wake("pod.example", who="ada"))
+        self.assertIn("is not waiting", str(answer["message"]))
+        self.assertEqual(self.relay.queue.asked, [])
+
+    def test_suspend_and_resume(self) -> None:
+        """
+        A suspended host is not woken, but resumed; and only a suspended one is.
+        """
+        self.assertEqual(self.refused(self.acts.resume("pod.example", who="ada")).code, "refused")
+        self.now(self.acts.suspend("pod.example", who="ada"))
+        self.assertIn("`socialrelay resume pod.example`", str(self.refused(self.acts.wake("pod.example", who="ada"))))
+        self.now(self.acts.resume("pod.example", who="ada"))
+        self.assertEqual(self.relay.queue.asked, [("suspend", "pod.example"), ("resume", "pod.example")])
+
+    def test_unknown(self) -> None:
+        """
+        A host without deliveries is named as such.
+        """
+        for act in (self.acts.wake, self.acts.suspend, self.acts.resume):
+            self.assertEqual(self.refused(act("other.example", who="ada")).code, "unknown-node")
+
+
+class ViewTests(OperatorTestCase):
+    def test_status(self) -> None:
+        """
+        The status names mode, conditions and counts.
+        """
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        answer = self.now(self.views.status())
+        self.assertEqual((answer["mode"], answer["ready"], answer["degraded"], answer["uptime"]), ("production", True, False, 3 * 3600))
+        self.assertEqual(answer["incoming"], {"rows": 0, "bytes": 0})
+        self.assertEqual(answer["stats"]["subscribers"], {"total": 1, "all": 1, "tags": 0})  # type: ignore[index]
+
+    def test_status_without_storage(self) -> None:
+        """
+        While storage is away the status is answered all the same, without counts.
+        """
+        self.relay.tables.go_away()
+        answer = self.now(self.views.status())
+        self.assertEqual((answer["incoming"], answer["stats"]), (None, None))
+
+    def test_nodes(self) -> None:
+        """
+        Nodes are listed by host, chosen by a part of it and by what they are.
+        """
+        self.now(self.relay.publishes("a.example", EVERYTHING))
+        self.now(self.relay.publishes("b.example", REFUSAL))
+        self.successResultOf(self.relay.stores.nodes.listed("list", {"c.example": NOW, "d.test": NOW}, NOW))
+
+        def hosts(**fields: Any) -> list[str]:
+            return [node["host"] for node in self.now(self.views.nodes(**fields))["nodes"]]  # type: ignore[attr-defined]
+
+        self.assertEqual(hosts(), ["a.example", "b.example", "c.example", "d.test"])
+        self.assertEqual(hosts(text="EXAMPLE"), ["a.example", "b.example", "c.example"])
+        self.assertEqual(hosts(which="subscribed"), ["a.example"])
+        self.assertEqual(hosts(which="refusing"), ["b.example"])
+        self.assertEqual(hosts(which="failing"), [])
+        self.assertEqual(self.refused(self.views.nodes(which="bad")).code, "bad-request")
+
+    def test_pages(self) -> None:
+        """
+        A page names the host after which the next one begins; the last names none.
+        """
+        self.successResultOf(self.relay.stores.nodes.listed("list", {f"{name}.example": NOW for name in "abc"}, NOW))
+        first = self.now(self.views.nodes(limit=2))
+        self.assertEqual(first["next"], "b.example")
+        second = self.now(self.views.nodes(limit=2, after="b.example"))
+        self.assertEqual(([node["host"] for node in second["nodes"]], second["next"]), (["c.example"], None))  # type: ignore[attr-defined]
+
+    def test_node(self) -> None:
+        """
+        One node is shown with its preferences, the rules that concern it, and its deliveries.
+        """
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        self.now(self.acts.block("eve@pod.example", who="ada"))
+        self.now(self.acts.block("other.example", who="ada"))
+        answer = self.now(self.views.node("pod.example"))
+        self.assertEqual(answer["subscription"]["why"], "the node publishes it")  # type: ignore[index]
+        self.assertEqual([rule["subject"] for rule in answer["rules"]], ["eve@pod.example"])  # type: ignore[attr-defined]
+        self.assertEqual(answer["deliveries"]["state"], "active")  # type: ignore[index]
+
+    def test_unknown_node(self) -> None:
+        """
+        A host of which nothing is known is an error that says what to do.
+        """
+        error = self.refused(self.views.node("pod.example"))
+        self.assertEqual((error.code, "`socialrelay poll pod.example`" in str(error)), ("unknown-node", True))
+
+    def test_queue(self) -> None:
+        """
+        The queue shows who is not served as wished, those with most behind them first, and counts all.
+        """
+        for name in "abcd":
+            self.now(self.relay.publishes(f"{name}.example", EVERYTHING))
+        self.relay.queue.becomes("b.example", State.DEFERRED, behind=5)
+        self.relay.queue.becomes("c.example", State.DEAD)
+        self.relay.queue.becomes("d.example", State.ACTIVE, behind=70)
+        answer = self.now(self.views.queued())
+        self.assertEqual([each["host"] for each in answer["destinations"]], ["d.example", "b.example", "c.example"])  # type: ignore[attr-defined]
+        self.assertEqual(answer["states"], {"active": 2, "deferred": 1, "dead": 1, "gone": 0, "suspended": 0})
+        active = self.now(self.views.queued(state="active", limit=1))
+        self.assertEqual((len(active["destinations"]), active["left_out"]), (1, 1))  # type: ignore[arg-type]
+        self.assertEqual(self.refused(self.views.queued(state="lost")).code, "bad-request")
+
+    def test_rejected(self) -> None:
+        """
+        Rejections are shown, the newest first, and counted by reason.
+        """
+        self.successResultOf(
+            self.relay.stores.rejections.record([Rejection(NOW, "bad-signature", "eve@pod.example"), Rejection(NOW, "unknown-key")])
+        )
+        answer = self.now(self.views.rejected())
+        self.assertEqual(answer["reasons"], {"unknown-key": 1, "bad-signature": 1})
+        self.assertEqual([each["reason"] for each in answer["rejected"]], ["unknown-key", "bad-signature"])  # type: ignore[attr-defined]
+
+    def test_rules(self) -> None:
+        """
+        Rules and manual subscriptions are shown together.
+        """
+        self.now(self.acts.subscribe("pod.example", tags=["cats"], who="ada"))
+        self.now(self.acts.block("eve@pod.example", who="bob"))
+        answer = self.now(self.views.rules())
+        self.assertEqual([(each["host"], each["tags"]) for each in answer["subscriptions"]], [("pod.example", ["cats"])])  # type: ignore[attr-defined]
+        self.assertEqual([(each["action"], each["created_by"]) for each in answer["rules"]], [("block", "bob")])  # type: ignore[attr-defined]
+
+    def test_identity(self) -> None:
+        """
+        The identity names handle, guid and the key's fingerprint.
+        """
+        answer = self.now(self.views.identity())
+        self.assertEqual((answer["handle"], answer["provisional"]), ("relay@relay.example", False))
+
+
+class OverviewTests(OperatorTestCase):
+    def test_counts(self) -> None:
+        """
+        Posts and deliveries are counted for periods, subscribers by what they want.
+        """
+        self.successResultOf(self.relay.stores.statistics.add({(NOW, "accepted", "a.example"): 2, (NOW, "delivered", "b.example"): 7}))
+        self.now(self.relay.publishes("a.example", EVERYTHING))
+        self.now(self.relay.publishes("b.example", Preferences(Scope.TAGS, frozenset({"cats", "dogs"}), "https://b.example/r")))
+        stats = self.successResultOf(self.relay.overview.stats())
+        self.assertEqual(stats["posts"], {"24h": 2, "7d": 2, "30d": 2, "total": 2})
+        self.assertEqual(stats["deliveries"], {"24h": 7, "7d": 7, "30d": 7, "total": 7})
+        self.assertEqual((stats["subscribers"], stats["tags"], stats["nodes"]), ({"total": 2, "all": 1, "tags": 1}, 2, 2))
+        self.assertEqual(stats["queue"]["destinations"], 2)
+
+    def test_held(self) -> None:
+        """
+        An answer is given again for some seconds, then made anew.
+        """
+        first = self.successResultOf(self.relay.overview.stats())
+        self.assertIs(self.successResultOf(self.relay.overview.stats()), first)
+        self.relay.seconds = 5.0
+        self.assertIsNot(self.successResultOf(self.relay.overview.stats()), first)
+
+    def test_storage_away(self) -> None:
+        """
+        While storage is away the numbers cannot be had, and afterwards they can.
+        """
+        self.relay.tables.go_away()
+        self.failureResultOf(self.relay.overview.stats(), Unavailable)
+        self.relay.tables.come_back()
+        self.successResultOf(self.relay.overview.stats())
+
+
+class CheckTests(OperatorTestCase):
+    def test_check(self) -> None:
+        """
+        A node's administrator sees what was read, and the subscription and deliveries that follow.
+        """
+        self.relay.poller.published["pod.example"] = EVERYTHING
+        answer = self.successResultOf(self.relay.check.check("POD.example"))
+        self.assertEqual(self.relay.poller.asked, [("pod.example", "check")])
+        self.assertEqual(sorted(answer), ["at", "deliveries", "faults", "host", "preferences", "subscription", "url"])
+        self.assertEqual(answer["subscription"], {"scope": "all", "tags": [], "why": "the node publishes it"})
+        self.assertEqual(sorted(answer["deliveries"]), ["behind", "delivered", "last_reason", "last_success", "next_attempt", "state"])
+
+    def test_faults(self) -> None:
+        """
+        A node that publishes nothing is told so.
+        """
+        answer = self.successResultOf(self.relay.check.check("pod.example"))
+        self.assertEqual((answer["preferences"], answer["faults"], answer["deliveries"]), (None, ["It answered HTTP 404."], None))
+
+    def test_no_host(self) -> None:
+        """
+        What is no host is refused before anything is asked.
+        """
+        self.failureResultOf(self.relay.check.check("10.0.0.1"), ValueError)
+        self.assertEqual(self.relay.poller.asked, [])
+
+    def test_shared(self) -> None:
+        """
+        Several who ask for one host share one poll, and it goes on when one of them hangs up.
+        """
+        self.relay.poller.waiting = Deferred()
+        first, second = self.relay.check.check("pod.example"), self.relay.check.check("pod.example")
+        first.addErrback(lambda failure: None)
+        first.cancel()
+        self.relay.poller.waiting.callback(None)
+        self.assertEqual(self.successResultOf(second)["host"], "pod.example")
+        self.assertEqual(len(self.relay.poller.asked), 1)
