@@ -12,11 +12,9 @@ HTTP/1.1 is spoken and not HTTP/2: with the few deliveries that are in flight pe
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -30,11 +28,9 @@ from socialrelay.delivery.kept import Places
 from socialrelay.federation import DeliveryRequest
 from socialrelay.network.addresses import Network, Target, UrlRefused, allowed, vet_url
 from socialrelay.network.resolver import AddressRefused, Endpoints, NameNotResolved, Resolution, Resolver
+from socialrelay.network.texts import one_line, retry_after
 from socialrelay.network.trust import Trust
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble
-
-MAX_DETAIL = 200
-"""Characters of a text from outside that the operator is shown."""
 
 TROUBLES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: Trouble.PROTOCOL,
@@ -59,31 +55,6 @@ TROUBLES = {
     100: Trouble.TOO_LARGE,  # CURLE_TOO_LARGE
 }
 """libcurl's codes; what is not here is L{Trouble.BROKEN}."""
-
-_UNPRINTABLE = re.compile(r"[^ -~]")
-
-
-def one_line(text: str) -> str:
-    """A text from outside as an operator may read it: printable ASCII, the rest escaped, cut off."""
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text[:MAX_DETAIL])[:MAX_DETAIL]
-
-
-def retry_after(value: str, now: datetime) -> float | None:
-    """
-    Read C{Retry-After} (RFC 9110, 10.2.3): seconds, or a date.
-
-    @return: seconds from C{now}, not negative; C{None} if it is neither.
-    """
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:10])
-    try:
-        when = parsedate_to_datetime(value)
-    except (ValueError, IndexError, OverflowError):
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - now).total_seconds())
 
 
 class _Handle:
