@@ -1,0 +1,100 @@
+"""The public site, put together."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import frozen
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+
+from socialrelay import __version__
+from socialrelay.boundaries import Cache, Intake, Overview, SelfService
+from socialrelay.config import Config
+from socialrelay.diaspora.identity import Introduction
+from socialrelay.health import Health
+from socialrelay.identity import RelayIdentity
+from socialrelay.web.addresses import TrustedProxies
+from socialrelay.web.check import CheckPage
+from socialrelay.web.health import HealthPages
+from socialrelay.web.identity import IdentityPages
+from socialrelay.web.pages import Pages
+from socialrelay.web.receive import Reception
+from socialrelay.web.site import GuardedSite
+
+
+class Root(Resource):
+    """Hands each request to the resource of its first path segment, whole: routes stay as they are written."""
+
+    isLeaf = True
+
+    def __init__(self, parts: dict[bytes, IResource], otherwise: IResource) -> None:
+        super().__init__()
+        self._parts = parts
+        self._otherwise = otherwise
+
+    def render(self, request: Request) -> object:
+        """As L{IResource.render}."""
+        segment = request.postpath[0] if request.postpath else b""
+        return self._parts.get(segment, self._otherwise).render(request)
+
+
+@frozen
+class PublicSite:
+    """
+    @ivar site: to be listened with.
+    @ivar reception: to be stopped and drained before storage closes.
+    @ivar counters: what was refused and answered, by name; it only grows.
+    """
+
+    site: GuardedSite
+    reception: Reception
+    counters: Counter[str]
+
+
+def public_site(
+    *,
+    intake: Intake,
+    overview: Overview,
+    self_service: SelfService,
+    health: Health,
+    identity: RelayIdentity,
+    cache: Cache,
+    config: Config,
+    clock: IReactorTime,
+    base_url: str = "",
+) -> PublicSite:
+    """
+    The public site over its collaborators.
+
+    @param base_url: where the relay is reached, without final slash; by default C{https://} and its host.
+    """
+    counters: Counter[str] = Counter()
+    introduction = Introduction(
+        base_url=base_url or f"https://{identity.host}",
+        username=identity.username,
+        host=identity.host,
+        guid=identity.guid,
+        name=identity.name,
+        public_pem=identity.public_pem,
+        version=__version__,
+    )
+    reception = Reception(intake, identity.guid, counters)
+    identity_pages = IdentityPages(introduction).app.resource()
+    parts = dict.fromkeys((b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages)
+    parts[b"receive"] = reception.app.resource()
+    parts[b"check"] = CheckPage(self_service, cache, config, introduction).app.resource()
+    parts[b"health"] = HealthPages(health).app.resource()
+    limits = config.receive
+    site = GuardedSite(
+        Root(parts, Pages(overview, config, introduction).app.resource()),
+        clock=clock,
+        max_body=limits.max_body,
+        deadline=limits.deadline,
+        max_connections=limits.connections,
+        max_connections_per_address=limits.connections_per_address,
+        trusted_proxies=TrustedProxies.parse(limits.trusted_proxies),
+        counters=counters,
+    )
+    return PublicSite(site, reception, counters)
