@@ -71,7 +71,8 @@ class RedisAddress:
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             if not parts.path.startswith("/") or parts.netloc:
                 raise ValueError("unix:// is followed by the absolute path of a socket")
-            return cls(unquote(parts.path), database=_number(query.get("db")), username=query.get("username"), password=query.get("password"))
+            database = _number(query.get("db"))
+            return cls(unquote(parts.path), database=database, username=query.get("username"), password=query.get("password"))
         if parts.scheme not in ("redis", "rediss") or not parts.hostname:
             raise ValueError("it is not redis://host, rediss://host or unix:///path")
         password = unquote(parts.password) if parts.password else None
@@ -308,7 +309,7 @@ class FallbackCache(Service):
         if self.running and not self.healthy:
             self.healthy, self._complained = True, False
             self.detail = f"Redis at {self._redis.address}"
-            self._log.info("The cache is in Redis at {address}", address=str(self._redis.address))
+            self._log.info("The cache is in Redis at {address}.", address=str(self._redis.address))
 
 
 _conforms: type[Cache] = FallbackCache

@@ -77,4 +77,5 @@ class Account:
 
     def passes(self, directory: Path) -> bool:
         """Whether that user can go through it. Blocks."""
-        return subprocess.run(["/bin/sh", "-c", '[ -x "$0" ]', str(directory)], **self.process_options(), check=False, timeout=10).returncode == 0
+        command = ["/bin/sh", "-c", '[ -x "$0" ]', str(directory)]
+        return subprocess.run(command, **self.process_options(), check=False, timeout=10).returncode == 0

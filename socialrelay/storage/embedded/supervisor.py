@@ -19,6 +19,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from socialrelay.storage.embedded.account import Account, EmbeddedError
 from socialrelay.storage.embedded.process import Child, Found, Process, command_line, exists, shorten, tail
@@ -124,7 +125,7 @@ class Supervisor:
         self._stopping = False
         self._ready = Deferred()
         self._story = Deferred.fromCoroutine(self._run())
-        self._story.addErrback(lambda failure: self._log.failure("the embedded {server} is out of control", failure, server=self._server.name))
+        self._story.addErrback(self._failed)
         self._story.addCallback(self._over)
         return self._ready
 
@@ -154,7 +155,7 @@ class Supervisor:
                 if first:
                     self._ready.errback(error)
                     return
-                self._log.error("the embedded {server} does not start: {reason}", server=self._server.name, reason=str(error))
+                self._log.error("The embedded {server} does not start: {reason}", server=self._server.name, reason=str(error))
             else:
                 began = self._reactor.seconds()
                 if first and not self._stopping:
@@ -166,7 +167,7 @@ class Supervisor:
             if self._stopping:
                 break
             self._log.error(
-                "the embedded {server} is down, starting it again in {delay} s; its log ends: {tail}",
+                "The embedded {server} is down and is started again in {delay} s; its log ends: {tail}",
                 server=self._server.name,
                 delay=pause,
                 tail=await self._in_thread(lambda: tail(self._server.log)),
@@ -182,8 +183,11 @@ class Supervisor:
         """Find it or start it, and wait until it answers, or until a stop is asked for."""
         command, account = await self._in_thread(self._server.prepare)
         found = await self._in_thread(self._find)
-        if found is not None and await self._take_over(found, command):
-            return
+        if found is not None:
+            if await self._take_over(found, command):
+                return
+            # Its end took its sockets' directory away.
+            command, account = await self._in_thread(self._server.prepare)
         if self._stopping:
             return
         self.taken_over = False
@@ -192,14 +196,14 @@ class Supervisor:
             what = "does not answer" if process.alive() else "ended at once"
             log = self._server.log
             raise EmbeddedError(f"the embedded {self._server.name} {what}; {log} ends: {await self._in_thread(lambda: tail(log))}")
-        self._log.info("the embedded {server} is ready, process {pid}", server=self._server.name, pid=process.pid)
+        self._log.info("The embedded {server} is ready, process {pid}.", server=self._server.name, pid=process.pid)
 
     async def _take_over(self, found: Found, command: list[str]) -> bool:
         self.process, self.taken_over = found, True
         if found.arguments == command and await self._answers(found, self._limits.take_over):
-            self._log.info("taken over the embedded {server} of an earlier run, process {pid}", server=self._server.name, pid=found.pid)
+            self._log.info("Took over the embedded {server} of an earlier run, process {pid}.", server=self._server.name, pid=found.pid)
             return True
-        self._log.info("stopping the embedded {server} of an earlier run, process {pid}", server=self._server.name, pid=found.pid)
+        self._log.info("Stopping the embedded {server} of an earlier run, process {pid}.", server=self._server.name, pid=found.pid)
         await self._end()
         return False
 
@@ -232,7 +236,7 @@ class Supervisor:
                     await self._delay(self._ASK)
                 if not process.alive():
                     break
-                self._log.warn("the embedded {server} has not ended after {delay} s", server=self._server.name, delay=patience)
+                self._log.warn("The embedded {server} has not ended after {delay} s.", server=self._server.name, delay=patience)
         await self._in_thread(self._server.remove_sockets)
 
     def _find(self) -> Found | None:
@@ -272,6 +276,11 @@ class Supervisor:
         pause: Deferred[None] = Deferred()
         self._reactor.callLater(seconds, pause.callback, None)
         await pause
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("The embedded {server} is out of control.", failure, server=self._server.name)
+        if not self._ready.called:
+            self._ready.errback(failure)
 
     def _over(self, _: None) -> None:
         self._story = None
