@@ -28,9 +28,9 @@ CREATE TABLE incoming (
     attempts       integer NOT NULL DEFAULT 0,
     next_attempt   timestamptz NOT NULL
 );
-CREATE INDEX incoming_sender_host ON incoming (sender_host);
-CREATE INDEX incoming_next_attempt ON incoming (next_attempt);
+CREATE INDEX incoming_next_attempt ON incoming (next_attempt, id);
 COMMENT ON TABLE incoming IS 'Acknowledged and not yet judged: bounded in rows and bytes, per sender''s host and in all';
+COMMENT ON COLUMN incoming.id IS 'In the order of arrival';
 COMMENT ON COLUMN incoming.received_at IS 'When it was acknowledged';
 COMMENT ON COLUMN incoming.protocol IS 'Which federation protocol opens it';
 COMMENT ON COLUMN incoming.private IS 'It came to the relay itself, encrypted';
@@ -51,6 +51,7 @@ CREATE TABLE quarantine (
     body            bytea NOT NULL,
     reason          text NOT NULL
 );
+CREATE INDEX quarantine_quarantined_at ON quarantine (quarantined_at);
 COMMENT ON TABLE quarantine IS 'What could not be judged three times; kept a week for the operator, in nobody''s way';
 COMMENT ON COLUMN quarantine.id IS 'Its number in incoming';
 COMMENT ON COLUMN quarantine.received_at IS 'When it was acknowledged';
@@ -69,8 +70,9 @@ CREATE TABLE rejected (
     guid         text NOT NULL,
     kind         text NOT NULL
 );
-CREATE INDEX rejected_at ON rejected (rejected_at);
+CREATE INDEX rejected_rejected_at ON rejected (rejected_at, id);
 COMMENT ON TABLE rejected IS 'Why bodies were not relayed, for a week; without the bodies';
+COMMENT ON COLUMN rejected.id IS 'In the order of judging';
 COMMENT ON COLUMN rejected.rejected_at IS 'When it was judged';
 COMMENT ON COLUMN rejected.reason IS 'A name such as bad-signature';
 COMMENT ON COLUMN rejected.author IS 'The handle it named; empty if none';
@@ -99,11 +101,13 @@ CREATE TABLE post (
     recipients    bytea NOT NULL,
     recipient_count integer NOT NULL,
     size          integer NOT NULL,
-    identity      bytea NOT NULL,
+    publication   bigint NOT NULL,
     cancelled     boolean NOT NULL DEFAULT false
 );
 CREATE INDEX post_author ON post (author, guid);
-CREATE INDEX post_published_at ON post (published_at);
+CREATE INDEX post_published_at ON post (published_at, position);
+-- Read for every post of a range: it must not be out of line.
+ALTER TABLE post ALTER COLUMN recipients SET STORAGE MAIN;
 COMMENT ON TABLE post IS 'The log: verified posts in the order in which they became visible';
 COMMENT ON COLUMN post.position IS 'Place in the log. Drawn only by the publishing statement, under an advisory lock, so that positions become visible in order';
 COMMENT ON COLUMN post.received_at IS 'When it was acknowledged';
@@ -117,19 +121,29 @@ COMMENT ON COLUMN post.tags IS 'Match keys';
 COMMENT ON COLUMN post.recipients IS 'Bitmap: bit d (get_bit''s numbering) is destination number d. Fixed at publication';
 COMMENT ON COLUMN post.recipient_count IS 'How many bits are set';
 COMMENT ON COLUMN post.size IS 'Bytes of the body';
-COMMENT ON COLUMN post.identity IS 'Its first claimed identity hash';
+COMMENT ON COLUMN post.publication IS 'Drawn for this act of publishing: when a connection is lost meanwhile, the relay finds by it whether the post was published';
 COMMENT ON COLUMN post.cancelled IS 'Its author no longer wants it relayed, or the operator blocked it: what is pending of it is cancelled';
 
+-- No foreign keys to post: what refers to a post is removed by the statement that removes the post, and a check for each row of a batch costs.
 CREATE TABLE post_body (
-    position  bigint PRIMARY KEY REFERENCES post ON DELETE CASCADE,
+    position  bigint PRIMARY KEY,
     body      bytea NOT NULL
 );
-COMMENT ON TABLE post_body IS 'Bodies apart from the log, so that reading ranges of it stays cheap';
+COMMENT ON TABLE post_body IS 'Bodies of posts that have recipients, apart from the log, so that reading ranges of it stays cheap';
 COMMENT ON COLUMN post_body.position IS 'Which post';
 COMMENT ON COLUMN post_body.body IS 'The bytes as received, forwarded unchanged';
 
+CREATE TABLE log_state (
+    id              boolean PRIMARY KEY DEFAULT true CHECK (id),
+    bodies_removed  bigint NOT NULL
+);
+INSERT INTO log_state (bodies_removed) VALUES (0);
+COMMENT ON TABLE log_state IS 'What is known of the log as a whole';
+COMMENT ON COLUMN log_state.id IS 'Always true: there is one row';
+COMMENT ON COLUMN log_state.bodies_removed IS 'The greatest position whose body was removed: who has not come past it has lost posts';
+
 CREATE TABLE destination (
-    number        integer GENERATED ALWAYS AS IDENTITY (START WITH 0 MINVALUE 0) PRIMARY KEY,
+    number        integer PRIMARY KEY,
     host          text NOT NULL,
     protocol      text NOT NULL,
     url           text NOT NULL,
@@ -150,9 +164,9 @@ CREATE TABLE destination (
     cancelled     bigint NOT NULL DEFAULT 0,
     created_at    timestamptz NOT NULL,
     UNIQUE (host, protocol)
-);
+) WITH (fillfactor = 50);
 COMMENT ON TABLE destination IS 'A node as deliveries see it; the row is never removed and its number never used again';
-COMMENT ON COLUMN destination.number IS 'Its bit in post.recipients';
+COMMENT ON COLUMN destination.number IS 'Its bit in post.recipients; given without gaps, since a bitmap is as long as the greatest number';
 COMMENT ON COLUMN destination.host IS 'The node';
 COMMENT ON COLUMN destination.protocol IS 'Which federation protocol it is sent';
 COMMENT ON COLUMN destination.url IS 'Where posts are delivered to';
@@ -175,12 +189,13 @@ COMMENT ON COLUMN destination.created_at IS 'When it was first subscribed';
 
 CREATE TABLE deferred_delivery (
     destination   integer NOT NULL REFERENCES destination,
-    position      bigint NOT NULL REFERENCES post ON DELETE CASCADE,
+    position      bigint NOT NULL,
     attempts      integer NOT NULL,
     next_attempt  timestamptz NOT NULL,
     reason        text NOT NULL,
     PRIMARY KEY (destination, position)
 );
+CREATE INDEX deferred_delivery_position ON deferred_delivery (position);
 COMMENT ON TABLE deferred_delivery IS 'A post that keeps failing at a destination which takes others: tried on its own, and settled for the cursor';
 COMMENT ON COLUMN deferred_delivery.destination IS 'Where it fails';
 COMMENT ON COLUMN deferred_delivery.position IS 'Which post';
@@ -196,8 +211,9 @@ CREATE TABLE gap (
     outcome      text NOT NULL CHECK (outcome IN ('expired', 'cancelled')),
     reason       text NOT NULL,
     made_at      timestamptz NOT NULL,
-    PRIMARY KEY (destination, after)
+    PRIMARY KEY (destination, after, outcome)
 );
+CREATE INDEX gap_made_at ON gap (made_at);
 COMMENT ON TABLE gap IS 'Stretches of the log that a destination was never sent';
 COMMENT ON COLUMN gap.destination IS 'Which destination';
 COMMENT ON COLUMN gap.after IS 'The stretch begins after this position';
@@ -208,7 +224,7 @@ COMMENT ON COLUMN gap.reason IS 'Why';
 COMMENT ON COLUMN gap.made_at IS 'When';
 
 CREATE TABLE node (
-    host            text PRIMARY KEY,
+    host            text COLLATE "C" PRIMARY KEY,
     sources         text[] NOT NULL,
     first_seen      timestamptz NOT NULL,
     last_listed     timestamptz,
@@ -298,8 +314,17 @@ CREATE TABLE statistic (
     count    bigint NOT NULL,
     PRIMARY KEY (hour, event, subject)
 );
+CREATE INDEX statistic_subject ON statistic (subject, hour);
 COMMENT ON TABLE statistic IS 'Counts per hour';
 COMMENT ON COLUMN statistic.hour IS 'Start of the hour';
 COMMENT ON COLUMN statistic.event IS 'received, accepted, rejected, ignored, duplicate, delivered, bounced, expired, cancelled, failed';
 COMMENT ON COLUMN statistic.subject IS 'The author''s host for what comes in, the destination''s host for what goes out, or a reason';
 COMMENT ON COLUMN statistic.count IS 'How many';
+
+CREATE TABLE statistic_total (
+    event  text PRIMARY KEY,
+    count  bigint NOT NULL
+);
+COMMENT ON TABLE statistic_total IS 'Counts of all time';
+COMMENT ON COLUMN statistic_total.event IS 'As in statistic';
+COMMENT ON COLUMN statistic_total.count IS 'How many, all subjects together';

@@ -1,0 +1,110 @@
+"""Group commit: what arrives while a batch is being written becomes the next batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Hashable
+from typing import Generic, TypeVar
+
+from attrs import define
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from socialrelay.boundaries import Full, Unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ROWS = 256
+BYTES = 4 * 1024 * 1024
+
+
+@define(eq=False)
+class _Entry(Generic[T, R]):
+    item: T
+    keys: Collection[Hashable]
+    size: int
+    answer: Deferred[R]
+
+
+class GroupCommit(Generic[T, R]):
+    """
+    One batch is under way, the rest waits, up to a bound.
+
+    If a batch is refused for what one of its items says, its items are written one by one, so that it spoils only itself.
+    """
+
+    def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], *, waiting: int) -> None:
+        """
+        @param write: writes items; answers with a result for each of them, in order.
+        @param waiting: how many items may wait.
+        """
+        self._write = write
+        self._waiting = waiting
+        self._queue: deque[_Entry[T, R]] = deque()
+        self._writing = False
+        self._singly = 0
+
+    def submit(self, item: T, size: int, keys: Collection[Hashable]) -> Deferred[R]:
+        """
+        @param size: bytes, roughly.
+        @param keys: two items that share one are never in the same batch: the later one meets what the first has left.
+        @raise Full: too many are waiting.
+        """
+        if len(self._queue) >= self._waiting:
+            return fail(Full("too much is waiting to be written"))
+        entry: _Entry[T, R] = _Entry(item, keys, size, Deferred())
+        self._queue.append(entry)
+        if not self._writing:
+            self._flush()
+        return entry.answer
+
+    def refuse_waiting(self, reason: str) -> None:
+        """Fail what waits and is not yet being written."""
+        waiting, self._queue = self._queue, deque()
+        for entry in waiting:
+            entry.answer.errback(Failure(Unavailable(reason)))
+
+    def _flush(self) -> None:
+        batch = self._take()
+        if batch:
+            self._writing = True
+            self._write([entry.item for entry in batch]).addCallbacks(
+                self._written, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
+            )
+
+    def _take(self) -> list[_Entry[T, R]]:
+        rows = 1 if self._singly else ROWS
+        self._singly = max(self._singly - 1, 0)
+        batch: list[_Entry[T, R]] = []
+        later: list[_Entry[T, R]] = []
+        seen: set[Hashable] = set()
+        size = 0
+        while self._queue and len(batch) < rows and size < BYTES:
+            entry = self._queue.popleft()
+            if seen.isdisjoint(entry.keys):
+                batch.append(entry)
+                size += entry.size
+            else:
+                later.append(entry)
+            seen.update(entry.keys)
+        self._queue.extendleft(reversed(later))
+        return batch
+
+    def _written(self, results: list[R], batch: list[_Entry[T, R]]) -> None:
+        self._writing = False
+        self._flush()
+        for entry, result in zip(batch, results, strict=True):
+            entry.answer.callback(result)
+
+    def _failed(self, failure: Failure, batch: list[_Entry[T, R]]) -> None:
+        self._writing = False
+        if failure.check(Unavailable):
+            self.refuse_waiting(failure.getErrorMessage())
+        elif len(batch) > 1:
+            self._queue.extendleft(reversed(batch))
+            self._singly = len(batch)
+            batch = []
+        self._flush()
+        for entry in batch:
+            entry.answer.errback(failure)

@@ -1,0 +1,451 @@
+"""
+Statements to PostgreSQL, over a few connections that heal by themselves.
+
+txpostgres and psycopg2 are met only here.  What they taught:
+
+  - Cancelling a statement opens a second connection, blocking, with the interpreter's lock held: against a server that hangs, the process
+    hangs.  So a Deferred of theirs is never cancelled; when an answer is overdue the connection is abandoned: its socket is shut down, which
+    never blocks, and then closed.
+  - A connection attempt has no time-out of its own when it is asynchronous; it gets a deadline and is abandoned likewise.
+  - libpq looks names up in the calling thread; so they are looked up before, in another.
+  - One message may hold several statements, which then are one transaction; the rows are those of the last.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+import psycopg2
+from attrs import define, frozen
+from psycopg2.extensions import parse_dsn
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from txpostgres.txpostgres import Connection, Cursor
+
+from socialrelay.boundaries import Unavailable
+
+Rows = list[tuple[Any, ...]]
+Parameters = Mapping[str, object]
+
+
+class StorageError(Exception):
+    """The database refused a statement for what it says: a bug, or a database that is not as it should be."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection was lost after the statement had been sent: it may have taken effect."""
+
+
+class Queries(Protocol):
+    """What the stores need of a database."""
+
+    @property
+    def healthy(self) -> bool: ...
+
+    def query(self, statement: str, parameters: Parameters | None = None, *, idempotent: bool = False) -> Deferred[Rows]: ...
+
+    def watch(self, changed: Callable[[bool], None]) -> None: ...
+
+
+@frozen
+class Limits:
+    """
+    Seconds, if nothing else is said.
+
+    @ivar waiting: statements that may wait for a connection.
+    @ivar connect: for opening a connection.
+    @ivar statement: after which the server itself ends a statement.
+    @ivar answer: after which a server that said nothing is taken to hang; longer than C{statement}.
+    @ivar backoff: waits between attempts to connect.
+    """
+
+    connections: int = 4
+    waiting: int = 2000
+    connect: float = 5.0
+    statement: float = 8.0
+    answer: float = 10.0
+    backoff: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
+
+
+_DEFAULTS = Limits()
+_TRANSIENT = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    psycopg2.errors.ReadOnlySqlTransaction,  # a standby, after a failover
+)
+
+
+def _one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def connect_arguments(dsn: str, limits: Limits = _DEFAULTS) -> dict[str, str]:
+    """
+    The operator's connection string with what the relay needs of every connection.
+
+    @raise StorageError: it is no connection string.
+    """
+    try:
+        given = parse_dsn(dsn)
+    except psycopg2.ProgrammingError as error:
+        raise StorageError(f"the connection string cannot be read: {_one_line(error)}") from None
+    ours = f"-c statement_timeout={int(limits.statement * 1000)} -c timezone=UTC -c jit=off"
+    return {
+        "application_name": "socialrelay",
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "10000",
+        **given,
+        "client_encoding": "UTF8",
+        "options": f"{given.get('options', '')} {ours}".strip(),
+    }
+
+
+def resolve(arguments: Mapping[str, str]) -> dict[str, str]:
+    """
+    Look up the host names that are in connection arguments. Blocks.
+
+    @raise Unavailable: one of them has no address.
+    """
+    if "hostaddr" in arguments or not arguments.get("host"):
+        return dict(arguments)
+    addresses = []
+    for host in arguments["host"].split(","):
+        if host.startswith(("/", "@")):
+            return dict(arguments)
+        try:
+            addresses.append(str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]))
+        except OSError as error:
+            raise Unavailable(f"{host}: {_one_line(error)}") from None
+    return {**arguments, "hostaddr": ",".join(addresses)}
+
+
+class _Connection(Connection):  # type: ignore[misc]
+    """A connection that says when it is lost while nobody waits for an answer."""
+
+    def __init__(self, reactor: Any, lost: Callable[[_Connection, str], None]) -> None:
+        super().__init__(reactor)
+        self._lost = lost
+
+    def doRead(self) -> None:
+        try:
+            super().doRead()
+        except psycopg2.Error as error:
+            self._lost(self, _one_line(error))
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        if self.closed:
+            self._lost(self, reason.getErrorMessage())
+
+    @property
+    def closed(self) -> bool:
+        raw = self.pollable()
+        return raw is None or bool(raw.closed)
+
+    def abandon(self) -> None:
+        """Be rid of it at once, whatever state it is in; never blocks."""
+        raw = self.pollable()
+        if raw is None:
+            return
+        for reader in (self, *self._cursors):
+            self.reactor.removeReader(reader)
+            self.reactor.removeWriter(reader)
+        with suppress(OSError, psycopg2.Error):
+            # Then libpq has nobody to take leave of.
+            with socket.socket(fileno=os.dup(raw.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+        with suppress(psycopg2.Error):
+            self.close()
+
+
+@define(eq=False)
+class _Job:
+    statement: str
+    parameters: Parameters | None
+    idempotent: bool
+    answer: Deferred[Rows]
+    losses: int = 0
+
+
+class _Link:
+    """One place in the pool: a connection, or the attempts to get one."""
+
+    def __init__(self, pool: Database) -> None:
+        self._pool = pool
+        self._connection: _Connection | None = None
+        self._alarm: Any = None
+        self._failures = 0
+        self.up = False
+        self.job: _Job | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.up and self.job is None
+
+    def connect(self) -> None:
+        """Begin an attempt."""
+        pool = self._pool
+        connection = self._connection = _Connection(pool.reactor, self._lost)
+        self._set_alarm(pool.limits.connect, self._lost, connection, "no connection in time")
+        # A UNIX socket needs no look-up, and then no thread.
+        if pool.arguments.get("host", "/").startswith(("/", "@")):
+            self._open(pool.arguments, connection)
+            return
+        looked_up = deferToThreadPool(pool.reactor, pool.reactor.getThreadPool(), resolve, pool.arguments)
+        looked_up.addCallbacks(self._open, self._refused, callbackArgs=(connection,), errbackArgs=(connection,))
+
+    def _open(self, arguments: Mapping[str, str], connection: _Connection) -> None:
+        if self._connection is connection:
+            connection.connect(**arguments).addCallbacks(
+                self._connected, self._refused, callbackArgs=(connection,), errbackArgs=(connection,)
+            )
+
+    def _connected(self, _: object, connection: _Connection) -> None:
+        if self._connection is not connection:
+            return
+        self._cancel_alarm()
+        self.up, self._failures = True, 0
+        self._pool.changed("")
+
+    def _refused(self, failure: Failure, connection: _Connection) -> None:
+        self._lost(connection, _one_line(failure.value))
+
+    def run(self, job: _Job) -> None:
+        """Send a statement; only when L{idle}."""
+        assert self._connection is not None
+        self.job = job
+        self._set_alarm(self._pool.limits.answer, self._overdue, job)
+        cursor: Cursor = self._connection.cursor()
+        cursor.execute(job.statement, job.parameters).addCallbacks(
+            self._answered, self._failed, callbackArgs=(job,), errbackArgs=(job,)
+        )
+
+    def _answered(self, cursor: Cursor, job: _Job) -> None:
+        if self.job is not job:
+            return
+        rows = cursor.fetchall() if cursor.description else []
+        cursor.close()
+        self._end_job()
+        job.answer.callback(rows)
+        self._pool.dispatch()
+
+    def _failed(self, failure: Failure, job: _Job) -> None:
+        if self.job is not job:
+            return
+        error = failure.value
+        if self._connection is None or self._connection.closed:
+            self.lose(_one_line(error))
+            return
+        self._end_job()
+        converted: Exception
+        if isinstance(error, _TRANSIENT):
+            converted = Unavailable(_one_line(error))
+        else:
+            converted = StorageError(_one_line(error))
+            converted.__cause__ = error
+        job.answer.errback(Failure(converted))
+        self._pool.dispatch()
+
+    def _overdue(self, job: _Job, again: bool = True) -> None:
+        # The process itself may have stood still, and the answer lie in the socket: it is given one more turn.
+        self._alarm = None
+        if again:
+            self._set_alarm(0.2, self._overdue, job, False)
+        elif self.job is job:
+            self._pool.hung()
+
+    def _lost(self, connection: _Connection, reason: str) -> None:
+        if self._connection is connection:
+            self.lose(reason)
+
+    def lose(self, reason: str) -> None:
+        """Drop the connection, give its statement back, and try again later."""
+        self.drop()
+        job, self.job = self.job, None
+        waits = self._pool.limits.backoff
+        delay = waits[min(self._failures, len(waits) - 1)]
+        self._failures += 1
+        if not self._pool.closing:
+            self._set_alarm(delay, self._reconnect)
+        self._pool.changed(reason)
+        if job is not None:
+            self._pool.lost(job, reason)
+
+    def drop(self) -> None:
+        """Have no connection any more."""
+        connection, self._connection = self._connection, None
+        self.up = False
+        self._cancel_alarm()
+        if connection is not None:
+            connection.abandon()
+
+    def _reconnect(self) -> None:
+        self._alarm = None
+        self.connect()
+
+    def _end_job(self) -> None:
+        self.job = None
+        self._cancel_alarm()
+
+    def _set_alarm(self, delay: float, function: Callable[..., None], *arguments: object) -> None:
+        self._cancel_alarm()
+        self._alarm = self._pool.reactor.callLater(delay, function, *arguments)
+
+    def _cancel_alarm(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None and alarm.active():
+            alarm.cancel()
+
+
+class Database:
+    """
+    A pool of connections.
+
+    It is I{healthy} while at least one connection is up; while none is, statements fail at once.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, dsn: str, limits: Limits = _DEFAULTS) -> None:
+        """
+        @param reactor: provides IReactorTime, IReactorFDSet and IReactorThreads.
+        @param dsn: a libpq connection string or URI.
+        @raise StorageError: it is neither.
+        """
+        self.reactor = reactor
+        self.limits = limits
+        self.arguments = connect_arguments(dsn, limits)
+        self.closing = False
+        self._links = [_Link(self) for _ in range(limits.connections)]
+        self._jobs: deque[_Job] = deque()
+        self._reason = "not connected yet"
+        self._was_healthy = False
+        self._watchers: list[Callable[[bool], None]] = []
+        self._started: Deferred[None] | None = None
+        self._drained: Deferred[None] | None = None
+
+    @property
+    def healthy(self) -> bool:
+        """At least one connection is up."""
+        return any(link.up for link in self._links)
+
+    @property
+    def detail(self) -> str:
+        """How many connections are up, or why none is."""
+        up = sum(link.up for link in self._links)
+        return f"{up} of {len(self._links)} connections" if up else self._reason
+
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Call this with the new value each time L{healthy} changes."""
+        self._watchers.append(changed)
+
+    def start(self) -> Deferred[None]:
+        """
+        Connect.
+
+        @return: fires when one connection is up.
+        @raise Unavailable: the first attempts failed. It goes on trying until it is closed.
+        """
+        started = self._started = Deferred()
+        for link in self._links:
+            link.connect()
+        return started
+
+    def close(self) -> Deferred[None]:
+        """Accept nothing more, let what was accepted end (deadlines hold), and close the connections."""
+        self.closing = True
+        drained = self._drained = Deferred()
+        drained.addCallback(lambda _: self._close())
+        self._check_drained()
+        return drained
+
+    def query(self, statement: str, parameters: Parameters | None = None, *, idempotent: bool = False) -> Deferred[Rows]:
+        """
+        Run statements, as one transaction if they are several.
+
+        @param idempotent: to do it twice is as good as once: if a connection is lost meanwhile it is done again on another.
+        @return: the rows of the last statement. Cancelling it has no effect on the database.
+        @raise Unavailable: not now; L{OutcomeUnknown} if it may have taken effect.
+        @raise StorageError: the database does not take the statement.
+        """
+        if self.closing:
+            return fail(Unavailable("the database is being closed"))
+        if not self.healthy:
+            return fail(Unavailable(self._reason))
+        if len(self._jobs) >= self.limits.waiting:
+            return fail(Unavailable(f"{len(self._jobs)} statements are waiting for a connection"))
+        job = _Job(statement, parameters, idempotent, Deferred())
+        self._jobs.append(job)
+        self.dispatch()
+        return job.answer
+
+    def dispatch(self) -> None:
+        """Hand waiting statements to idle connections."""
+        for link in self._links:
+            if not self._jobs:
+                break
+            if link.idle:
+                link.run(self._jobs.popleft())
+        self._check_drained()
+
+    def lost(self, job: _Job, reason: str) -> None:
+        """A statement's connection is gone."""
+        job.losses += 1
+        if job.idempotent and job.losses <= len(self._links) and self.healthy:
+            self._jobs.appendleft(job)
+            self.dispatch()
+        else:
+            job.answer.errback(Failure(OutcomeUnknown(reason)))
+        self._check_drained()
+
+    def hung(self) -> None:
+        """The server did not even end an overdue statement: no connection to it is worth anything."""
+        for link in self._links:
+            if link.up:
+                link.lose(f"the server has not answered for {self.limits.answer:g} seconds")
+
+    def changed(self, reason: str) -> None:
+        """A connection came up (no reason) or was lost."""
+        self._reason = reason or self._reason
+        healthy = self.healthy
+        started, self._started = self._started, None
+        if started is not None:
+            started.callback(None) if healthy else started.errback(Failure(Unavailable(reason)))
+        if healthy != self._was_healthy:
+            self._was_healthy = healthy
+            self._tell(healthy)
+        if healthy:
+            self.dispatch()
+
+    def _tell(self, healthy: bool) -> None:
+        if healthy:
+            self._log.info("The database answers.")
+        elif not self.closing:
+            self._log.warn("The database is away: {reason}", reason=self._reason)
+        while self._jobs and not healthy:
+            self._jobs.popleft().answer.errback(Failure(Unavailable(self._reason)))
+        for changed in self._watchers:
+            changed(healthy)
+
+    def _check_drained(self) -> None:
+        if self._drained is not None and not self._jobs and not any(link.job for link in self._links):
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def _close(self) -> None:
+        for link in self._links:
+            link.drop()
+        self._reason = "closed"
+        self._was_healthy = False
+
+
+_conforms: type[Queries] = Database

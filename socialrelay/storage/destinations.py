@@ -1,0 +1,182 @@
+"""Destinations, in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from socialrelay.boundaries import Destinations
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
+from socialrelay.storage.database import Queries
+from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
+
+_COLUMNS = """
+    number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
+    gone_answers, gone_since, delivered, bounced, expired, cancelled
+"""
+
+_LOAD = f"SELECT {_COLUMNS} FROM destination ORDER BY number"
+
+_DEFERRED = """
+    SELECT destination, position, attempts, next_attempt, reason
+      FROM deferred_delivery
+     WHERE %(destination)s::integer IS NULL OR destination = %(destination)s
+     ORDER BY destination, position
+     LIMIT 100000
+"""
+
+# Under the lock of the log: no post can be published between the reading of its end and the row that starts there, and no two rows can be
+# given one number.  Not with ON CONFLICT, which would use up a number of a sequence each time: a bitmap is as long as the greatest.
+_OPEN = f"""
+    SELECT pg_advisory_xact_lock(%(lock)s);
+    UPDATE destination
+       SET subscribed = true,
+           state = CASE WHEN state = 'suspended' THEN state ELSE 'active' END,
+           cursor = greatest(cursor, (SELECT coalesce(max(position), 0) FROM post)),
+           ahead = '{{}}', failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL
+     WHERE host = %(host)s AND protocol = %(protocol)s AND NOT subscribed;
+    UPDATE destination SET url = %(url)s WHERE host = %(host)s AND protocol = %(protocol)s AND url <> %(url)s;
+    INSERT INTO destination (number, host, protocol, url, cursor, created_at)
+    SELECT (SELECT coalesce(max(number) + 1, 0) FROM destination), %(host)s, %(protocol)s, %(url)s,
+           (SELECT coalesce(max(position), 0) FROM post), %(now)s
+     WHERE NOT EXISTS (SELECT FROM destination WHERE host = %(host)s AND protocol = %(protocol)s);
+    SELECT {_COLUMNS} FROM destination WHERE host = %(host)s AND protocol = %(protocol)s
+"""
+
+_CLOSE = "UPDATE destination SET subscribed = false WHERE number = %(number)s"
+
+_ADVANCE = """
+    UPDATE destination
+       SET cursor = greatest(destination.cursor, now.cursor),
+           ahead = CASE WHEN now.cursor < destination.cursor THEN destination.ahead ELSE now.ahead END,
+           state = now.state, failures = now.failures, failing_since = now.failing_since, next_attempt = now.next_attempt,
+           last_success = now.last_success, last_reason = now.last_reason, gone_answers = now.gone_answers, gone_since = now.gone_since,
+           delivered = greatest(destination.delivered, now.delivered), bounced = greatest(destination.bounced, now.bounced),
+           expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled)
+      FROM json_to_recordset(%(destinations)s) AS now (
+           number integer, cursor bigint, ahead bigint[], state text, failures integer, failing_since timestamptz, next_attempt timestamptz,
+           last_success timestamptz, last_reason text, gone_answers integer, gone_since timestamptz, delivered bigint, bounced bigint,
+           expired bigint, cancelled bigint)
+     WHERE destination.number = now.number;
+"""
+
+# A post that retention has removed meanwhile is not tried any more.
+_DEFER = """
+    INSERT INTO deferred_delivery (destination, position, attempts, next_attempt, reason)
+    SELECT destination, position, attempts, next_attempt, reason
+      FROM json_to_recordset(%(deferred)s) AS delivery (
+           destination integer, position bigint, attempts integer, next_attempt timestamptz, reason text)
+     WHERE EXISTS (SELECT FROM post WHERE post.position = delivery.position)
+        ON CONFLICT (destination, position) DO UPDATE
+       SET attempts = excluded.attempts, next_attempt = excluded.next_attempt, reason = excluded.reason;
+"""
+
+_SETTLE = """
+    DELETE FROM deferred_delivery
+     USING json_to_recordset(%(settled)s) AS settled (destination integer, position bigint)
+     WHERE deferred_delivery.destination = settled.destination AND deferred_delivery.position = settled.position;
+"""
+
+_GAPS = """
+    INSERT INTO gap (destination, after, upto, posts, outcome, reason, made_at)
+    SELECT destination, after, upto, posts, outcome, reason, now()
+      FROM json_to_recordset(%(gaps)s) AS gap (destination integer, after bigint, upto bigint, posts bigint, outcome text, reason text)
+        ON CONFLICT (destination, after, outcome) DO UPDATE
+       SET upto = excluded.upto, posts = excluded.posts, reason = excluded.reason;
+"""
+
+
+class PostgresDestinations:
+    """See L{Destinations}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def load(self) -> Deferred[list[DestinationRecord]]:
+        """See L{Destinations.load}."""
+        return self._database.query(_LOAD, idempotent=True).addCallback(lambda found: [_record(row) for row in found])
+
+    def deferred(self, destination: int | None = None) -> Deferred[list[DeferredDelivery]]:
+        """See L{Destinations.deferred}."""
+        query = self._database.query(_DEFERRED, {"destination": destination}, idempotent=True)
+        return query.addCallback(lambda found: [DeferredDelivery(*row) for row in found])
+
+    def open(self, host: str, protocol: str, url: str, now: datetime) -> Deferred[DestinationRecord]:
+        """See L{Destinations.open}."""
+        parameters = {"lock": LOG_LOCK, "host": host, "protocol": protocol, "url": url, "now": now}
+        return self._database.query(_OPEN, parameters, idempotent=True).addCallback(lambda found: _record(found[0]))
+
+    def close(self, number: int) -> Deferred[None]:
+        """See L{Destinations.close}."""
+        return self._database.query(_CLOSE, {"number": number}, idempotent=True).addCallback(_nothing)
+
+    def save(self, progress: Progress) -> Deferred[None]:
+        """See L{Destinations.save}."""
+        statements: list[str] = []
+        parameters: dict[str, object] = {}
+        # Of two values for one row the last counts; a statement may touch a row only once.
+        for name, statement, entries in (
+            ("destinations", _ADVANCE, {record.number: _advance(record) for record in progress.destinations}),
+            ("deferred", _DEFER, {(each.destination, each.position): _delivery(each) for each in progress.deferred}),
+            ("settled", _SETTLE, {key: {"destination": key[0], "position": key[1]} for key in progress.settled}),
+            ("gaps", _GAPS, {(gap.destination, gap.after, gap.outcome): _gap(gap) for gap in progress.gaps}),
+        ):
+            if entries:
+                statements.append(statement)
+                parameters[name] = rows(entries.values())
+        return self._database.query(LAZY + "".join(statements), parameters, idempotent=True).addCallback(_nothing)
+
+
+def _record(row: tuple[Any, ...]) -> DestinationRecord:
+    number, host, protocol, url, cursor, subscribed, state, ahead, *others = row
+    return DestinationRecord(number, host, protocol, url, cursor, subscribed, State(state), tuple(ahead), *others)
+
+
+def _advance(record: DestinationRecord) -> dict[str, object]:
+    return {
+        "number": record.number,
+        "cursor": record.cursor,
+        "ahead": record.ahead,
+        "state": record.state.value,
+        "failures": record.failures,
+        "failing_since": record.failing_since,
+        "next_attempt": record.next_attempt,
+        "last_success": record.last_success,
+        "last_reason": record.last_reason,
+        "gone_answers": record.gone_answers,
+        "gone_since": record.gone_since,
+        "delivered": record.delivered,
+        "bounced": record.bounced,
+        "expired": record.expired,
+        "cancelled": record.cancelled,
+    }
+
+
+def _delivery(delivery: DeferredDelivery) -> dict[str, object]:
+    return {
+        "destination": delivery.destination,
+        "position": delivery.position,
+        "attempts": delivery.attempts,
+        "next_attempt": delivery.next_attempt,
+        "reason": delivery.reason,
+    }
+
+
+def _gap(gap: Gap) -> dict[str, object]:
+    return {
+        "destination": gap.destination,
+        "after": gap.after,
+        "upto": gap.upto,
+        "posts": gap.posts,
+        "outcome": gap.outcome,
+        "reason": gap.reason,
+    }
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+_conforms: type[Destinations] = PostgresDestinations

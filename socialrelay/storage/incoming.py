@@ -1,0 +1,243 @@
+"""What waits to be judged and what was refused, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Unavailable, Waiting
+from socialrelay.storage.commit import GroupCommit
+from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
+from socialrelay.storage.rows import LAZY, bytea, rows
+from socialrelay.storage.usage import Usage
+
+_KEEP = """
+    INSERT INTO incoming (received_at, protocol, private, sender, sender_host, body, body_hash, next_attempt)
+    SELECT received_at, protocol, private, sender, sender_host, body, body_hash, received_at
+      FROM json_to_recordset(%(arrivals)s) AS arrival (
+           n integer, received_at timestamptz, protocol text, private boolean, sender text, sender_host text, body bytea, body_hash bytea)
+     ORDER BY n
+        ON CONFLICT (body_hash) DO NOTHING
+ RETURNING body_hash, id
+"""
+
+_USAGE = "SELECT sender_host, count(*), coalesce(sum(octet_length(body)), 0) FROM incoming GROUP BY sender_host"
+
+# Counted before each try, and that survives the process: a body that kills it is counted.
+_CLAIM = (
+    LAZY
+    + """
+    WITH due AS (
+        SELECT id, next_attempt
+          FROM incoming
+         WHERE next_attempt <= %(now)s
+         ORDER BY next_attempt, id
+         LIMIT %(limit)s
+           FOR UPDATE SKIP LOCKED
+    ), claimed AS (
+        UPDATE incoming
+           SET attempts = attempts + 1, next_attempt = %(until)s
+          FROM due
+         WHERE incoming.id = due.id
+     RETURNING due.next_attempt AS was_due, incoming.id, received_at, protocol, private, sender, body, attempts
+    )
+    SELECT id, received_at, protocol, private, sender, body, attempts FROM claimed ORDER BY was_due, id
+"""
+)
+
+_POSTPONE = "UPDATE incoming SET next_attempt = %(until)s, attempts = greatest(attempts - 1, 0) WHERE id = %(id)s"
+
+_FINISH = "DELETE FROM incoming WHERE id = ANY(%(ids)s::bigint[]) RETURNING sender_host, octet_length(body)"
+
+_QUARANTINE = """
+    WITH gone AS (
+        DELETE FROM incoming WHERE id = %(id)s RETURNING *
+    ), kept AS (
+        INSERT INTO quarantine (id, received_at, quarantined_at, protocol, private, sender, body, reason)
+        SELECT id, received_at, %(now)s, protocol, private, sender, CASE WHEN private THEN '' ELSE body END, %(reason)s FROM gone
+    )
+    SELECT sender_host, octet_length(body) FROM gone
+"""
+
+_NEXT_DUE = "SELECT min(next_attempt) FROM incoming"
+
+
+@frozen
+class _Hashed:
+    arrival: Arrival
+    digest: bytes
+
+
+class PostgresIncoming:
+    """See L{Incoming}."""
+
+    def __init__(self, database: Queries, usage: Usage, waiting: int) -> None:
+        """
+        @param usage: shared with the log, which removes what it publishes.
+        @param waiting: arrivals that may wait to be written.
+        """
+        self._database = database
+        self._usage = usage
+        self._commits: GroupCommit[_Hashed, int | None] = GroupCommit(self._write, waiting=waiting)
+        self._loading: list[Deferred[None]] = []
+
+    def keep(self, arrival: Arrival) -> Deferred[int | None]:
+        """See L{Incoming.keep}."""
+        if not self._usage.known:
+            return self._known().addCallback(lambda _: self._keep(arrival))
+        return self._keep(arrival)
+
+    def _keep(self, arrival: Arrival) -> Deferred[int | None]:
+        size = len(arrival.body)
+        try:
+            self._usage.reserve(arrival.sender_host, size)
+        except Full:
+            return fail()
+        hashed = _Hashed(arrival, sha256(arrival.body).digest())
+
+        def kept(id: int | None) -> int | None:
+            if id is None:
+                self._usage.release(arrival.sender_host, size)
+            return id
+
+        def failed(failure: Failure) -> Failure:
+            self._usage.release(arrival.sender_host, size)
+            if failure.check(OutcomeUnknown):
+                self._usage.forget()
+            return failure
+
+        return self._commits.submit(hashed, size, (hashed.digest,)).addCallbacks(kept, failed)
+
+    def _write(self, batch: list[_Hashed]) -> Deferred[list[int | None]]:
+        arrivals = rows(
+            {
+                "n": n,
+                "received_at": item.arrival.received_at,
+                "protocol": item.arrival.protocol,
+                "private": item.arrival.private,
+                "sender": item.arrival.sender,
+                "sender_host": item.arrival.sender_host,
+                "body": bytea(item.arrival.body),
+                "body_hash": bytea(item.digest),
+            }
+            for n, item in enumerate(batch)
+        )
+
+        def numbers(found: Rows) -> list[int | None]:
+            ids = {bytes(digest): id for digest, id in found}
+            return [ids.get(item.digest) for item in batch]
+
+        return self._database.query(_KEEP, {"arrivals": arrivals}).addCallback(numbers)
+
+    def _known(self) -> Deferred[None]:
+        """Load the usage; all who ask meanwhile share one query."""
+        waiter: Deferred[None] = Deferred()
+        self._loading.append(waiter)
+        if len(self._loading) == 1:
+            loaded = self._database.query(_USAGE, idempotent=True)
+            loaded.addCallback(lambda found: self._usage.load((host, rows, int(size)) for host, rows, size in found))
+            loaded.addBoth(self._loaded)
+        return waiter
+
+    def _loaded(self, result: Any) -> None:
+        waiters, self._loading = self._loading, []
+        for waiter in waiters:
+            waiter.callback(result)
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> Deferred[list[Waiting]]:
+        """See L{Incoming.claim}."""
+        query = self._database.query(_CLAIM, {"now": now, "until": until, "limit": limit})
+        return query.addCallback(
+            lambda found: [
+                Waiting(id, received_at, protocol, private, sender, bytes(body), attempts)
+                for id, received_at, protocol, private, sender, body, attempts in found
+            ]
+        )
+
+    def postpone(self, id: int, until: datetime) -> Deferred[None]:
+        """See L{Incoming.postpone}."""
+        return self._database.query(LAZY + _POSTPONE, {"id": id, "until": until}).addCallback(_nothing)
+
+    def finish(self, ids: Iterable[int]) -> Deferred[None]:
+        """See L{Incoming.finish}."""
+        ids = list(ids)
+        return self._removed(_FINISH, {"ids": ids}) if ids else succeed(None)
+
+    def quarantine(self, id: int, reason: str, now: datetime) -> Deferred[None]:
+        """See L{Incoming.quarantine}."""
+        return self._removed(_QUARANTINE, {"id": id, "reason": reason, "now": now})
+
+    def _removed(self, statement: str, parameters: dict[str, object]) -> Deferred[None]:
+        def released(found: Rows) -> None:
+            for host, size in found:
+                self._usage.release(host, size)
+
+        def failed(failure: Failure) -> Failure:
+            if failure.check(OutcomeUnknown):
+                self._usage.forget()
+            return failure
+
+        return self._database.query(statement, parameters).addCallbacks(released, failed)
+
+    def next_due(self) -> Deferred[datetime | None]:
+        """See L{Incoming.next_due}."""
+        return self._database.query(_NEXT_DUE, idempotent=True).addCallback(lambda found: found[0][0])
+
+    def usage(self) -> Deferred[tuple[int, int]]:
+        """See L{Incoming.usage}."""
+        return ensureDeferred(self._usage_now())
+
+    async def _usage_now(self) -> tuple[int, int]:
+        if not self._usage.known:
+            await self._known()
+        return self._usage.rows, self._usage.bytes
+
+
+_RECORD = (
+    LAZY
+    + """
+    INSERT INTO rejected (rejected_at, reason, author, guid, kind)
+    SELECT rejected_at, reason, author, guid, kind
+      FROM json_to_recordset(%(rejections)s) AS rejection (n integer, rejected_at timestamptz, reason text, author text, guid text, kind text)
+     ORDER BY n
+"""
+)
+
+_RECENT = "SELECT rejected_at, reason, author, guid, kind FROM rejected ORDER BY rejected_at DESC, id DESC LIMIT %(limit)s"
+
+
+class PostgresRejections:
+    """See L{Rejections}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def record(self, rejections: Sequence[Rejection]) -> Deferred[None]:
+        """See L{Rejections.record}."""
+        if not rejections:
+            return succeed(None)
+        entries = rows(
+            {"n": n, "rejected_at": r.rejected_at, "reason": r.reason, "author": r.author, "guid": r.guid, "kind": r.kind}
+            for n, r in enumerate(rejections)
+        )
+        return self._database.query(_RECORD, {"rejections": entries}).addCallback(_nothing)
+
+    def recent(self, limit: int) -> Deferred[list[Rejection]]:
+        """See L{Rejections.recent}."""
+        query = self._database.query(_RECENT, {"limit": limit}, idempotent=True)
+        return query.addCallback(lambda found: [Rejection(*row) for row in found])
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+_conforms: type[Incoming] = PostgresIncoming
+_conforms_too: type[Rejections] = PostgresRejections

@@ -1,0 +1,304 @@
+"""
+The log, in PostgreSQL.
+
+Positions become visible in order: the publishing statement runs under one advisory lock, which it holds until its rows can be seen, and
+nothing else draws positions.  So whoever has read up to a position has missed nothing before it.
+
+A publication is answered only when its fate is known.  If the connection is lost after the statement was sent, the batch stays I{in doubt}:
+it is sent again when the database is back, and each post carries a number by which the statement knows it from before.  Meanwhile nothing
+else is published.  (To say "not written" of a post that stands in the log would be worse than to say it late: those destinations that follow
+the log as it grows would never come to it.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from secrets import randbits
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from socialrelay.boundaries import LogEntry, PostLog, Publication, Unavailable
+from socialrelay.config import Retention
+from socialrelay.routing.bitmap import pack
+from socialrelay.storage.commit import GroupCommit
+from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
+from socialrelay.storage.prune import prune
+from socialrelay.storage.retention import check_range
+from socialrelay.storage.rows import LOG_LOCK, bytea, rows
+from socialrelay.storage.usage import Usage
+
+_CANCEL_RANGE = 20_000
+_AGAIN = 0.25
+
+_PUBLISH = """
+    SELECT pg_advisory_xact_lock(%(lock)s);
+    WITH input AS MATERIALIZED (
+        SELECT *
+          FROM json_to_recordset(%(posts)s) AS input (
+               n integer, publication bigint, received_at timestamptz, published_at timestamptz, protocol text, kind text, author text,
+               author_host text, guid text, tags text[], recipients bytea, recipient_count integer, size integer, body bytea)
+    ), claim AS (
+        SELECT * FROM json_to_recordset(%(claims)s) AS claim (publication bigint, hash bytea)
+    ), known AS MATERIALIZED (
+        SELECT publication, position
+          FROM post
+         WHERE position > %(floor)s
+           AND publication IN (SELECT publication FROM input)
+    ), fresh AS MATERIALIZED (
+        SELECT *
+          FROM input
+         WHERE publication NOT IN (SELECT publication FROM known)
+           AND publication NOT IN (SELECT claim.publication FROM claim JOIN identity USING (hash))
+    ), claimed AS (
+        INSERT INTO identity (hash, seen_at)
+        SELECT claim.hash, fresh.published_at FROM claim JOIN fresh USING (publication)
+    ), published AS (
+        INSERT INTO post (received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size,
+                          publication)
+        SELECT received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size, publication
+          FROM fresh
+         ORDER BY n
+     RETURNING publication, position
+    ), kept AS (
+        INSERT INTO post_body (position, body)
+        SELECT published.position, fresh.body
+          FROM published JOIN fresh USING (publication)
+         WHERE fresh.recipient_count > 0
+    ), freed AS (
+        DELETE FROM incoming WHERE id = ANY(%(incoming)s::bigint[]) RETURNING sender_host, octet_length(body) AS size
+    )
+    SELECT publication, position, NULL, NULL FROM published
+     UNION ALL
+    SELECT publication, position, NULL, NULL FROM known
+     UNION ALL
+    SELECT NULL, NULL, sender_host, size FROM freed
+"""
+
+_END = "SELECT coalesce(max(position), 0) FROM post"
+
+_READ = """
+    SELECT position, author, published_at, size, cancelled
+      FROM post
+     WHERE position > %(after)s
+       AND position <= %(upto)s
+       AND CASE WHEN octet_length(recipients) > %(byte)s THEN get_bit(recipients, %(bit)s) = 1 ELSE false END
+     ORDER BY position
+"""
+
+_PENDING = """
+    SELECT count(*)
+      FROM post
+     WHERE position > %(after)s
+       AND position <= %(upto)s
+       AND CASE WHEN octet_length(recipients) > %(byte)s THEN get_bit(recipients, %(bit)s) = 1 ELSE false END
+"""
+
+_BODIES = "SELECT position, body FROM post_body WHERE position = ANY(%(positions)s::bigint[])"
+
+# The last week of the log, by its own time.
+_WEEK = """
+    SELECT coalesce(min(position), 0) - 1, (SELECT coalesce(max(position), 0) FROM post)
+      FROM post
+     WHERE published_at >= (SELECT published_at FROM post ORDER BY position DESC LIMIT 1) - interval '7 days'
+"""
+
+_CANCEL = """
+    WITH found AS (
+        SELECT position, cancelled
+          FROM post
+         WHERE position > %(after)s
+           AND position <= %(upto)s
+           AND ((%(author)s <> '' AND author = %(author)s)
+                OR (%(host)s <> '' AND (author_host = %(host)s OR right(author_host, length(%(host)s) + 1) = '.' || %(host)s)))
+    ), marked AS (
+        UPDATE post SET cancelled = true FROM found WHERE post.position = found.position AND NOT found.cancelled
+    )
+    SELECT position FROM found ORDER BY position
+"""
+
+_OLDEST = """
+    SELECT greatest(
+        (SELECT bodies_removed FROM log_state),
+        (SELECT position FROM post WHERE published_at < %(start)s ORDER BY published_at DESC, position DESC LIMIT 1))
+"""
+
+
+@frozen
+class _Numbered:
+    number: int
+    publication: Publication
+
+
+class PostgresLog:
+    """See L{PostLog}."""
+
+    _log = Logger()
+
+    def __init__(self, clock: IReactorTime, database: Queries, usage: Usage, retention: Retention, waiting: int, end: int) -> None:
+        """
+        @param usage: what C{incoming} holds; told what publishing removes from it.
+        @param waiting: publications that may wait to be written.
+        @param end: the log's end now.
+        """
+        self._clock = clock
+        self._database = database
+        self._usage = usage
+        self._retention = retention
+        self._end = end
+        self._number = randbits(62)
+        self._commits: GroupCommit[_Numbered, int | None] = GroupCommit(self._write, waiting=waiting)
+        self._retry: Callable[[], None] | None = None
+        database.watch(self._changed)
+
+    def publish(self, publication: Publication) -> Deferred[int | None]:
+        """See L{PostLog.publish}."""
+        if self._retry is not None or not self._database.healthy:
+            return fail(Unavailable("the database is away"))
+        self._number += 1
+        return self._commits.submit(_Numbered(self._number, publication), len(publication.body), publication.identities)
+
+    def close(self) -> None:
+        """Give up what is in doubt: the next start reads the log."""
+        retry, self._retry = self._retry, None
+        if retry is not None:
+            retry()
+
+    def _write(self, batch: list[_Numbered]) -> Deferred[list[int | None]]:
+        answer: Deferred[list[int | None]] = Deferred()
+        parameters = _parameters(batch, self._end)
+        self._send(batch, parameters, answer)
+        return answer
+
+    def _send(self, batch: list[_Numbered], parameters: dict[str, object], answer: Deferred[list[int | None]]) -> None:
+        sent = self._database.query(_PUBLISH, parameters)
+        sent.addCallbacks(
+            self._written,
+            self._failed,
+            callbackArgs=(batch, answer),
+            errbackArgs=(batch, parameters, answer),
+        )
+
+    def _written(self, found: Rows, batch: list[_Numbered], answer: Deferred[list[int | None]]) -> None:
+        positions = {number: position for number, position, _, _ in found if number is not None}
+        self._end = max(self._end, *positions.values()) if positions else self._end
+        for number, _, host, size in found:
+            if number is None:
+                self._usage.release(host, size)
+        answer.callback([positions.get(entry.number) for entry in batch])
+
+    def _failed(self, failure: Failure, batch: list[_Numbered], parameters: dict[str, object], answer: Deferred[list[int | None]]) -> None:
+        doubtful = failure.check(OutcomeUnknown) or (parameters.get("again") and failure.check(Unavailable))
+        if not doubtful:
+            answer.errback(failure)
+            return
+        if "again" not in parameters:
+            self._log.warn("{count} posts are in doubt until the database is back: {reason}", count=len(batch), reason=failure.getErrorMessage())
+        self._usage.forget()
+        parameters["again"] = True
+        self._commits.refuse_waiting(failure.getErrorMessage())
+
+        def retry() -> None:
+            if self._database.healthy:
+                self._send(batch, parameters, answer)
+            else:
+                answer.errback(failure)
+
+        self._retry = retry
+        if self._database.healthy:
+            self._clock.callLater(_AGAIN, self._changed, True)
+
+    def _changed(self, healthy: bool) -> None:
+        if healthy and self._database.healthy and self._retry is not None:
+            retry, self._retry = self._retry, None
+            retry()
+
+    def end(self) -> Deferred[int]:
+        """See L{PostLog.end}."""
+        return self._database.query(_END, idempotent=True).addCallback(lambda found: int(found[0][0]))
+
+    def read(self, destination: int, after: int, upto: int) -> Deferred[list[LogEntry]]:
+        """See L{PostLog.read}."""
+        try:
+            check_range(after, upto)
+        except ValueError:
+            return fail()
+        query = self._database.query(_READ, _range(destination, after, upto), idempotent=True)
+        return query.addCallback(lambda found: [LogEntry(*row) for row in found])
+
+    def pending(self, destination: int, after: int, upto: int) -> Deferred[int]:
+        """See L{PostLog.pending}."""
+        query = self._database.query(_PENDING, _range(destination, after, upto), idempotent=True)
+        return query.addCallback(lambda found: int(found[0][0]))
+
+    def bodies(self, positions: Collection[int]) -> Deferred[dict[int, bytes]]:
+        """See L{PostLog.bodies}."""
+        if not positions:
+            return succeed({})
+        query = self._database.query(_BODIES, {"positions": list(positions)}, idempotent=True)
+        return query.addCallback(lambda found: {position: bytes(body) for position, body in found})
+
+    def cancel(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
+        """See L{PostLog.cancel}."""
+        return ensureDeferred(self._cancel(author, host))
+
+    async def _cancel(self, author: str, host: str) -> list[int]:
+        [(after, end)] = await self._database.query(_WEEK, idempotent=True)
+        positions: list[int] = []
+        while after < end:
+            upto = min(after + _CANCEL_RANGE, end)
+            span = {"author": author, "host": host, "after": after, "upto": upto}
+            positions += [position for (position,) in await self._database.query(_CANCEL, span, idempotent=True)]
+            after = upto
+        return positions
+
+    def oldest(self, lifetime_start: datetime) -> Deferred[int]:
+        """See L{PostLog.oldest}."""
+        return self._database.query(_OLDEST, {"start": lifetime_start}, idempotent=True).addCallback(lambda found: int(found[0][0]))
+
+    def prune(self, now: datetime) -> Deferred[int]:
+        """See L{PostLog.prune}."""
+        return ensureDeferred(prune(self._database, now, self._retention))
+
+
+def _range(destination: int, after: int, upto: int) -> dict[str, object]:
+    return {"after": after, "upto": upto, "byte": destination >> 3, "bit": destination}
+
+
+def _parameters(batch: list[_Numbered], floor: int) -> dict[str, object]:
+    return {
+        "lock": LOG_LOCK,
+        "floor": floor,
+        "posts": rows(_row(n, entry) for n, entry in enumerate(batch)),
+        "claims": rows(
+            {"publication": entry.number, "hash": bytea(identity)} for entry in batch for identity in set(entry.publication.identities)
+        ),
+        "incoming": [entry.publication.incoming for entry in batch if entry.publication.incoming is not None],
+    }
+
+
+def _row(n: int, entry: _Numbered) -> dict[str, object]:
+    post = entry.publication
+    return {
+        "n": n,
+        "publication": entry.number,
+        "received_at": post.received_at,
+        "published_at": post.published_at,
+        "protocol": post.protocol,
+        "kind": post.kind,
+        "author": post.author,
+        "author_host": post.author_host,
+        "guid": post.guid,
+        "tags": post.tags,
+        "recipients": bytea(pack(post.recipients)),
+        "recipient_count": len(post.recipients),
+        "size": len(post.body),
+        "body": bytea(post.body) if post.recipients else None,
+    }
+
+
+_conforms: type[PostLog] = PostgresLog

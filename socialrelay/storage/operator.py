@@ -1,0 +1,131 @@
+"""What the operator and the authors wish, in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from twisted.internet.defer import Deferred
+
+from socialrelay.boundaries import Contacts, ManualSubscription, Rule, Rules, Subscriptions
+from socialrelay.routing.subscription import Scope, Subscription
+from socialrelay.storage.database import Queries, Rows
+
+_SUBSCRIPTIONS = 'SELECT host, scope, tags, created_at, created_by FROM subscription ORDER BY host COLLATE "C"'
+
+_SUBSCRIBE = """
+    INSERT INTO subscription (host, scope, tags, created_at, created_by)
+    VALUES (%(host)s, %(scope)s, %(tags)s::text[], %(created_at)s, %(created_by)s)
+        ON CONFLICT (host) DO UPDATE
+       SET scope = excluded.scope, tags = excluded.tags, created_at = excluded.created_at, created_by = excluded.created_by
+"""
+
+_UNSUBSCRIBE = "DELETE FROM subscription WHERE host = %(host)s RETURNING 1"
+
+_RULES = 'SELECT action, subject, reason, created_at, created_by FROM rule ORDER BY action COLLATE "C", subject COLLATE "C"'
+
+_PUT_RULE = """
+    INSERT INTO rule (action, subject, reason, created_at, created_by)
+    VALUES (%(action)s, %(subject)s, %(reason)s, %(created_at)s, %(created_by)s)
+        ON CONFLICT (action, subject) DO UPDATE
+       SET reason = excluded.reason, created_at = excluded.created_at, created_by = excluded.created_by
+"""
+
+_REMOVE_RULE = "DELETE FROM rule WHERE action = %(action)s AND subject = %(subject)s RETURNING 1"
+
+_CONTACTS = "SELECT handle, wishes FROM contact"
+
+_PUT_CONTACT = """
+    INSERT INTO contact (handle, wishes, changed_at)
+    VALUES (%(handle)s, %(wishes)s, %(now)s)
+        ON CONFLICT (handle) DO UPDATE SET wishes = excluded.wishes, changed_at = excluded.changed_at
+"""
+
+_REMOVE_CONTACT = "DELETE FROM contact WHERE handle = %(handle)s"
+
+
+class PostgresSubscriptions:
+    """See L{Subscriptions}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def all(self) -> Deferred[list[ManualSubscription]]:
+        """See L{Subscriptions.all}."""
+
+        def entries(found: Rows) -> list[ManualSubscription]:
+            return [
+                ManualSubscription(host, Subscription(Scope(scope), frozenset(tags)), created_at, created_by)
+                for host, scope, tags, created_at, created_by in found
+            ]
+
+        return self._database.query(_SUBSCRIPTIONS, idempotent=True).addCallback(entries)
+
+    def put(self, entry: ManualSubscription) -> Deferred[None]:
+        """See L{Subscriptions.put}."""
+        parameters = {
+            "host": entry.host,
+            "scope": entry.subscription.scope.value,
+            "tags": sorted(entry.subscription.tags),
+            "created_at": entry.created_at,
+            "created_by": entry.created_by,
+        }
+        return self._database.query(_SUBSCRIBE, parameters, idempotent=True).addCallback(_nothing)
+
+    def remove(self, host: str) -> Deferred[bool]:
+        """See L{Subscriptions.remove}."""
+        return self._database.query(_UNSUBSCRIBE, {"host": host}).addCallback(bool)
+
+
+class PostgresRules:
+    """See L{Rules}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def all(self) -> Deferred[list[Rule]]:
+        """See L{Rules.all}."""
+        return self._database.query(_RULES, idempotent=True).addCallback(lambda found: [Rule(*row) for row in found])
+
+    def put(self, rule: Rule) -> Deferred[None]:
+        """See L{Rules.put}."""
+        parameters = {
+            "action": rule.action,
+            "subject": rule.subject,
+            "reason": rule.reason,
+            "created_at": rule.created_at,
+            "created_by": rule.created_by,
+        }
+        return self._database.query(_PUT_RULE, parameters, idempotent=True).addCallback(_nothing)
+
+    def remove(self, action: str, subject: str) -> Deferred[bool]:
+        """See L{Rules.remove}."""
+        return self._database.query(_REMOVE_RULE, {"action": action, "subject": subject}).addCallback(bool)
+
+
+class PostgresContacts:
+    """See L{Contacts}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def all(self) -> Deferred[dict[str, bool]]:
+        """See L{Contacts.all}."""
+        return self._database.query(_CONTACTS, idempotent=True).addCallback(lambda found: dict(found))
+
+    def put(self, handle: str, wishes: bool, now: datetime) -> Deferred[None]:
+        """See L{Contacts.put}."""
+        parameters = {"handle": handle, "wishes": wishes, "now": now}
+        return self._database.query(_PUT_CONTACT, parameters, idempotent=True).addCallback(_nothing)
+
+    def remove(self, handle: str) -> Deferred[None]:
+        """See L{Contacts.remove}."""
+        return self._database.query(_REMOVE_CONTACT, {"handle": handle}, idempotent=True).addCallback(_nothing)
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+_conforms_subscriptions: type[Subscriptions] = PostgresSubscriptions
+_conforms_rules: type[Rules] = PostgresRules
+_conforms_contacts: type[Contacts] = PostgresContacts

@@ -1,0 +1,75 @@
+"""All stores in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from socialrelay.config import Receive, Retention
+from socialrelay.storage.database import Database, Limits
+from socialrelay.storage.destinations import PostgresDestinations
+from socialrelay.storage.incoming import PostgresIncoming, PostgresRejections
+from socialrelay.storage.log import PostgresLog
+from socialrelay.storage.migrate import migrate
+from socialrelay.storage.nodes import PostgresNodes
+from socialrelay.storage.operator import PostgresContacts, PostgresRules, PostgresSubscriptions
+from socialrelay.storage.records import PostgresIdentity, PostgresProfiles, PostgresStatistics
+from socialrelay.storage.stores import Storage
+from socialrelay.storage.usage import Usage
+
+__all__ = ["Limits", "open_storage"]
+
+_END = "SELECT coalesce(max(position), 0) FROM post"
+
+
+def open_storage(
+    reactor: Any,
+    dsn: str,
+    *,
+    receive: Receive = Receive(),
+    retention: Retention = Retention(),
+    limits: Limits = Limits(),
+) -> Deferred[Storage]:
+    """
+    Bring the schema up to date, connect, and put the stores over the connections.
+
+    @param reactor: provides IReactorTime, IReactorFDSet and IReactorThreads.
+    @param dsn: a libpq connection string or URI.
+    @raise Unavailable: the database cannot be reached; nothing is left open.
+    @raise StorageError: the database is not as it must be, or the connection string is none.
+    """
+    return ensureDeferred(_open(reactor, dsn, receive, retention, limits))
+
+
+async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, limits: Limits) -> Storage:
+    database = Database(reactor, dsn, limits)
+    await migrate(reactor, dsn)
+    try:
+        await database.start()
+        [(end,)] = await database.query(_END, idempotent=True)
+    except Exception:
+        await database.close()
+        raise
+    usage = Usage(receive)
+    log = PostgresLog(reactor, database, usage, retention, receive.commit_queue, end)
+
+    def close() -> Deferred[None]:
+        log.close()
+        return database.close()
+
+    return Storage(
+        log=log,
+        incoming=PostgresIncoming(database, usage, receive.commit_queue),
+        rejections=PostgresRejections(database),
+        destinations=PostgresDestinations(database),
+        nodes=PostgresNodes(database),
+        subscriptions=PostgresSubscriptions(database),
+        rules=PostgresRules(database),
+        contacts=PostgresContacts(database),
+        profiles=PostgresProfiles(database),
+        statistics=PostgresStatistics(database),
+        identity=PostgresIdentity(database),
+        health=database,
+        close=close,
+    )

@@ -1,0 +1,165 @@
+"""Keys, counts and the relay's own name, in PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date, datetime
+
+from twisted.internet.defer import Deferred, succeed
+
+from socialrelay.boundaries import BoundIdentity, IdentityStore, Profiles, Statistics
+from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.rows import LAZY, rows
+
+_PROFILE = "SELECT public_key, fetched_at FROM profile WHERE handle = %(handle)s"
+
+_PUT_PROFILE = (
+    LAZY
+    + """
+    INSERT INTO profile (handle, public_key, fetched_at, used_on)
+    VALUES (%(handle)s, %(pem)s, %(now)s, %(day)s)
+        ON CONFLICT (handle) DO UPDATE
+       SET public_key = excluded.public_key, fetched_at = excluded.fetched_at, used_on = excluded.used_on
+"""
+)
+
+_USED = LAZY + "UPDATE profile SET used_on = %(day)s WHERE handle = ANY(%(handles)s::text[]) AND used_on < %(day)s"
+
+_REMOVE_PROFILE = "DELETE FROM profile WHERE handle = %(handle)s"
+
+_PRUNE_PROFILES = """
+    WITH gone AS (DELETE FROM profile WHERE used_on < %(since)s RETURNING 1) SELECT count(*) FROM gone
+"""
+
+
+class PostgresProfiles:
+    """See L{Profiles}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def get(self, handle: str) -> Deferred[tuple[str, datetime] | None]:
+        """See L{Profiles.get}."""
+        return self._database.query(_PROFILE, {"handle": handle}, idempotent=True).addCallback(lambda found: found[0] if found else None)
+
+    def put(self, handle: str, pem: str, now: datetime) -> Deferred[None]:
+        """See L{Profiles.put}."""
+        parameters = {"handle": handle, "pem": pem, "now": now, "day": now.date()}
+        return self._database.query(_PUT_PROFILE, parameters, idempotent=True).addCallback(_nothing)
+
+    def used(self, handles: Collection[str], day: date) -> Deferred[None]:
+        """See L{Profiles.used}."""
+        if not handles:
+            return succeed(None)
+        return self._database.query(_USED, {"handles": list(handles), "day": day}, idempotent=True).addCallback(_nothing)
+
+    def remove(self, handle: str) -> Deferred[None]:
+        """See L{Profiles.remove}."""
+        return self._database.query(_REMOVE_PROFILE, {"handle": handle}, idempotent=True).addCallback(_nothing)
+
+    def prune(self, unused_since: date) -> Deferred[int]:
+        """See L{Profiles.prune}."""
+        query = self._database.query(_PRUNE_PROFILES, {"since": unused_since}, idempotent=True)
+        return query.addCallback(lambda found: int(found[0][0]))
+
+
+# In the order of the key, so that two that add at once wait for each other and do not lock each other out.
+_ADD = (
+    LAZY
+    + """
+    WITH added AS (
+        INSERT INTO statistic AS old (hour, event, subject, count)
+        SELECT hour, event, subject, sum(count)
+          FROM json_to_recordset(%(counts)s) AS added (hour timestamptz, event text, subject text, count bigint)
+         GROUP BY hour, event, subject
+         ORDER BY hour, event, subject
+            ON CONFLICT (hour, event, subject) DO UPDATE SET count = old.count + excluded.count
+    )
+    INSERT INTO statistic_total AS old (event, count)
+    SELECT event, sum(count)
+      FROM json_to_recordset(%(counts)s) AS added (event text, count bigint)
+     GROUP BY event
+     ORDER BY event
+        ON CONFLICT (event) DO UPDATE SET count = old.count + excluded.count
+"""
+)
+
+_ALL_TIME = "SELECT event, count FROM statistic_total"
+
+_TOTALS = "SELECT event, sum(count)::bigint FROM statistic WHERE hour >= %(since)s GROUP BY event"
+
+_OF_SUBJECT = "SELECT event, sum(count)::bigint FROM statistic WHERE subject = %(subject)s AND hour >= %(since)s GROUP BY event"
+
+
+class PostgresStatistics:
+    """See L{Statistics}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def add(self, counts: Mapping[tuple[datetime, str, str], int]) -> Deferred[None]:
+        """See L{Statistics.add}."""
+        if not counts:
+            return succeed(None)
+        entries = rows({"hour": hour, "event": event, "subject": subject, "count": n} for (hour, event, subject), n in counts.items())
+        return self._database.query(_ADD, {"counts": entries}).addCallback(_nothing)
+
+    def totals(self, since: datetime | None = None) -> Deferred[dict[str, int]]:
+        """See L{Statistics.totals}."""
+        if since is None:
+            return self._database.query(_ALL_TIME, idempotent=True).addCallback(_sums)
+        return self._database.query(_TOTALS, {"since": since}, idempotent=True).addCallback(_sums)
+
+    def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
+        """See L{Statistics.of_subject}."""
+        return self._database.query(_OF_SUBJECT, {"subject": subject, "since": since}, idempotent=True).addCallback(_sums)
+
+
+_IDENTITY = "SELECT host, username, guid, key_hash FROM relay_identity"
+
+_BIND = f"""
+    INSERT INTO relay_identity (host, username, guid, key_hash, created_at)
+    VALUES (%(host)s, %(username)s, %(guid)s, %(key_hash)s, %(now)s)
+        ON CONFLICT (id) DO NOTHING;
+    {_IDENTITY}
+"""
+
+
+class PostgresIdentity:
+    """See L{IdentityStore}."""
+
+    def __init__(self, database: Queries) -> None:
+        self._database = database
+
+    def get(self) -> Deferred[BoundIdentity | None]:
+        """See L{IdentityStore.get}."""
+        return self._database.query(_IDENTITY, idempotent=True).addCallback(lambda found: _bound(found) if found else None)
+
+    def bind(self, identity: BoundIdentity, now: datetime) -> Deferred[BoundIdentity]:
+        """See L{IdentityStore.bind}."""
+        parameters = {
+            "host": identity.host,
+            "username": identity.username,
+            "guid": identity.guid,
+            "key_hash": identity.key_hash,
+            "now": now,
+        }
+        return self._database.query(_BIND, parameters, idempotent=True).addCallback(_bound)
+
+
+def _bound(found: Rows) -> BoundIdentity:
+    [(host, username, guid, key_hash)] = found
+    return BoundIdentity(host, username, guid, bytes(key_hash))
+
+
+def _sums(found: Rows) -> dict[str, int]:
+    return dict(found)
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+_conforms_profiles: type[Profiles] = PostgresProfiles
+_conforms_statistics: type[Statistics] = PostgresStatistics
+_conforms_identity: type[IdentityStore] = PostgresIdentity

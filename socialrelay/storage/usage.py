@@ -1,0 +1,60 @@
+"""How much waits to be judged, counted in the process, so that a bound is checked without a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from socialrelay.boundaries import Full
+from socialrelay.config import Receive
+
+
+class Usage:
+    """
+    Rows and bytes per host, what is being written included.
+
+    @ivar known: it was loaded, and nothing has happened since that would make it wrong.
+    """
+
+    def __init__(self, bounds: Receive) -> None:
+        self._bounds = bounds
+        self._hosts: dict[str, tuple[int, int]] = {}
+        self.known = False
+        self.rows = 0
+        self.bytes = 0
+
+    def load(self, found: Iterable[tuple[str, int, int]]) -> None:
+        """Take what the database says: host, rows, bytes."""
+        self._hosts = {host: (rows, size) for host, rows, size in found}
+        self.rows = sum(rows for rows, _ in self._hosts.values())
+        self.bytes = sum(size for _, size in self._hosts.values())
+        self.known = True
+
+    def forget(self) -> None:
+        """A statement's outcome is not known: load it again."""
+        self.known = False
+
+    def reserve(self, host: str, size: int) -> None:
+        """
+        Room for a row that is to be written.
+
+        @raise Full: there is none.
+        """
+        rows, held = self._hosts.get(host, (0, 0))
+        if rows >= self._bounds.waiting_rows_per_host or held + size > self._bounds.waiting_bytes_per_host:
+            raise Full("this author's host has as much waiting as it may")
+        if self.bytes + size > self._bounds.waiting_bytes:
+            raise Full("as much is waiting to be judged as may be")
+        self._change(host, 1, size)
+
+    def release(self, host: str, size: int) -> None:
+        """A row is gone, or was not written."""
+        self._change(host, -1, -size)
+
+    def _change(self, host: str, rows: int, size: int) -> None:
+        had_rows, had = self._hosts.get(host, (0, 0))
+        self.rows += rows
+        self.bytes += size
+        if had_rows + rows > 0:
+            self._hosts[host] = (had_rows + rows, max(had + size, 0))
+        else:
+            self._hosts.pop(host, None)
