@@ -80,6 +80,8 @@ def open_envelope(body: bytes) -> MagicEnvelope:
         body = _unwrap(body)
     parts = _parts(_parse(body))
     sig = parts.get("sig")
+    if len(body) - sum(len(parts[name].text) for name in ("data", "sig") if name in parts) > MOST_UNSIGNED:
+        raise NotAnEnvelope("oversized-envelope")
     key_id = sig.attributes.get("key_id", "") if sig else ""
     sender = _sender(key_id)
     try:
@@ -115,6 +117,7 @@ def _parse(body: bytes) -> Document:
         raise NotAnEnvelope("empty")
     if b"<" not in body:
         raise NotAnEnvelope("not-xml")
+    # Before anything is parsed, and by the two longest runs, whatever they are: then there is little that can be hostile.
     runs = sorted(map(len, _BASE64_RUN.findall(body)), reverse=True)
     if len(body) - sum(runs[:2]) > MOST_UNSIGNED:
         raise NotAnEnvelope("oversized-envelope")

@@ -72,13 +72,15 @@ class Document:
 
 def read_document(body: bytes, *, most_tags: int) -> Document:
     """
-    Read a document, as UTF-8 whatever it declares.
+    Read a document, as UTF-8 whatever it declares or begins with.
 
     @param most_tags: how many C{<} it may contain.
     @raise Malformed: see there.
     """
     if body.count(b"<") > most_tags:
         raise Malformed("oversized")
+    if b"\0" in body:
+        raise Malformed("not-xml")  # UTF-16, which expat detects by itself
     reader = _Reader()
     parser = expat.ParserCreate("utf-8", _SEPARATOR)
     parser.namespace_prefixes = True
@@ -89,8 +91,8 @@ def read_document(body: bytes, *, most_tags: int) -> Document:
     parser.CommentHandler = parser.ProcessingInstructionHandler = reader.markup
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
-        parser.Parse(body, True)
-    except expat.ExpatError as error:
+        parser.Parse(body.decode("utf-8"), True)
+    except (UnicodeDecodeError, expat.ExpatError) as error:
         raise Malformed("not-xml") from error
     return reader.document()
 

@@ -77,16 +77,16 @@ def _lines(body: bytes) -> Iterable[str]:
 
 def _rows(body: bytes) -> Iterable[str]:
     try:
-        rows = _array(read_json(body))
+        document = read_json(body)
     except NotJSON as error:
         raise BadList(f"it is {error}") from error
-    return (_host(row) for row in rows if _relevant(row))
-
-
-def _array(document: object) -> list[object]:
     if isinstance(document, list):
-        return document
+        return (row if isinstance(row, str) else _host(row) for row in document if _relevant(row))
     assert isinstance(document, dict)
+    return (_host(row) for row in _array(document) if _relevant(row))
+
+
+def _array(document: dict[str, object]) -> list[object]:
     data = document.get("data")
     found = [document.get("pods"), document.get("nodes"), *(data.values() if isinstance(data, dict) else ())]
     for candidate in found:
@@ -96,9 +96,8 @@ def _array(document: object) -> list[object]:
 
 
 def _host(row: object) -> str:
-    if isinstance(row, dict):
-        row = row.get("host") or row.get("domain")
-    return row if isinstance(row, str) else ""
+    host = row.get("host") or row.get("domain") if isinstance(row, dict) else None
+    return host if isinstance(host, str) else ""
 
 
 def _relevant(row: object) -> bool:
