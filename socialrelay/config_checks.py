@@ -97,7 +97,10 @@ def _names(config: Config) -> Iterator[Fault]:
 
 
 def _addresses(config: Config) -> Iterator[Fault]:
-    for key, networks in (("receive.trusted_proxies", config.receive.trusted_proxies), ("network.allow_addresses", config.network.allow_addresses)):
+    for key, networks in (
+        ("receive.trusted_proxies", config.receive.trusted_proxies),
+        ("network.allow_addresses", config.network.allow_addresses),
+    ):
         for index, network in enumerate(networks):
             try:
                 ipaddress.ip_network(network)
@@ -117,11 +120,20 @@ def _together(config: Config) -> Iterator[Fault]:
     """What is right by itself and makes no sense with the rest."""
     delivery, receive = config.delivery, config.receive
     if delivery.probes >= delivery.in_flight:
-        yield "delivery.probes", f"must be less than delivery.in_flight, which is {delivery.in_flight}: deferred hosts would crowd out the others"
+        yield (
+            "delivery.probes",
+            f"must be less than delivery.in_flight, which is {delivery.in_flight}: deferred hosts would crowd out the others",
+        )
     if delivery.connect_timeout > delivery.timeout:
-        yield "delivery.connect_timeout", f"must not be longer than delivery.timeout, which is {delivery.timeout:g}: connecting is part of the whole"
+        yield (
+            "delivery.connect_timeout",
+            f"must not be longer than delivery.timeout, which is {delivery.timeout:g}: connecting is part of the whole",
+        )
     if delivery.queue_lifetime > config.retention.bodies * 86400:
-        yield "delivery.queue_lifetime", f"must not be longer than the {config.retention.bodies:g} days for which retention.bodies keeps posts"
+        yield (
+            "delivery.queue_lifetime",
+            f"must not be longer than the {config.retention.bodies:g} days for which retention.bodies keeps posts",
+        )
     for key in ("waiting_bytes_per_host", "waiting_bytes_per_address", "waiting_bytes"):
         if getattr(receive, key) < receive.max_body:
             yield f"receive.{key}", f"must be at least receive.max_body, which is {receive.max_body}: else the largest post never fits"

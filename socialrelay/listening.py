@@ -89,7 +89,7 @@ class Listener(Service):
 _ADVICE = "Write it like tcp:8080:interface=127.0.0.1 (--listen, or listen in the configuration)."
 
 
-def _words(error: BaseException) -> str:
+def _words(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError) and isinstance(error.socketError, OSError):
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:
@@ -97,7 +97,7 @@ def _words(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _remedy(error: BaseException) -> str:
+def _remedy(error: BaseException | None) -> str:
     code = getattr(getattr(error, "socketError", error), "errno", None)
     if code == 13:
         return "Ports below 1024 are root's: start as root with --uid and --gid, or listen on another."

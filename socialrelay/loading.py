@@ -1,7 +1,8 @@
 """
 Where the configuration comes from: a TOML file, then C{SOCIALRELAY_…} variables, then options; the later wins, key by key.
 
-The classes of L{socialrelay.config} are the schema.  Whatever is wrong is refused with the place it was said in, the key, and what is right.
+The classes of L{socialrelay.config} are the schema.  Whatever is wrong is refused with the place where it was said, the key, and what is
+right.
 """
 
 from __future__ import annotations
@@ -116,7 +117,9 @@ def _read_variable(variable: str, text: str) -> _Tree:
     key = variable.removeprefix(PREFIX).lower().replace("__", ".")
     known = dict(keys())
     if key not in known:
-        raise ConfigError(variable, "", "there is no such option" + _suggestion(key, known, lambda k: PREFIX + k.replace(".", "__").upper()))
+        raise ConfigError(
+            variable, "", "there is no such option" + _suggestion(key, known, lambda k: PREFIX + k.replace(".", "__").upper())
+        )
     value: object = text
     if known[key] not in (str, Path):
         try:
@@ -150,7 +153,7 @@ def _value(kind: Any, value: object, source: str, key: str) -> object:
     """A value as its key wants it.  Nothing is guessed: C{"5"} is no number and C{1} is not C{true}."""
     if isinstance(kind, UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
-    if kind is Path and isinstance(value, str):
+    if kind is Path and isinstance(value, str) and value:
         return Path(value)
     if get_origin(kind) is tuple and isinstance(value, list | tuple):
         item = get_args(kind)[0]
@@ -176,7 +179,7 @@ def _wanted(kind: Any) -> str:
         return "a list of tables" if attrs.has(inner) else f"a list, each {_KINDS[inner]}"
     if get_origin(kind) is dict:
         return "a table of texts"
-    return _KINDS.get(kind, "a text")
+    return _KINDS.get(kind, "a path")
 
 
 def _shown(value: object) -> str:
@@ -196,9 +199,7 @@ def _merge(values: _Tree, sources: dict[str, str], tree: _Tree, source: str, bas
         if isinstance(value, dict) and key not in _LEAF_TABLES:
             _merge(values.setdefault(name, {}), sources, value, source, base, key + ".")
             continue
-        if key in _PATHS and str(value) not in ("", "."):
-            value = type(value)(base / Path(value).expanduser())
-        values[name] = value
+        values[name] = type(value)(base / Path(value).expanduser()) if key in _PATHS and value else value
         sources[key] = source
 
 

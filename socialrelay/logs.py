@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from io import TextIOBase
 from typing import Any, TextIO, cast
 
 from attrs import frozen
@@ -133,7 +132,7 @@ def observer(destination: Destination) -> ILogObserver:
 class Lines:
     """Writes each event as its format says.  A full disk loses lines and stops nothing."""
 
-    def __init__(self, out: TextIO | TextIOBase, form: Callable[[LogEvent], str]) -> None:
+    def __init__(self, out: TextIO | LogFile, form: Callable[[LogEvent], str]) -> None:
         self._out = out
         self._form = form
 
@@ -177,7 +176,7 @@ def _file(name: str) -> LogFile:
 def _syslog(destination: Destination) -> ILogObserver:
     from twisted.python.syslog import SyslogObserver
 
-    emit = LegacyLogObserverWrapper(SyslogObserver(destination.prefix).emit)
+    emit = LegacyLogObserverWrapper(cast(Any, SyslogObserver(destination.prefix).emit))
     form = as_json if destination.format == "json" else lambda event: as_text(event, times=False)
 
     @implementer(ILogObserver)

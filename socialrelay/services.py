@@ -7,7 +7,7 @@ Twisted's C{MultiService} starts its children without waiting and stops them all
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -38,7 +38,7 @@ class StartFailed(Exception):
         self.reason = reason
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException | None) -> str:
     """An exception as one line for the operator."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.strerror:
@@ -104,7 +104,7 @@ class Sequence(Service):
         self._stopping = None
         answer: Deferred[None] = Deferred()
         self._starting = Deferred.fromCoroutine(self._start())
-        self._starting.addBoth(lambda result: answer.callback(result))
+        self._starting.addBoth(answer.callback)
         return answer
 
     def stopService(self) -> Deferred[None]:
@@ -136,9 +136,12 @@ class Sequence(Service):
             name, child = self._started.pop()
             allowed = max(end - self._clock.seconds() - reserve * len(self._started), reserve)
             stopped = maybeDeferred(child.stopService)
-            stopped.addErrback(lambda failure, name=name: self._log.failure("The stop of {part} failed.", failure, part=name))
+            stopped.addErrback(self._failed_to_stop, name)
             if not await within(stopped, allowed, self._clock):
                 self._log.warn("{part} did not stop within {delay} s and is left behind.", part=name, delay=round(allowed, 1))
+
+    def _failed_to_stop(self, failure: Failure, name: str) -> None:
+        self._log.failure("The stop of {part} failed.", failure, part=name)
 
 
 class Periodic(Service):
@@ -178,7 +181,7 @@ class Periodic(Service):
         self._clock = clock
         self._loop = LoopingCall(self._round)
         self._loop.clock = clock
-        self._ended: Deferred[object] = succeed(None)
+        self._ended: Deferred[Any] = succeed(None)
         self._waiting: IDelayedCall | None = None
 
     def startService(self) -> None:

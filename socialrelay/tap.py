@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.python import usage
@@ -37,10 +37,20 @@ class Options(usage.Options):
         "etc/socialrelay.toml. The options before 'socialrelay' are twistd's: -n stays in the foreground."
     )
 
-    optParameters = [
+    optParameters: ClassVar = [
         ["config", None, None, "TOML file with the configuration ($SOCIALRELAY_CONFIG)."],
-        ["state-dir", None, None, "Folder for database, key and sockets. [default: /var/lib/socialrelay for root, else ~/.local/share/socialrelay]"],
-        ["host", None, None, "The relay's public name. With it the relay is in production: it fetches node lists and is bound to this name."],
+        [
+            "state-dir",
+            None,
+            None,
+            "Folder for database, key and sockets. [default: /var/lib/socialrelay for root, else ~/.local/share/socialrelay]",
+        ],
+        [
+            "host",
+            None,
+            None,
+            "The relay's public name. With it the relay is in production: it fetches node lists and is bound to this name.",
+        ],
         ["log-format", None, None, "'text', or 'json' for one object a line. [default: text]"],
         ["log-level", None, None, "The least that is logged: debug, info, warn or error. [default: info]"],
     ]

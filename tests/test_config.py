@@ -88,7 +88,9 @@ class LoadTests(SynchronousTestCase):
 
     def test_unknown_key(self) -> None:
         """A key that does not exist is refused, with the one that was probably meant."""
-        self.assertEqual(self.refused("[delivery]\ntimout = 3"), "FILE: delivery.timout: there is no such key; did you mean delivery.timeout?")
+        self.assertEqual(
+            self.refused("[delivery]\ntimout = 3"), "FILE: delivery.timout: there is no such key; did you mean delivery.timeout?"
+        )
         self.assertEqual(self.refused("zzz = 3"), "FILE: zzz: there is no such key")
 
     def test_unknown_variable(self) -> None:
@@ -109,6 +111,7 @@ class LoadTests(SynchronousTestCase):
             "[network]\nconnect_to = []": "network.connect_to: must be a table of texts, not []",
             '[[polling.lists]]\nname = "x"': "polling.lists[0].url: is missing",
             "host = 3": "host: must be a text, not 3",
+            'state_dir = ""': "state_dir: must be a path, not the text ''",
         }.items():
             self.assertEqual(self.refused(text), f"FILE: {message}")
 

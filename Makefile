@@ -1,0 +1,71 @@
+# make run    the relay, on this machine, with servers of its own
+# make demo   a relay and a handful of small nodes, and what goes where
+# make test   the whole test suite
+# make lint   style and types
+# make lock   the lists of exact versions anew
+#
+# Options of the daemon: make run ARGS="--config relay.toml --listen tcp:9000"
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
+ARGS :=
+TESTS := tests
+# Servers that run as another user must be able to reach what the tests make: not below a home folder.
+TRIAL_TEMP := $(or $(TMPDIR),/tmp)/socialrelay-trial-$(shell id -u)
+TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_TEMP)
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run demo test lint lock bench clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+run: $(VENV)/run.stamp
+	@exec $(BIN)/socialrelay run --nodaemon $(ARGS)
+
+demo: $(VENV)/dev.stamp
+	@exec $(BIN)/python -m tests.demo $(ARGS)
+
+test: $(VENV)/dev.stamp
+	@$(TRIAL) $(TESTS)
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+# The lists hold for every machine: they name no package index.
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-options \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+lock: $(VENV)/dev.stamp
+	$(COMPILE) --upgrade --extra=embedded --extra=test --extra=lint --output-file=requirements/dev.txt setup.py
+	$(COMPILE) --upgrade --constraint=requirements/dev.txt --extra=embedded --output-file=requirements/run.txt setup.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "socialrelay needs Python 3.11 or newer$$(python3 --version 2>/dev/null \
+		| sed 's/.* \(.*\)/; python3 here is \1/'). Install it, or name it: make run PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python's venv module is missing. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, ssl, sys; p = ssl.get_default_verify_paths(); \
+		sys.exit(not (p.cafile or (p.capath and os.listdir(p.capath))))' || { \
+		echo "There are no certificates to check servers with. On Debian and Ubuntu: apt-get install ca-certificates" >&2; exit 1; }
+	@echo "Making the virtual environment $(VENV) with $$($(PYTHON) --version); this takes a minute or two." >&2
+	@$(PYTHON) -m venv $(VENV)
+
+# The checkout itself is what is installed: changes of the code need no new installation.
+# 'compat' puts the folder on the path, where Twisted finds the plugin.
+HERE := $(INSTALL) --no-deps --config-settings editable_mode=compat --editable .
+
+$(VENV)/run.stamp: requirements/run.txt setup.py $(VENV)/bin/python
+	@$(INSTALL) --requirement requirements/run.txt
+	@$(HERE)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	@$(INSTALL) --requirement requirements/dev.txt
+	@touch $@
