@@ -2,8 +2,8 @@
 What a poll of a node's preferences means, and when the next one is due.
 
 Consent is read strictly and failure leniently: a published no, or 410, ends a subscription at once, and stays until the node publishes
-something else; a node that merely fails keeps its last good answer for a grace period.  404 lies between: a removed file is a documented way to
-unsubscribe, and also what a broken proxy says, so it must be seen twice, an hour apart.
+something else; a node that merely fails keeps its last good answer for a grace period.  404 lies between: a removed file is a documented
+way to unsubscribe, and also what a broken proxy says, so it must be seen twice, an hour apart.
 
 ========================  =====================================================  ==========================================
 answer                    what is kept                                           next poll
