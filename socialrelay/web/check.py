@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from jinja2 import Template
 from klein import Klein
@@ -41,13 +40,10 @@ def typed_host(text: str) -> str:
 
     @return: not vetted; empty if there is none.
     """
-    text = re.sub(r"\s+", "", text[:_LONGEST]).rpartition("@")[2]
-    if "//" in text:
-        try:
-            text = urlsplit(text[text.index("//") :]).netloc
-        except ValueError:
-            return text
-    return re.split(r"[/?#]", text, maxsplit=1)[0].removesuffix(":443").lower()
+    text = re.sub(r"\s+", "", text[:_LONGEST])
+    text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:)?//", "", text)
+    text = re.split(r"[/?#]", text, maxsplit=1)[0]
+    return text.rpartition("@")[2].removesuffix(":443").lower()
 
 
 def wants_json(request: Request) -> bool:
