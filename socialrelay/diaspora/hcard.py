@@ -14,7 +14,7 @@ from html import unescape
 from attrs import frozen
 
 _TAG = re.compile(r"""<(/?)([a-z][^\s/>]*+)((?:[^>"']++|"[^"]*+"|'[^']*+')*+)>""", re.IGNORECASE)
-_CLASS = re.compile(r"""(?<![^\s"'/])class\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++))""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([^\s"'=/>]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++)))?""")
 _RAW = frozenset({"script", "style", "textarea", "title"})  # what is in these is no markup
 
 
@@ -77,5 +77,7 @@ def _tags(page: str) -> Iterator[_Tag]:
 
 
 def _classes(attributes: str) -> list[str]:
-    match = _CLASS.search(attributes)
-    return unescape(match[1] or match[2] or match[3] or "").split() if match else []
+    for match in _ATTRIBUTE.finditer(attributes):
+        if match[1].lower() == "class":
+            return unescape(match[2] or match[3] or match[4] or "").split()
+    return []
