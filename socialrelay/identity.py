@@ -86,7 +86,9 @@ def check_key_file(path: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise IdentityError(f"{path}: the relay's private key cannot be looked at: {error.strerror}; correct its folder's permissions") from None
+        raise IdentityError(
+            f"{path}: the relay's private key cannot be looked at: {error.strerror}; correct its folder's permissions"
+        ) from None
     if not stat.S_ISREG(found.st_mode):
         raise IdentityError(f"{path}: the relay's private key must be a file, and this is none; correct identity.key_file")
     if found.st_mode & 0o077:
@@ -176,7 +178,9 @@ async def load_identity(
         _agree(config, bound)
     held = await in_thread(read_key, path)
     if held is None and bound is not None:
-        raise IdentityError(f"{path}: the private key of {bound.username}@{bound.host} is missing; restore it from your backup: nodes will accept no other")
+        raise IdentityError(
+            f"{path}: the private key of {bound.username}@{bound.host} is missing; restore it from your backup: nodes will accept no other"
+        )
     if held is None:
         held = await in_thread(make_key)
         await in_thread(write_key, path, held)
@@ -192,7 +196,9 @@ async def load_identity(
             )
     identity = _identity(bound.host, bound.username, bound.guid, held)
     if identity.key_hash != bound.key_hash:
-        raise IdentityError(f"{path}: this is not the private key of {identity.handle}, which nodes know; restore the right one from your backup")
+        raise IdentityError(
+            f"{path}: this is not the private key of {identity.handle}, which nodes know; restore the right one from your backup"
+        )
     return identity
 
 
@@ -205,6 +211,6 @@ def _agree(config: Config, bound: BoundIdentity) -> None:
     handle = f"{config.identity.username}@{config.host}"
     if (bound.host, bound.username) != (config.host, config.identity.username):
         raise IdentityError(
-            f"the configuration says {handle}, but this database belongs to {bound.username}@{bound.host}, and nodes never learn a new name;"
+            f"the configuration says {handle}, but this database belongs to {bound.username}@{bound.host}, and nodes learn no new name;"
             " set host and identity.username back, or start a new relay with another database and state directory"
         )

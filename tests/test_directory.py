@@ -66,7 +66,9 @@ class DirectoryTests(SynchronousTestCase):
         """The hosts of all lists become known, each once, with the lists that name it."""
         self.web.pages = {ONE.url: hosts("a.example", "B.example."), TWO.url: b'{"data": {"nodes": [{"domain": "b.example"}]}}'}
         self.assertEqual(self.fetch(), {"one": "2 hosts, 2 new", "two": "1 host, 0 new"})
-        self.assertEqual({host: node.sources for host, node in self.tables.nodes.items()}, {"a.example": ("one",), "b.example": ("one", "two")})
+        self.assertEqual(
+            {host: node.sources for host, node in self.tables.nodes.items()}, {"a.example": ("one",), "b.example": ("one", "two")}
+        )
 
     def test_queries_are_posted(self) -> None:
         """A list with a query is asked by POST, another by GET."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from socialrelay.boundaries import BoundIdentity
 from socialrelay.config import Config, Identity
 from socialrelay.identity import IdentityError, RelayIdentity, check_key_file, key_path, load_identity, make_key, write_key
 
-NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KEY, OTHER_KEY = make_key(), make_key()
 
 
@@ -51,7 +51,9 @@ class IdentityTests(SynchronousTestCase):
         return maybeDeferred((lambda: KEY) if function is make_key else function, *args)
 
     def load(self) -> Deferred[RelayIdentity]:
-        return Deferred.fromCoroutine(load_identity(self.config, self.store, now=NOW, in_thread=self.in_thread, random_bytes=lambda n: b"\xab" * n))
+        return Deferred.fromCoroutine(
+            load_identity(self.config, self.store, now=NOW, in_thread=self.in_thread, random_bytes=lambda n: b"\xab" * n)
+        )
 
     def refused(self) -> str:
         """The one line with which the start is refused."""

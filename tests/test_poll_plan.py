@@ -34,7 +34,9 @@ EVERYTHING = Preferences(Scope.ALL, receive_url="https://pod.example/receive/pub
 POLLING = Polling()
 
 failures = st.one_of(
-    st.builds(Failed, st.just("timed out"), st.none() | st.floats(-10, 1e6)), st.builds(Unreadable, st.just("no JSON")), st.just(Missing("404"))
+    st.builds(Failed, st.just("timed out"), st.none() | st.floats(-10, 1e6)),
+    st.builds(Unreadable, st.just("no JSON")),
+    st.just(Missing("404")),
 )
 published = st.builds(Published, st.sampled_from([EVERYTHING, NOTHING]), st.none() | st.floats(0, 1e6))
 answers = st.one_of(failures, published, st.just(Gone()))

@@ -222,7 +222,9 @@ class UnknownNodeTests(PollerCase):
 
 class ConditionalTests(PollerCase):
     def subscribe(self) -> None:
-        self.answer(published(headers={"etag": '"one"', "last-modified": "Sun, 01 Mar 2026 00:00:00 GMT", "cache-control": "public, max-age=7200"}))
+        self.answer(
+            published(headers={"etag": '"one"', "last-modified": "Sun, 01 Mar 2026 00:00:00 GMT", "cache-control": "public, max-age=7200"})
+        )
         self.poll()
 
     def headers(self) -> dict[str, str]:

@@ -95,6 +95,7 @@ class DiscoveringKeyring:
         self._clock = clock
         self._now = now
         self._config = config
+        self._lifetime = timedelta(seconds=config.key_lifetime)
         self._blocked = blocked
         self._given: dict[str, HeldKey] = {}
         self._memory: Lru[str, _Entry] = Lru(config.keys_in_memory)
@@ -126,7 +127,7 @@ class DiscoveringKeyring:
         if entry.noted != now.date() and len(self._used) < self._config.keys_in_memory:
             entry.noted = now.date()
             self._used.add(handle)
-        if now - entry.held.fetched_at > timedelta(seconds=self._config.key_lifetime):
+        if now - entry.held.fetched_at > self._lifetime:
             self._refresh_in_background(handle, now)
         return entry.held
 
