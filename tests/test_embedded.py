@@ -30,18 +30,19 @@ NOT_ROOT = None if os.geteuid() == 0 else "only root can become another user"
 _CHILD = """
 import sys
 from pathlib import Path
-from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import react
 from socialrelay.config import Embedded
 from socialrelay.storage.embedded import EmbeddedPostgres, EmbeddedValkey
 
-async def main():
+async def main(reactor):
     for kind in EmbeddedPostgres, EmbeddedValkey:
         service = kind(Path(sys.argv[1]), reactor, Embedded())
         await service.startService()
         print(service.supervisor.process.pid, flush=True)
+    await Deferred()
 
-reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()))
-reactor.run()
+react(main)
 """
 
 
@@ -222,7 +223,8 @@ class SurvivalTests(Common):
         """Start both servers in a daemon that is then killed; their processes."""
         root = Path(__file__).parent.parent
         command = [sys.executable, "-c", _CHILD, str(self.state)]
-        with subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE) as child:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
+        with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             pids = [int(child.stdout.readline()) for _ in range(2)]
             child.kill()
