@@ -72,11 +72,11 @@ _PUBLISH = """
     ), freed AS (
         DELETE FROM incoming WHERE id = ANY(%(incoming)s::bigint[]) RETURNING sender_host, octet_length(body) AS size
     )
-    SELECT publication, position, NULL, NULL FROM published
+    SELECT publication, position, NULL::text, NULL::integer FROM published
      UNION ALL
-    SELECT publication, position, NULL, NULL FROM known
+    SELECT publication, position, NULL::text, NULL::integer FROM known
      UNION ALL
-    SELECT NULL, NULL, sender_host, size FROM freed
+    SELECT NULL::bigint, NULL::bigint, sender_host, size FROM freed
 """
 
 _END = "SELECT coalesce(max(position), 0) FROM post"
