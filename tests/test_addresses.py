@@ -27,12 +27,17 @@ SPECIAL = words("""
 PUBLIC = words(
     "1.1.1.1 8.8.8.8 100.63.255.255 100.128.0.0 172.15.0.1 172.32.0.1 ::ffff:8.8.8.8 2a00:1450::1 2606:4700::1111 2001:4860::8888"
 )
-HOSTILE_HOSTS = words("""
-    127.0.0.1 127.1 0x7f.1 0x7f000001 017700000001 2130706433 0 127.0.0.1. localhost LOCALHOST foo.localhost ①②⑦.⓪.⓪.① 127。0。0。1 ⓛocalhost
-    [::] [::1] [::ffff:127.0.0.1] [::ffff:0:127.0.0.1] [64:ff9b::7f00:1] [2002:7f00:1::] [fc00::1] [2a00:1450::1] 169.254.169.254 8.8.8.8
-    pod pod.example. .pod.example pod..example -pod.example pod-.example pod_x.example pod.0x7f pod.1 pöd.example a@b.example
-    user:secret@pod.example good.example:80@127.0.0.1 127.0.0.1#@good.example pod.example%00.evil.example pod.example\\@evil.example
-""") + ["a." * 126 + "ab", "a" * 64 + ".example", "", "pod .example", "pod.example\r\nX: y", "pod.example\t"]
+HOSTILE_HOSTS = [
+    *words(
+        """\n    127.0.0.1 127.1 0x7f.1 0x7f000001 017700000001 2130706433 0 127.0.0.1. localhost LOCALHOST foo.localhost ①②⑦.⓪.⓪.① 127。0。0。1 ⓛocalhost\n    [::] [::1] [::ffff:127.0.0.1] [::ffff:0:127.0.0.1] [64:ff9b::7f00:1] [2002:7f00:1::] [fc00::1] [2a00:1450::1] 169.254.169.254 8.8.8.8\n    pod pod.example. .pod.example pod..example -pod.example pod-.example pod_x.example pod.0x7f pod.1 pöd.example a@b.example\n    user:secret@pod.example good.example:80@127.0.0.1 127.0.0.1#@good.example pod.example%00.evil.example pod.example\\@evil.example\n"""
+    ),
+    "a." * 126 + "ab",
+    "a" * 64 + ".example",
+    "",
+    "pod .example",
+    "pod.example\r\nX: y",
+    "pod.example\t",
+]
 
 
 class AllowedTests(SynchronousTestCase):

@@ -210,7 +210,7 @@ class ResolverTests(SynchronousTestCase):
         for number in range(5):
             self.learn(found("1.1.1.1"), f"{number}.example")
             self.ask("0.example") if number < 3 else None
-        self.assertEqual(len(self.resolver), 3)
+        self.assertEqual(self.resolver.names, 3)
         self.assertIsNotNone(self.resolver.at_hand("0.example", 443))
         waiting = [self.ask(f"new-{number}.example") for number in range(3)]
         self.assertIsInstance(self.successResultOf(self.ask("new-4.example")), NameNotResolved)

@@ -14,7 +14,7 @@ from typing import Any
 import trustme
 from attrs import Factory, define, frozen
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IOpenSSLContextFactory, IPullProducer
 from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
@@ -165,13 +165,17 @@ class _Connection(Protocol):
             self._node.faults.append(str(fault))
             self.transport.abortConnection()
             return
+        name = self.transport.getHandle().get_servername() or b""
         length = int(headers.get("content-length", "0"))
+        if self._node.early is not None:
+            self._node.early(Exchange(Received(method, path, headers, b"", self._number, name.decode("ascii")), self))
+            self.dataReceived = lambda data: None  # type: ignore[method-assign]
+            return
         if len(rest) < length:
             return
         if len(rest) > length:
             self._node.faults.append("bytes after the request")
         self._buffer = rest[length:]
-        name = self.transport.getHandle().get_servername() or b""
         request = Received(method, path, headers, rest[:length], self._number, name.decode("ascii"))
         self._node.requests.append(request)
         self._node.behaviour(Exchange(request, self))
@@ -201,12 +205,14 @@ class TLSNode:
     The server.
 
     @ivar behaviour: what it does with a request.
+    @ivar early: what it does instead as soon as it has seen the headers; it then reads no more.
     @ivar requests: what came.
     @ivar faults: what a strict server would refuse.
     @ivar connections: how many were ever made.
     """
 
     behaviour: Behaviour = accepts
+    early: Behaviour | None = None
     requests: list[Received] = Factory(list)
     faults: list[str] = Factory(list)
     connections: int = 0
@@ -253,7 +259,8 @@ class TLSNode:
     async def stop(self) -> None:
         """Close everything."""
         if self._listening is not None:
-            await self._listening.stopListening()
+            await maybeDeferred(self._listening.stopListening)
+            self._listening = None
         for connection in list(self.open):
             connection.transport.abortConnection()
         await self.until(lambda: not self.open)

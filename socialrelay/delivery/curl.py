@@ -86,10 +86,9 @@ class Transfers:
     @ivar _alarm_at: when libcurl wants to be called; C{None} for not at all. The delayed call may be due earlier, never later.
     """
 
-    def __init__(self, reactor: IReactorForCurl, *, max_connections: int, max_kept: int) -> None:
+    def __init__(self, reactor: IReactorForCurl, *, max_connections: int) -> None:
         """
-        @param max_connections: open at a time; transfers beyond that wait inside libcurl.
-        @param max_kept: idle ones that are kept for the next transfer.
+        @param max_connections: open at a time, idle ones included, of which the oldest give way; transfers beyond that wait inside libcurl.
         """
         self._reactor = reactor
         self._waiting: dict[pycurl.Curl, Deferred[Outcome]] = {}
@@ -100,9 +99,11 @@ class Transfers:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
         self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, max_connections)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, max_kept)
+        # libcurl counts those in use as well: a lower figure would close connections that are to be kept.
+        self._multi.setopt(pycurl.M_MAXCONNECTS, max_connections)
 
-    def __len__(self) -> int:
+    @property
+    def under_way(self) -> int:
         """Transfers under way."""
         return len(self._waiting)
 

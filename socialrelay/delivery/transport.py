@@ -208,13 +208,14 @@ class CurlTransport:
         self._ports = ports
         self._now = now
         self._places = Places(kept_connections)
-        self._transfers = Transfers(reactor, max_connections=max_connections, max_kept=max(1, kept_connections))
+        self._transfers = Transfers(reactor, max_connections=max_connections)
         self._idle: list[_Handle] = []
         self._to_host: dict[str, int] = {}
         self._sending: set[Deferred[Reply]] = set()
         self._closed = False
 
-    def __len__(self) -> int:
+    @property
+    def under_way(self) -> int:
         """Deliveries under way."""
         return len(self._sending)
 

@@ -142,11 +142,12 @@ class _Vetted:
             kind = TCP6ClientEndpoint if isinstance(address, IPv6Address) else TCP4ClientEndpoint
             endpoint = kind(self._fetcher.reactor, str(address), found.port, timeout=self._fetcher.connect_timeout)
             try:
-                connected: IProtocol = await wrapClientTLS(creator, endpoint).connect(factory)
+                counted: Any = await wrapClientTLS(creator, endpoint).connect(factory)
             except ConnectError as error:
                 trouble = error
             else:
-                return connected
+                # The agent speaks to the protocol that its own factory made.
+                return cast(IProtocol, counted.wrappedProtocol)
         resolver.doubt(target.host)
         raise trouble or _Refused("the name has no address")
 
@@ -170,7 +171,7 @@ class _ToTarget:
 
 @implementer(IAgent)
 class _Uncompressed:
-    """Takes back what treq says about compression, and refuses an answer that is compressed all the same: a small one may decode to anything."""
+    """Takes back what treq says about compression, and refuses a compressed answer: a small one may decode to anything."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -232,7 +233,8 @@ class TreqFetcher:
         self._asking: set[Deferred[Document]] = set()
         self._closed = False
 
-    def __len__(self) -> int:
+    @property
+    def under_way(self) -> int:
         """Documents under way or waiting for their turn."""
         return len(self._asking)
 

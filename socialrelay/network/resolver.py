@@ -230,8 +230,9 @@ class Resolver:
         self._names: OrderedDict[str, _Name] = OrderedDict()
         self._pending: dict[str, list[Deferred[None]]] = {}
 
-    def __len__(self) -> int:
-        """Names in memory."""
+    @property
+    def names(self) -> int:
+        """How many are in memory."""
         return len(self._names)
 
     def trust(self, hosts: Iterable[str]) -> None:

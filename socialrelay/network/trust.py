@@ -99,7 +99,7 @@ class _Connecting:
             except VerificationError:
                 tlsProtocol.failVerification(Failure())
                 return False
-            except Exception:  # noqa: BLE001 - an exception that leaves an OpenSSL callback is lost: refuse instead
+            except Exception:  # an exception that leaves an OpenSSL callback is lost: refuse instead
                 return False
             return True
 

@@ -1,0 +1,497 @@
+"""Tests for L{socialrelay.delivery.transport} and L{socialrelay.delivery.curl}, over TLS on loopback."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any
+
+import trustme
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import LoopingCall
+from twisted.trial.unittest import TestCase
+
+from socialrelay.delivery.curl import Transfers
+from socialrelay.delivery.transport import CurlTransport
+from socialrelay.federation import DeliveryRequest
+from socialrelay.network.addresses import networks
+from socialrelay.network.overrides import Overrides
+from socialrelay.network.resolver import AddressRefused, Endpoints, Found, NotFound, Resolution, Resolver
+from socialrelay.network.resolver import Answer as DnsAnswer
+from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble
+from tests.test_addresses import HOSTILE_HOSTS, SPECIAL
+from tests.tlsnode import LOOPBACK, Exchange, TLSNode, accepts, answers, floods, hangs, in_turn, trust
+
+reactor: Any = _reactor
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+BODY = b"<me:env/>" * 200
+KINDS = ("Content-Type: application/magic-envelope+xml",)
+
+
+class Names:
+    """DNS as a table."""
+
+    def __init__(self, **names: tuple[str, ...]) -> None:
+        self.names = {name.replace("_", "."): addresses for name, addresses in names.items()}
+
+    def look_up(self, host: str, proven: bool, done: Any) -> None:
+        """Answer at once."""
+        addresses = self.names.get(host)
+        answer: DnsAnswer = NotFound("there is no such name", final=True)
+        if addresses:
+            answer = Found(tuple(ip_address(address) for address in addresses))
+        done(answer)
+
+
+class LyingResolver(Resolver):
+    """Says that everything is on loopback."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(reactor, Names())
+        self._lie = Endpoints((ip_address("127.0.0.1"),), port)
+
+    def at_hand(self, host: str, port: int) -> Resolution:
+        """The lie."""
+        return self._lie
+
+
+class TransportTests(TestCase):
+    """What becomes of a delivery."""
+
+    timeout = 8
+
+    def setUp(self) -> None:
+        self.node = TLSNode()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.node.stop()))
+        self.transport: CurlTransport | None = None
+
+    def start(self, *names: str, **certificate: Any) -> None:
+        """Start the node."""
+        self.node.start(reactor, *(names or ("pod.example",)), **certificate)
+
+    def make(self, port: int | None = None, **options: Any) -> CurlTransport:
+        """A transport for which every name below C{example} is on loopback."""
+        where = f"127.0.0.1:{port or self.node.port or 1}"
+        overrides = Overrides({"*.example:443": where})
+        settings: dict[str, Any] = {"allow": networks(LOOPBACK), "user_agent": "socialrelay/test", "now": lambda: NOON, **options}
+        resolver = settings.pop("resolver", None) or Resolver(reactor, Names(), overrides=overrides, allow=networks(LOOPBACK))
+        self.transport = transport = CurlTransport(reactor, resolver, trust(), **settings)
+        self.addCleanup(transport.close)
+        return transport
+
+    def send(self, host: str = "pod.example", timeout: float = 10.0, body: bytes = BODY) -> Deferred[Reply]:
+        """Send a delivery, with the transport at hand or a plain one."""
+        transport = self.transport or self.make()
+        return transport.send(DeliveryRequest(f"https://{host}/receive/public", KINDS, body), timeout)
+
+    async def trouble(self, behaviour: Any, timeout: float = 10.0, **options: Any) -> Trouble | None:
+        """What happens with a node that behaves so."""
+        self.node.behaviour = behaviour
+        self.start()
+        self.make(**options)
+        reply = await self.send(timeout=timeout)
+        return reply.trouble if isinstance(reply, NoAnswer) else None
+
+    async def test_accepted(self) -> None:
+        """The body arrives byte for byte, under the host's name, with nothing in the request that is not needed."""
+        self.start()
+        self.assertEqual(await self.send(), Answer(202))
+        [request] = self.node.requests
+        self.assertEqual(
+            (request.method, request.path, request.body, request.server_name), ("POST", "/receive/public", BODY, "pod.example")
+        )
+        expected = {
+            "host": "pod.example",
+            "user-agent": "socialrelay/test",
+            "accept": "*/*",
+            "content-type": "application/magic-envelope+xml",
+            "content-length": str(len(BODY)),
+        }
+        self.assertEqual((request.headers, self.node.faults), (expected, []))
+
+    async def test_large(self) -> None:
+        """A body of a megabyte arrives."""
+        self.start()
+        self.assertEqual(await self.send(body=b"x" * 1048576), Answer(202))
+        self.assertEqual((len(self.node.requests[0].body), self.node.faults), (1048576, []))
+
+    async def test_kept(self) -> None:
+        """One connection serves many deliveries."""
+        self.start()
+        for _ in range(5):
+            await self.send()
+        self.assertEqual((len(self.node.requests), self.node.connections), (5, 1))
+
+    async def test_not_kept(self) -> None:
+        """Where no connections may be kept each delivery closes its own."""
+        self.start()
+        self.make(kept_connections=0)
+        for _ in range(3):
+            await self.send()
+        await self.node.until(lambda: not self.node.open)
+        self.assertEqual(self.node.connections, 3)
+
+    async def test_kept_are_bounded(self) -> None:
+        """However many hosts there are, only so many connections stay open."""
+        hosts = [f"pod{number}.example" for number in range(12)]
+        self.start(*hosts)
+        self.make(kept_connections=4)
+        for _ in range(2):
+            await gatherResults([self.send(host) for host in hosts])
+        await self.node.until(lambda: len(self.node.open) == 4)
+        self.assertEqual(self.node.connections, 12 + 8)
+
+    async def test_many(self) -> None:
+        """Many deliveries to many hosts go at once, and each gets its own answer."""
+        hosts = [f"pod{number}.example" for number in range(30)]
+        self.start(*hosts)
+        self.node.behaviour = lambda exchange: exchange.answer(200 + int(exchange.request.server_name[3:-8]))
+        self.make()
+        replies = await gatherResults([self.send(host) for host in hosts for _ in range(10)])
+        self.assertEqual(replies, [Answer(200 + number) for number in range(30) for _ in range(10)])
+        self.assertEqual(self.node.faults, [])
+
+    async def test_starts_more(self) -> None:
+        """Who learns of an answer may send the next delivery at once."""
+        self.start()
+        replies: list[Reply] = []
+
+        def again(reply: Reply) -> Any:
+            replies.append(reply)
+            return self.send().addCallback(again) if len(replies) < 20 else None
+
+        await self.send().addCallback(again)
+        self.assertEqual(replies, [Answer(202)] * 20)
+
+    async def test_stale(self) -> None:
+        """A kept connection that the node closes or resets as the next request comes costs nothing: it is sent again over a new one."""
+        for end in (Exchange.end, Exchange.reset):
+            with self.subTest(end.__name__):
+                self.node = node = TLSNode(in_turn(accepts, end, accepts)).start(reactor, "pod.example")
+                transport = self.make()
+                replies = [await self.send(), await self.send()]
+                self.assertEqual((replies, node.connections, len(node.requests)), ([Answer(202)] * 2, 2, 3))
+                await transport.close()
+                await node.stop()
+
+    async def test_closed_while_idle(self) -> None:
+        """A kept connection that was closed meanwhile is not used."""
+        self.start()
+        await self.send()
+        for connection in list(self.node.open):
+            connection.transport.abortConnection()
+        await self.node.until(lambda: not self.node.open)
+        self.assertEqual((await self.send(), self.node.connections), (Answer(202), 2))
+
+    async def test_statuses(self) -> None:
+        """An answer is an answer, whatever its status."""
+        self.start()
+        for status in (200, 204, 400, 404, 410, 429, 500, 503):
+            self.node.behaviour = answers(status, body=b"" if status == 204 else b"why")
+            with self.subTest(status):
+                self.assertEqual(await self.send(), Answer(status))
+
+    async def test_redirect(self) -> None:
+        """A redirect is not followed; the operator is told where it points, in one printable line."""
+        self.start()
+        self.node.behaviour = answers(302, "Location: https://169.254.169.254/\x1b[31m" + "x" * 400)
+        reply = await self.send()
+        assert isinstance(reply, Answer)
+        self.assertEqual((reply.status, len(reply.location or "")), (302, 200))
+        self.assertTrue(reply.location is not None and reply.location.startswith("https://169.254.169.254/\\x1b[31mxxx"))
+        self.assertEqual(len(self.node.requests), 1)
+
+    async def test_retry_after(self) -> None:
+        """Retry-After is read as seconds and as a date, and what an interim answer says does not count."""
+        self.start()
+        self.node.behaviour = in_turn(
+            answers(429, "Retry-After: 120"),
+            answers(503, "retry-after: Sun, 01 Nov 2026 13:00:00 GMT"),
+            answers(503, "Retry-After: soon"),
+            lambda exchange: exchange.raw(b"HTTP/1.1 103 Hints\r\nRetry-After: 9\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
+        )
+        replies = [await self.send() for _ in range(4)]
+        self.assertEqual(replies, [Answer(429, 120.0), Answer(503, 3600.0), Answer(503), Answer(503)])
+
+    async def test_wrong_name(self) -> None:
+        """A certificate for another name is refused, and nothing is sent."""
+        self.start("other.example")
+        reply = await self.send()
+        self.assertEqual((reply.trouble if isinstance(reply, NoAnswer) else reply, self.node.requests), (Trouble.CERTIFICATE, []))
+
+    async def test_expired(self) -> None:
+        """A certificate that has expired is refused."""
+        past = datetime.now(UTC) - timedelta(days=2)
+        self.start(not_before=past - timedelta(days=9), not_after=past)
+        reply = await self.send()
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.CERTIFICATE)
+
+    async def test_untrusted(self) -> None:
+        """A certificate of an unknown authority is refused."""
+        self.start(issuer=trustme.CA())
+        reply = await self.send()
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.CERTIFICATE)
+
+    def listening(self) -> socket.socket:
+        """A socket that accepts connections, as far as TCP goes, and does nothing with them."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        return listening
+
+    async def test_refuses(self) -> None:
+        """A port where nobody listens is a refused connection."""
+        listening = self.listening()
+        port = listening.getsockname()[1]
+        listening.close()
+        self.make(port=port)
+        reply = await self.send()
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.CONNECT)
+
+    async def test_black_hole(self) -> None:
+        """A host that takes the connection and says nothing is given up after the time for connecting."""
+        self.make(port=self.listening().getsockname()[1], connect_timeout=0.2)
+        reply = await self.send()
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.TIMEOUT)
+
+    async def test_not_tls(self) -> None:
+        """A host that does not speak TLS is a TLS failure."""
+        listening = self.listening()
+        self.make(port=listening.getsockname()[1])
+        sending = self.send()
+        accepted: Deferred[None] = Deferred()
+        reactor.callLater(0.05, accepted.callback, None)
+        await accepted
+        peer = listening.accept()[0]
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        reply = await sending
+        peer.close()
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.TLS)
+
+    async def test_hangs(self) -> None:
+        """A node that never answers is given up after the time for the whole, and its connection closed."""
+        self.assertEqual(await self.trouble(hangs, timeout=0.3), Trouble.TIMEOUT)
+        await self.node.until(lambda: not self.node.open)
+
+    async def test_drip(self) -> None:
+        """A node that answers a byte at a time does not get more time."""
+
+        def behave(exchange: Exchange) -> None:
+            exchange.raw(b"HTTP/1.1 200 OK\r\nX-Long: ")
+            dripping = LoopingCall(exchange.raw, b"H")
+            self.addCleanup(dripping.stop)
+            dripping.start(0.05)
+
+        self.assertEqual(await self.trouble(behave, timeout=0.3), Trouble.TIMEOUT)
+
+    async def test_endless(self) -> None:
+        """Endless headers, interim answers and bodies end at the limit, and the connection is closed."""
+        endless = {
+            "headers": floods(b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 50),
+            "one header": floods(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x" * 1000),
+            "interim answers": floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50),
+            "body": floods(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n", b"x" * 1000),
+            "chunks": floods(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 100),
+            "trailers": floods(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X-More: and more\r\n" * 50),
+            "gzip": floods(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"\x00" * 1000),
+        }
+        self.start()
+        self.make(max_answer=20000)
+        for name, behaviour in endless.items():
+            self.node.behaviour = behaviour
+            with self.subTest(name):
+                reply = await self.send()
+                self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.TOO_LARGE)
+                await self.node.until(lambda: not self.node.open)
+
+    async def test_not_http(self) -> None:
+        """What is no HTTP is said to be none."""
+        nonsense = {
+            b"SSH-2.0-OpenSSH_9.2\r\n": Trouble.PROTOCOL,
+            b"HTTP/9.9 200 OK\r\n\r\n": Trouble.PROTOCOL,
+            b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n": Trouble.PROTOCOL,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx": Trouble.CLOSED,
+            b"HTTP/1.1 200": Trouble.CLOSED,
+            b"": Trouble.CLOSED,
+        }
+        self.start()
+        for raw, expected in nonsense.items():
+
+            def behave(exchange: Exchange, raw: bytes = raw) -> None:
+                exchange.raw(raw)
+                exchange.end()
+
+            self.node.behaviour = behave
+            with self.subTest(raw):
+                reply = await self.send()
+                self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, expected, (raw, reply))
+
+    async def test_reset(self) -> None:
+        """A connection that breaks off is said to have been closed."""
+        self.assertEqual(await self.trouble(Exchange.reset), Trouble.CLOSED)
+
+    async def test_answers_early(self) -> None:
+        """An answer that comes before the whole body was read counts."""
+        self.start()
+        self.node.early = lambda exchange: exchange.answer(413, close=True)
+        self.assertEqual(await self.send(body=b"x" * 1048576), Answer(413))
+
+    async def test_cancel(self) -> None:
+        """A cancelled delivery ends at once: its socket is closed, and others go on."""
+        self.start("pod.example", "well.example")
+        self.make()
+        self.node.behaviour = lambda exchange: None if exchange.request.server_name == "pod.example" else exchange.answer(202)
+        hanging = self.send()
+        await self.node.until(lambda: len(self.node.requests) == 1)
+        hanging.cancel()
+        await self.assertFailure(hanging, CancelledError)
+        await self.node.until(lambda: not self.node.open)
+        self.assertEqual(await self.send("well.example"), Answer(202))
+        assert self.transport is not None
+        self.assertEqual(self.transport.under_way, 0)
+
+    async def test_cancel_another(self) -> None:
+        """Who learns of an answer may cancel another delivery, even one that was answered in the same turn."""
+        self.start("a.example", "b.example")
+        held: list[Exchange] = []
+
+        def behave(exchange: Exchange) -> None:
+            held.append(exchange)
+            if len(held) == 2:
+                for each in held:
+                    each.answer(202)
+
+        self.node.behaviour = behave
+        self.make()
+        sent = [self.send("a.example"), self.send("b.example")]
+        ended: list[Any] = []
+        for sending, other in zip(sent, reversed(sent), strict=True):
+            sending.addBoth(ended.append).addCallback(lambda _, other: other.cancel(), other)
+        await gatherResults(sent)
+        self.assertEqual(len(ended), 2)
+
+    async def test_close(self) -> None:
+        """Closing ends what is under way, closes kept connections, and refuses further deliveries."""
+        self.start("pod.example", "well.example")
+        transport = self.make()
+        await self.send("well.example")
+        self.node.behaviour = hangs
+        hanging = self.send()
+        await self.node.until(lambda: len(self.node.requests) == 2)
+        ended = self.assertFailure(hanging, CancelledError)
+        await transport.close()
+        await ended
+        await self.node.until(lambda: not self.node.open)
+        self.assertEqual(await self.send(), NoAnswer(Trouble.BROKEN, "the relay is stopping"))
+        await transport.close()
+
+    async def test_no_name(self) -> None:
+        """A name that does not resolve is said so."""
+        self.make(resolver=Resolver(reactor, Names()))
+        self.assertEqual(await self.send("none.example.org"), NoAnswer(Trouble.DNS, "there is no such name"))
+
+    async def test_slow_name(self) -> None:
+        """The time for the whole includes that for the name."""
+
+        class Silent:
+            def look_up(self, host: str, proven: bool, done: Any) -> None:
+                pass
+
+        self.make(resolver=Resolver(reactor, Silent()))
+        self.assertEqual(await self.send("slow.example.org", timeout=0.1), NoAnswer(Trouble.DNS, "DNS does not answer in time"))
+
+    async def test_looked_up(self) -> None:
+        """A name that is looked up first is delivered to, and the look-up is cancelled with the delivery."""
+        self.start()
+        waiting: list[Any] = []
+
+        class Later:
+            def look_up(self, host: str, proven: bool, done: Any) -> None:
+                waiting.append(done)
+
+        self.make(resolver=Resolver(reactor, Later()))
+        sending = self.send("late.example.org")
+        sending.cancel()
+        await self.assertFailure(sending, CancelledError)
+        waiting.pop()(NotFound("there is no such name", final=True))
+
+    async def test_no_literals(self) -> None:
+        """URLs that are not of a node on the public internet are refused before anything is looked up or connected to."""
+        self.start()
+        transport = self.make()
+        urls = [f"https://{host}/receive/public" for host in HOSTILE_HOSTS]
+        urls += ["http://pod.example/receive/public", "file:///etc/passwd", "gopher://pod.example/", "https://pod.example:5432/"]
+        for url in urls:
+            with self.subTest(url):
+                reply = await transport.send(DeliveryRequest(url, KINDS, BODY), 1.0)
+                self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.ADDRESS)
+        self.assertEqual(self.node.connections, 0)
+
+    async def test_special_addresses(self) -> None:
+        """A name with any special address, alone or among public ones, is never connected to."""
+        for address in SPECIAL:
+            for addresses in ((address,), ("1.1.1.1", address)):
+                with self.subTest(addresses):
+                    resolver = Resolver(reactor, Names(evil_example=addresses))
+                    self.assertIsInstance(await resolver.resolve("evil.example", 443), AddressRefused)
+                    transport = CurlTransport(reactor, resolver, trust(), user_agent="x")
+                    reply = await transport.send(DeliveryRequest("https://evil.example/", KINDS, BODY), 1.0)
+                    self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.ADDRESS)
+                    await transport.close()
+
+    async def test_second_lock(self) -> None:
+        """What the resolver lets through by mistake, the opening of the socket refuses."""
+        self.start()
+        self.make(resolver=LyingResolver(self.node.port), allow=(), ports=(443, self.node.port))
+        assert self.transport is not None
+        reply = await self.transport.send(DeliveryRequest(f"https://pod.example:{self.node.port}/", KINDS, BODY), 5.0)
+        self.assertEqual((reply, self.node.connections), (NoAnswer(Trouble.ADDRESS, "127.0.0.1 is not a public address"), 0))
+
+    async def test_pinned(self) -> None:
+        """libcurl connects to the address that the resolver gave, under the name."""
+        self.start()
+        self.make(resolver=LyingResolver(self.node.port), ports=(443, self.node.port))
+        assert self.transport is not None
+        reply = await self.transport.send(DeliveryRequest(f"https://pod.example:{self.node.port}/", KINDS, BODY), 5.0)
+        self.assertEqual((reply, self.node.requests[0].server_name), (Answer(202), "pod.example"))
+
+    async def test_environment(self) -> None:
+        """Proxies named in the environment are not used."""
+        self.start()
+        for name in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
+            self.patch(__import__("os"), "environ", {**__import__("os").environ, name: "http://127.0.0.1:1"})
+        self.assertEqual(await self.send(), Answer(202))
+
+    async def test_no_garbage(self) -> None:
+        """Deliveries leave no cycles behind for the garbage collector."""
+        self.start()
+        await self.send()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        assert self.transport is not None
+        sent = [await self.send() for _ in range(3)]
+        kinds = ("Deferred", "_Handle", "Outcome")
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            gc.collect()
+            left = [type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("socialrelay")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+        self.assertEqual((sent, [kind for kind in left if kind in kinds]), ([Answer(202)] * 3, []))
+
+
+class TransfersTests(TestCase):
+    """The driver by itself."""
+
+    def test_closed(self) -> None:
+        """A closed driver takes nothing, leaves no timer, and can be closed again."""
+        before = reactor.getDelayedCalls()
+        transfers = Transfers(reactor, max_connections=4)
+        transfers.close()
+        transfers.close()
+        self.assertRaises(RuntimeError, transfers.start, None)
+        self.assertEqual((transfers.under_way, reactor.getDelayedCalls()), (0, before))
