@@ -55,7 +55,7 @@ class Health:
     def _ask(self, name: str) -> Condition:
         try:
             return evolve(self._checks[name](), name=name)
-        except Exception as error:  # noqa: BLE001  # a broken check is a condition of its own, not the end of the page
+        except Exception as error:  # a broken check is a condition of its own, not the end of the page
             return Condition(name, well=False, essential=True, detail=f"this could not be checked: {error!r}")
 
     def readiness(self) -> Readiness:

@@ -65,7 +65,9 @@ class AddressTests(SynchronousTestCase):
         """
         An IPv6 client is limited by its network, all others by their address.
         """
-        self.assertEqual([limited_as(text) for text in ("192.0.2.1", "2001:db8:1:2:3::4", "unix")], ["192.0.2.1", "2001:db8:1:2::/64", "unix"])
+        self.assertEqual(
+            [limited_as(text) for text in ("192.0.2.1", "2001:db8:1:2:3::4", "unix")], ["192.0.2.1", "2001:db8:1:2::/64", "unix"]
+        )
 
     @given(st.lists(st.text(alphabet="0123456789abcdef.:[]%, x", max_size=40), max_size=4))
     def test_any_header(self, forwarded: list[str]) -> None:

@@ -89,7 +89,13 @@ class CheckPageTests(SynchronousTestCase):
         """
         found = self.ask("/check?node=pod.example")
         self.assertEqual((found.code, self.service.checked, outline_faults(found.text)), (200, ["pod.example"], []))
-        for text in ("Subscribed to 1 hashtag.", "The node asks for it.", "#cats", "https://pod.example/receive/public", "Nothing has been sent"):
+        for text in (
+            "Subscribed to 1 hashtag.",
+            "The node asks for it.",
+            "#cats",
+            "https://pod.example/receive/public",
+            "Nothing has been sent",
+        ):
             self.assertIn(text, found.text)
 
     def test_faults(self) -> None:
@@ -97,7 +103,9 @@ class CheckPageTests(SynchronousTestCase):
         Each fault is shown as text, whatever a stranger's document put into it.
         """
         self.service.report = report(
-            preferences=None, subscription={"scope": "none", "tags": [], "why": "its document cannot be read"}, faults=["<script>alert(1)</script> is no JSON."]
+            preferences=None,
+            subscription={"scope": "none", "tags": [], "why": "its document cannot be read"},
+            faults=["<script>alert(1)</script> is no JSON."],
         )
         page = self.ask("/check?node=pod.example").text
         self.assertIn("&lt;script&gt;alert(1)&lt;/script&gt; is no JSON.", page)

@@ -37,7 +37,13 @@ class IdentityPagesTests(SynchronousTestCase):
         """
         Other accounts are unknown, and a query without an account is no query; browsers may read either answer.
         """
-        for query, code in {"?resource=acct:ada@relay.example": 404, "?resource=%ff": 404, "": 400, "?resource=": 400, "?q=relay@relay.example": 400}.items():
+        for query, code in {
+            "?resource=acct:ada@relay.example": 404,
+            "?resource=%ff": 404,
+            "": 400,
+            "?resource=": 400,
+            "?q=relay@relay.example": 400,
+        }.items():
             found = self.ask(f"/.well-known/webfinger{query}")
             self.assertEqual((found.code, found.header(b"Access-Control-Allow-Origin")), (code, "*"), query)
 
@@ -78,7 +84,12 @@ class IdentityPagesTests(SynchronousTestCase):
         """
         Where there is a document, HEAD tells its length without it.
         """
-        for path in ("/.well-known/webfinger?resource=relay@relay.example", f"/hcard/users/{GUID}", "/.well-known/host-meta", "/nodeinfo/2.0"):
+        for path in (
+            "/.well-known/webfinger?resource=relay@relay.example",
+            f"/hcard/users/{GUID}",
+            "/.well-known/host-meta",
+            "/nodeinfo/2.0",
+        ):
             found = self.ask(path, "HEAD")
             self.assertEqual((found.code, found.body, found.header(b"Content-Length")), (200, b"", str(len(self.ask(path).body))), path)
 

@@ -65,7 +65,7 @@ class Outline(HTMLParser):
 def outline_faults(page: str) -> list[str]:
     """What is wrong with the structure of a page, for somebody who hears it or whose browser only shows it."""
     outline = Outline(page)
-    faults = [tag for tag in ("script", "style", "iframe", "object") if tag in outline.tags]
+    faults: list[str] = [tag for tag in ("script", "style", "iframe", "object") if tag in outline.tags]
     faults += [address for address in outline.addresses if "//" in address or address.startswith("data:")]
     faults += [name for name in outline.named if outline.ids.count(name) != 1]
     faults += [landmark for landmark in ("header", "main", "footer", "nav") if outline.tags.count(landmark) != 1]
@@ -199,7 +199,9 @@ class PagesTests(SynchronousTestCase):
         """
         Numbers, times and addresses are written as people read them.
         """
-        self.assertEqual([number(1234), number(None), moment("2026-11-01T21:00:00+00:00")], ["1\u202f234", "–", "1 November 2026, 21:00 UTC"])
+        self.assertEqual(
+            [number(1234), number(None), moment("2026-11-01T21:00:00+00:00")], ["1\u202f234", "–", "1 November 2026, 21:00 UTC"]
+        )
         self.assertEqual([sentence("the node asks"), sentence("Done."), sentence("")], ["The node asks.", "Done.", ""])
         self.assertEqual(contact("javascript:alert(1)"), "javascript:alert(1)")
         self.assertIn('href="https://a.example/"', contact("https://a.example/"))

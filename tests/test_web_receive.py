@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define, field
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred, succeed
@@ -58,7 +60,7 @@ class ReceptionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.intake = FakeIntake()
         self.reception = Reception(self.intake, GUID)
-        self.treq = StubTreq(self.reception.app.resource())
+        self.treq: Any = StubTreq(self.reception.app.resource())
 
     def post(self, url: str = URL, body: bytes = b"<me:env/>", **options: object) -> tuple[int, bytes]:
         response = self.successResultOf(self.treq.post(url, data=body, allow_redirects=False, **options))

@@ -44,7 +44,7 @@ class Answer:
 
 def ask(case: SynchronousTestCase, resource: IResource, path: str, method: str = "GET", **options: Any) -> Answer:
     """The answer to a request, which must come at once and be no redirect."""
-    treq = StubTreq(resource)
+    treq: Any = StubTreq(resource)
     response = case.successResultOf(treq.request(method, f"https://relay.example{path}", allow_redirects=False, **options))
     case.assertNotIn(response.code // 100, (1, 3))
     return Answer(response.code, response.headers, case.successResultOf(treq.content(response)))

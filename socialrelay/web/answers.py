@@ -49,14 +49,14 @@ def as_json(request: Request, document: object, *, code: int = 200, headers: Map
 
 def application() -> Klein:
     """
-    A Klein whose routes mean exactly what they say (no redirects to tidier paths: senders do not follow them) and whose errors are sentences.
+    A Klein whose routes mean exactly what they say (no redirects to tidier paths: senders follow none) and whose errors are sentences.
     """
     app = Klein()
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
-    app.handle_errors(HTTPException)(_refused)
-    app.handle_errors(Exception)(_broken)
+    app.handle_errors(HTTPException)(_refused)  # type: ignore[arg-type]  # Klein names the parameters otherwise
+    app.handle_errors(Exception)(_broken)  # type: ignore[arg-type]
     return app
 
 

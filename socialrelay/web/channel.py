@@ -1,9 +1,9 @@
 """
 One connection of a stranger: bounded in time and in bytes, and strict where two HTTP parsers could disagree.
 
-Twisted's channel has an idle timer, which a byte a minute satisfies, and no limit for bodies.  This one gives a request a fixed time from the
-connection (or from the end of the previous request) to its last byte, cuts a body off where it passes the limit, and answers what it refuses
-before it is read.  After such an answer it closes its own half and goes on reading for a moment: a socket that is closed while data
+Twisted's channel has an idle timer, which a byte a minute satisfies, and no limit for bodies.  This one gives a request a fixed time from
+the connection (or from the end of the previous request) to its last byte, cuts a body off where it passes the limit, and answers what it
+refuses before it is read.  After such an answer it closes its own half and goes on reading for a moment: a socket that is closed while data
 arrives is reset, and the sender would see a broken connection instead of the answer.
 """
 
@@ -91,8 +91,6 @@ class Channel(HTTPChannel):
         self._alarm = None
         self.transport.abortConnection()
 
-
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.gone = True
         if self._alarm is not None:
@@ -122,7 +120,7 @@ class Channel(HTTPChannel):
         self.setRawMode()
         self._write_refusal(code, reason)
         self._networkProducer.resumeProducing()
-        self._networkProducer.unregisterProducer()
+        self.transport.unregisterProducer()
         if ITCPTransport.providedBy(self.transport) and not self.isSecure():
             self.transport.loseWriteConnection()
         self._end_within(LINGER)

@@ -82,7 +82,9 @@ def public_site(
     )
     reception = Reception(intake, identity.guid, counters)
     identity_pages = IdentityPages(introduction).app.resource()
-    parts = dict.fromkeys((b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages)
+    parts: dict[bytes, IResource] = dict.fromkeys(
+        (b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages
+    )
     parts[b"receive"] = reception.app.resource()
     parts[b"check"] = CheckPage(self_service, cache, config, introduction).app.resource()
     parts[b"health"] = HealthPages(health).app.resource()

@@ -2,8 +2,8 @@
 Where nodes deliver: C{POST /receive/public} and C{POST /receive/users/<guid>}.
 
 diaspora* takes 200-299 for success and retries everything else, redirects and 4xx included, for about 17 hours
-(diaspora_federation:lib/diaspora_federation/federation/sender/hydra_wrapper.rb, diaspora:app/workers/send_base.rb).  So 202 is the only promise,
-and 503 is how the senders become our overflow queue.
+(diaspora_federation:lib/diaspora_federation/federation/sender/hydra_wrapper.rb, diaspora:app/workers/send_base.rb).  So 202 is the only
+promise, and 503 is how the senders become our overflow queue.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Reception:
         # Klein cancels what a handler returned when the client hangs up. The intake is not to notice: storing, once begun, is finished.
         outcome: Deferred[None] = Deferred()
         self._in_hand += 1
-        body = request.content.read()
+        body = request.content.read()  # type: ignore[union-attr]  # it has one for as long as it is not finished
         maybeDeferred(accept, body, limited_as(client_address(request))).addBoth(self._settled, outcome)
         return outcome.addCallbacks(self._accepted, self._refused, callbackArgs=(request,), errbackArgs=(request,))
 
