@@ -17,6 +17,7 @@ from socialrelay.cli_client import CallFailed, Daemon, find_socket
 from socialrelay.loading import ConfigError
 
 FAILED, USAGE, NO_DAEMON = 1, 2, 3
+_WHY_CONFIGURATION = "The command reads the daemon's configuration to find the daemon; with --socket it does without."
 
 
 @define
@@ -33,7 +34,7 @@ class Command:
             daemon = Daemon(find_socket(self.socket, self.config, self.state_dir))
             answer = ask(daemon)
         except ConfigError as error:
-            _end(as_json, USAGE, "bad-configuration", f"{error}\nThe command reads the daemon's configuration to find it; --socket does without.")
+            _end(as_json, USAGE, "bad-configuration", f"{error}\n{_WHY_CONFIGURATION}")
         except CallFailed as error:
             _end(as_json, NO_DAEMON if error.code == "no-daemon" else FAILED, error.code, str(error))
         click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer, datetime.now(UTC)))
@@ -48,7 +49,7 @@ def _end(as_json: bool, code: int, name: str, sentence: str) -> NoReturn:
     if as_json:
         click.echo(json.dumps({"error": {"code": name, "message": sentence}}, indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(cli_output.clean(line) for line in sentence.splitlines()), err=True)
+        click.echo("\n".join(cli_output.prose(line) for line in sentence.splitlines()), err=True)
     sys.exit(code)
 
 
@@ -64,7 +65,15 @@ _reason = click.option("--reason", default="", help="Why, for whoever looks at t
 _path = click.Path(path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class InOrder(click.Group):
+    """Lists its commands in the order in which an operator needs them, not that of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they are defined."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config", "-c", type=_path, help="The daemon's configuration file; else $SOCIALRELAY_CONFIG.")
 @click.option("--state-dir", type=_path, help="The daemon's state directory, if the configuration does not say it.")
 @click.option("--socket", type=_path, help="The daemon's control socket, instead of looking for it.")
@@ -82,6 +91,21 @@ def main(context: click.Context, config: Path | None, state_dir: Path | None, so
     context.obj = Command(socket, config, state_dir)
 
 
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[TWISTD OPTIONS] [socialrelay OPTIONS]")
+@click.pass_obj
+def run(command: Command, options: tuple[str, ...]) -> None:
+    """
+    Start the daemon.
+
+    It starts `twistd socialrelay` of this installation, with the options of both, in any order; `--nodaemon` keeps it in the foreground.
+    `twistd --help` and `twistd socialrelay --help` explain them.
+    """
+    from socialrelay.launch import run as launch
+
+    launch([*options, *command.daemon_options()])
+
+
 @main.command()
 @_answered
 def status(command: Command, as_json: bool) -> None:
@@ -92,7 +116,7 @@ def status(command: Command, as_json: bool) -> None:
 @main.command()
 @click.argument("text", required=False, default="", metavar="[PART OF HOST]")
 @click.option("--which", type=click.Choice(["all", "subscribed", "refusing", "failing"]), default="all", help="Only these.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="How many.")
 @click.option("--after", default="", metavar="HOST", help="Go on after this host.")
 @_answered
 def nodes(command: Command, as_json: bool, text: str, which: str, limit: int, after: str) -> None:
@@ -104,8 +128,52 @@ def nodes(command: Command, as_json: bool, text: str, which: str, limit: int, af
 @_host
 @_answered
 def node(command: Command, as_json: bool, host: str) -> None:
-    """Show all that is known of one server: what it wants, what it gets and why, how deliveries fare."""
+    """
+    Show all that is known of one server.
+
+    What it publishes, what it gets and why, and how deliveries to it fare.
+    """
     command.show(as_json, lambda daemon: daemon.view("node", host=host), cli_output.node)
+
+
+@main.command()
+@click.option("--state", type=click.Choice(["active", "deferred", "dead", "gone", "suspended"]), help="All servers of this state.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="How many.")
+@_answered
+def queue(command: Command, as_json: bool, state: str | None, limit: int) -> None:
+    """
+    Show the servers that deliveries do not reach as they should.
+
+    deferred: it failed and is tried again later. dead: it failed for a week and is tried once a week. gone: it said that it has gone.
+    suspended: you hold it back. Also those that catch up with what they missed.
+    """
+    command.show(as_json, lambda daemon: daemon.view("queue", state=state, limit=limit), cli_output.queue)
+
+
+@main.command()
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="How many.")
+@_answered
+def rejected(command: Command, as_json: bool, limit: int) -> None:
+    """Show what was not relayed lately, and why."""
+    command.show(as_json, lambda daemon: daemon.view("rejected", limit=limit), cli_output.rejected)
+
+
+@main.command()
+@_answered
+def rules(command: Command, as_json: bool) -> None:
+    """
+    Show what operators decided.
+
+    Who is blocked, allowed, forwarded to, and subscribed by hand; since when, by whom and why.
+    """
+    command.show(as_json, lambda daemon: daemon.view("rules"), cli_output.rules)
+
+
+@main.command()
+@_answered
+def identity(command: Command, as_json: bool) -> None:
+    """Show who the relay is to other servers."""
+    command.show(as_json, lambda daemon: daemon.view("identity"), cli_output.identity)
 
 
 @main.command()
@@ -135,6 +203,20 @@ def unsubscribe(command: Command, as_json: bool, host: str) -> None:
 
 
 @main.command()
+@_host
+@click.option("--off", is_flag=True, help="No longer.")
+@_reason
+@_answered
+def forward(command: Command, as_json: bool, host: str, off: bool, reason: str) -> None:
+    """
+    Send a server every post that is relayed.
+
+    It is meant for other relays and archives. A server that publishes that it wants nothing is not forwarded to.
+    """
+    _act(command, as_json, "forward", host=host, off=off, reason=reason)
+
+
+@main.command()
 @_subject
 @_reason
 @_answered
@@ -152,7 +234,11 @@ def block(command: Command, as_json: bool, subject: str, reason: str) -> None:
 @_reason
 @_answered
 def allow(command: Command, as_json: bool, subject: str, reason: str) -> None:
-    """Put a server or an author on the allow list. The list counts only with policy.allow_list in the configuration."""
+    """
+    Put a server or an author on the allow list.
+
+    The list counts only with policy.allow_list in the configuration.
+    """
     _act(command, as_json, "allow", subject=subject, reason=reason)
 
 
@@ -166,19 +252,13 @@ def unblock(command: Command, as_json: bool, subject: str) -> None:
 
 @main.command()
 @_host
-@click.option("--off", is_flag=True, help="No longer.")
-@_reason
-@_answered
-def forward(command: Command, as_json: bool, host: str, off: bool, reason: str) -> None:
-    """Send a server every post that is relayed, for instance another relay."""
-    _act(command, as_json, "forward", host=host, off=off, reason=reason)
-
-
-@main.command()
-@_host
 @_answered
 def poll(command: Command, as_json: bool, host: str) -> None:
-    """Read a server's preferences now, act on them, and show what is wrong with them."""
+    """
+    Read a server's preferences now, and act on them.
+
+    Whatever is wrong with them is shown, for its administrator.
+    """
     command.show(as_json, lambda daemon: daemon.act("poll", host=host), cli_output.poll)
 
 
@@ -198,7 +278,7 @@ def fetch(command: Command, as_json: bool) -> None:
 @_host
 @_answered
 def wake(command: Command, as_json: bool, host: str) -> None:
-    """Try a server that failed now, instead of when its next attempt is due."""
+    """Try a server that failed again, at once."""
     _act(command, as_json, "wake", host=host)
 
 
@@ -218,51 +298,9 @@ def resume(command: Command, as_json: bool, host: str) -> None:
     _act(command, as_json, "resume", host=host)
 
 
-@main.command()
-@click.option("--state", type=click.Choice(["active", "deferred", "dead", "gone", "suspended"]), help="All servers of this state.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many.")
-@_answered
-def queue(command: Command, as_json: bool, state: str | None, limit: int) -> None:
-    """
-    Show the servers that deliveries do not reach as they should.
-
-    deferred: it failed and is tried again later. dead: it failed for a week and is tried once a week. gone: it said that it has gone.
-    suspended: you hold it back. Also those that catch up with what they missed.
-    """
-    command.show(as_json, lambda daemon: daemon.view("queue", state=state, limit=limit), cli_output.queue)
-
-
-@main.command()
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many.")
-@_answered
-def rejected(command: Command, as_json: bool, limit: int) -> None:
-    """Show what was not relayed lately, whose it was, and why."""
-    command.show(as_json, lambda daemon: daemon.view("rejected", limit=limit), cli_output.rejected)
-
-
-@main.command()
-@_answered
-def rules(command: Command, as_json: bool) -> None:
-    """Show what operators decided: blocked, allowed, forwarded to, subscribed by hand."""
-    command.show(as_json, lambda daemon: daemon.view("rules"), cli_output.rules)
-
-
-@main.command()
-@_answered
-def identity(command: Command, as_json: bool) -> None:
-    """Show who the relay is to other servers."""
-    command.show(as_json, lambda daemon: daemon.view("identity"), cli_output.identity)
-
-
-@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[TWISTD OPTIONS] [socialrelay OPTIONS]")
-@click.pass_obj
-def run(command: Command, options: tuple[str, ...]) -> None:
-    """Start the daemon: `twistd socialrelay` of this installation, in the foreground with -n."""
-    from socialrelay.launch import run as launch
-
-    launch([*options, *command.daemon_options()])
-
-
 def _act(command: Command, as_json: bool, name: str, **fields: Any) -> None:
     command.show(as_json, lambda daemon: daemon.act(name, **fields), cli_output.act)
+
+
+if __name__ == "__main__":
+    main(prog_name="socialrelay")

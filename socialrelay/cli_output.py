@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
@@ -41,7 +42,7 @@ def width() -> int:
 def rendered(table: Table) -> str:
     """A table as text, without blanks at the ends of its lines."""
     file = StringIO()
-    console = Console(file=file, width=width(), force_terminal=sys.stdout.isatty(), no_color=True, highlight=False, markup=False, emoji=False)
+    console = Console(file=file, width=width(), force_terminal=sys.stdout.isatty(), no_color=True, highlight=False, emoji=False)
     console.print(table)
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
@@ -50,9 +51,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under headings; a heading that begins with C{>} has numbers below it, one with C{.} is never wrapped."""
     built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
-        built.add_column(
-            column.lstrip(">."), justify="right" if column[0] == ">" else "left", no_wrap=column[0] in ">.", overflow="fold"
-        )
+        built.add_column(column.lstrip(">."), justify="right" if column[0] == ">" else "left", no_wrap=column[0] in ">.", overflow="fold")
     for row in rows:
         built.add_row(*(Text(clean(cell)) for cell in row))
     return rendered(built)
@@ -112,6 +111,11 @@ def scope(subscription: Answer | None, shown: int = TAGS_SHOWN) -> str:
     return {"all": "all posts", "none": "nothing"}[subscription["scope"]]
 
 
+def prose(text: str) -> str:
+    """Sentences, broken where the lines end; host names and commands stay whole."""
+    return textwrap.fill(clean(text), width(), break_long_words=False, break_on_hyphens=False)
+
+
 def paragraphs(*parts: str) -> str:
     """Parts with an empty line between them; empty ones left out."""
     return "\n\n".join(part for part in parts if part)
@@ -158,10 +162,12 @@ def _sums(answer: Answer) -> str:
     states = ", ".join(f"{queue[state]} {state}" for state in ("active", "deferred", "dead", "gone", "suspended") if queue[state])
     return details(
         [
-            ("subscribers", f"{subscribers['total']}: {subscribers['all']} to all posts, {subscribers['tags']} to tags ({stats['tags']} different)"),
+            ("subscribers", f"{subscribers['total']}: {subscribers['all']} to all posts, {subscribers['tags']} to tags"),
+            ("tags", f"{stats['tags']} different ones"),
             ("known nodes", stats["nodes"]),
             ("destinations", f"{queue['destinations']}{': ' + states if states else ''}"),
-            ("now sending", f"{queue['in_flight']}, {queue['waiting']} wait in memory, {queue['behind']} destinations catch up"),
+            ("deliveries", f"{queue['in_flight']} in flight, {queue['waiting']} waiting in memory"),
+            ("catching up", f"{queue['behind']} of the destinations" if queue["behind"] else None),
             ("to be judged", f"{incoming['rows']} bodies, {size(incoming['bytes'])}"),
         ]
     )
@@ -203,7 +209,7 @@ def node(answer: Answer, now: datetime) -> str:
     ]
     if answer["manual"]:
         manual = answer["manual"]
-        parts.append(f"Subscribed by {clean(manual['created_by'])} to {scope(manual, 100)}, {when(manual['created_at'], now)}.")
+        parts.append(prose(f"Subscribed by {manual['created_by']} to {scope(manual, 100)}, {when(manual['created_at'], now)}."))
     parts += [_rule(rule, now) for rule in answer["rules"]]
     if answer["deliveries"]:
         parts.append("Deliveries\n" + _destination(answer["deliveries"], now))
@@ -228,8 +234,8 @@ def _known(known: Answer, now: datetime) -> list[tuple[str, object]]:
 
 
 def _rule(rule: Answer, now: datetime) -> str:
-    reason = f" ({clean(rule['reason'])})" if rule["reason"] else ""
-    return f"Rule: {rule['action']} {clean(rule['subject'])}{reason}, by {clean(rule['created_by'])}, {when(rule['created_at'], now)}."
+    reason = f" ({rule['reason']})" if rule["reason"] else ""
+    return prose(f"Rule: {rule['action']} {rule['subject']}{reason}, by {rule['created_by']}, {when(rule['created_at'], now)}.")
 
 
 def _destination(record: Answer, now: datetime) -> str:
@@ -237,8 +243,8 @@ def _destination(record: Answer, now: datetime) -> str:
         [
             ("state", record["state"]),
             ("to", record["url"]),
-            ("behind", None if record["following"] else f"{record['behind']} positions of the log"),
-            ("in flight", f"{record['in_flight']}, {record['waiting']} wait in memory"),
+            ("behind", None if record["following"] else f"up to {record['behind']} posts"),
+            ("now", f"{record['in_flight']} in flight, {record['waiting']} waiting in memory"),
             ("tried on their own", record["deferred_posts"] or None),
             ("last success", when(record["last_success"], now)),
             ("failures in a row", f"{record['failures']}, since {when(record['failing_since'], now)}" if record["failures"] else None),
@@ -284,10 +290,13 @@ def rejected(answer: Answer, now: datetime) -> str:
         return "Nothing was rejected in the last days."
     listing = table(
         ["when (UTC)", ".reason", "author", "kind", "guid"],
-        [(when(each["rejected_at"], now, zone=""), each["reason"], each["author"], each["kind"], each["guid"]) for each in answer["rejected"]],
+        [
+            (when(each["rejected_at"], now, zone=""), each["reason"], each["author"], each["kind"], each["guid"])
+            for each in answer["rejected"]
+        ],
     )
-    reasons = ", ".join(f"{count} {clean(reason)}" for reason, count in answer["reasons"].items())
-    return paragraphs(listing, f"Of these: {reasons}.")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in answer["reasons"].items())
+    return paragraphs(listing, prose(f"Of these: {reasons}."))
 
 
 def rules(answer: Answer, now: datetime) -> str:
@@ -314,19 +323,20 @@ def identity(answer: Answer, now: datetime) -> str:
         ]
     )
     if answer["provisional"]:
-        return paragraphs(rows, "This identity is provisional: it is bound for good when the relay is first started with a host.")
-    return paragraphs(rows, "This identity is bound: nodes remember it, so host, guid and key must never change.")
+        return paragraphs(rows, prose("This identity is provisional: it is bound for good when the relay is first started with a host."))
+    return paragraphs(rows, prose("This identity is bound: nodes remember it, so host, guid and key must never change."))
 
 
 def act(answer: Answer, now: datetime) -> str:
     """What is so now."""
-    return clean(answer["message"])
+    return prose(answer["message"])
 
 
 def poll(answer: Answer, now: datetime) -> str:
     """What was read, and each fault."""
     report = answer["report"]
-    faults = "\n".join(f"- {clean(fault)}" for fault in report["faults"])
+    untold = report["faults"] if report["preferences"] else report["faults"][1:]
+    faults = "\n".join(prose(f"- {fault}") for fault in untold)
     return paragraphs(act(answer, now), details([("read at", report["url"])]), faults)
 
 

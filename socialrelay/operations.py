@@ -76,10 +76,12 @@ class Operations:
         if not removed and effective.scope is Scope.NONE:
             raise ActError("not-subscribed", f"{host} has no subscription.")
         if not removed:
+            forwarded = any(rule.action == "forward" and rule.subject == host for rule in await self.stores.rules.all())
+            remedy = f"forward {host} --off" if forwarded else f"block {host}"
             raise ActError(
                 "not-subscribed",
                 f"{host} has no subscription made by hand. It gets {scope_in_words(effective.scope, effective.tags)} nevertheless: "
-                f"{effective.why}. `socialrelay block {host}` would end that.",
+                f"{effective.why}. `socialrelay {remedy}` would end that.",
             )
         if effective.scope is Scope.NONE:
             message = f"{host} is no longer subscribed, and what was waiting for it is cancelled."
@@ -238,7 +240,7 @@ class Operations:
                 raise ActError("bad-tags", f"{tag[:100]!r} can be no hashtag.")
             keys.add(key)
         if len(keys) > self.max_tags:
-            raise ActError("bad-tags", f"That are {len(keys)} tags; one subscription may name {self.max_tags}.")
+            raise ActError("bad-tags", f"{len(keys)} tags are too many: one subscription may name {self.max_tags}.")
         return frozenset(keys)
 
     def _destination(self, text: str) -> DestinationStatus:

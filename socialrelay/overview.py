@@ -111,7 +111,7 @@ class NodeCheck:
 
     def check(self, host: str) -> Deferred[Plain]:
         """
-        As L{SelfService.check}; who asks for a host meanwhile gets the same answer, and a host that is none fails before anything is fetched.
+        As L{SelfService.check}; who asks for the same host meanwhile gets the same answer.
 
         @raise Full: too many are being checked.
         """

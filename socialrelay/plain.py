@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 
 from socialrelay.boundaries import Condition, DestinationStatus, ManualSubscription, NodeRecord, PollReport, Rejection, Rule
 from socialrelay.routing.subscription import Effective, Preferences, Scope
 
-Plain = dict[str, object]
+Plain = dict[str, Any]
 
 
 def plain_time(moment: datetime | None) -> str | None:

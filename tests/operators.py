@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
@@ -43,12 +44,12 @@ class ScriptedQueue:
     def cancel(self, positions: list[int], reason: str) -> None:
         self.cancelled.append((positions, reason))
 
-    def becomes(self, host: str, state: State, *, behind: int = 0, **changes: object) -> None:
+    def becomes(self, host: str, state: State, *, behind: int = 0, **changes: Any) -> None:
         status = self.statuses[host]
         record = evolve(status.record, state=state, **changes)
         self.statuses[host] = evolve(status, record=record, behind=behind, following=not behind)
 
-    def _change(self, number: int, **changes: object) -> None:
+    def _change(self, number: int, **changes: Any) -> None:
         for host, status in self.statuses.items():
             if status.record.number == number:
                 self.statuses[host] = evolve(status, record=evolve(status.record, **changes))

@@ -42,7 +42,9 @@ class SubscribeTests(OperatorTestCase):
         A node subscribed by hand gets posts with the tags, whatever the case in which they are written.
         """
         answer = self.now(self.acts.subscribe("Pod.Example", tags=["#Cats", "DOGS"], who="ada"))
-        self.assertEqual(answer["message"], "pod.example is subscribed to the tags cats, dogs, from now on, at https://pod.example/receive/public.")
+        self.assertEqual(
+            answer["message"], "pod.example is subscribed to the tags cats, dogs, from now on, at https://pod.example/receive/public."
+        )
         self.assertEqual(self.relay.membership.effective("pod.example").tags, {"cats", "dogs"})
 
     def test_becomes_known(self) -> None:
@@ -78,7 +80,7 @@ class SubscribeTests(OperatorTestCase):
         """
         Hosts, tags and scopes that make no sense are refused, and nothing is kept.
         """
-        for host, fields, code in [
+        cases: list[tuple[str, dict[str, Any], str]] = [
             ("https://pod.example/", {"everything": True}, "bad-host"),
             ("127.0.0.1", {"everything": True}, "bad-host"),
             ("localhost", {"everything": True}, "bad-host"),
@@ -87,7 +89,8 @@ class SubscribeTests(OperatorTestCase):
             ("pod.example", {"tags": ["a"], "everything": True}, "bad-tags"),
             ("pod.example", {"tags": ["a b"]}, "bad-tags"),
             ("pod.example", {"tags": [f"t{n}" for n in range(2001)]}, "bad-tags"),
-        ]:
+        ]
+        for host, fields, code in cases:
             error = self.refused(self.acts.subscribe(host, who="ada", **fields))
             self.assertEqual(error.code, code, host)
         self.assertEqual((self.relay.tables.subscriptions, self.relay.tables.nodes), ({}, {}))
@@ -129,6 +132,13 @@ class UnsubscribeTests(OperatorTestCase):
         error = self.refused(self.acts.unsubscribe("pod.example", who="ada"))
         self.assertEqual(error.code, "not-subscribed")
         self.assertIn("`socialrelay block pod.example`", str(error))
+
+    def test_forwarded(self) -> None:
+        """
+        A node that is forwarded to is not unsubscribed; the operator learns what would do it.
+        """
+        self.now(self.acts.forward("pod.example", who="ada"))
+        self.assertIn("`socialrelay forward pod.example --off`", str(self.refused(self.acts.unsubscribe("pod.example", who="ada"))))
 
     def test_none(self) -> None:
         """
@@ -262,7 +272,9 @@ class NodeTests(OperatorTestCase):
         self.assertIn("No node list is configured", str(self.now(self.acts.lists_fetch(who="ada"))["message"]))
         self.relay.lists.results = {"the-federation": "1200 hosts, 3 of them new"}
         answer = self.now(self.acts.lists_fetch(who="ada"))
-        self.assertEqual((answer["message"], answer["lists"]), ("The node list was fetched.", {"the-federation": "1200 hosts, 3 of them new"}))
+        self.assertEqual(
+            (answer["message"], answer["lists"]), ("The node list was fetched.", {"the-federation": "1200 hosts, 3 of them new"})
+        )
 
 
 class DeliveryTests(OperatorTestCase):
@@ -314,7 +326,7 @@ class ViewTests(OperatorTestCase):
         answer = self.now(self.views.status())
         self.assertEqual((answer["mode"], answer["ready"], answer["degraded"], answer["uptime"]), ("production", True, False, 3 * 3600))
         self.assertEqual(answer["incoming"], {"rows": 0, "bytes": 0})
-        self.assertEqual(answer["stats"]["subscribers"], {"total": 1, "all": 1, "tags": 0})  # type: ignore[index]
+        self.assertEqual(answer["stats"]["subscribers"], {"total": 1, "all": 1, "tags": 0})
 
     def test_status_without_storage(self) -> None:
         """
@@ -333,7 +345,7 @@ class ViewTests(OperatorTestCase):
         self.successResultOf(self.relay.stores.nodes.listed("list", {"c.example": NOW, "d.test": NOW}, NOW))
 
         def hosts(**fields: Any) -> list[str]:
-            return [node["host"] for node in self.now(self.views.nodes(**fields))["nodes"]]  # type: ignore[attr-defined]
+            return [node["host"] for node in self.now(self.views.nodes(**fields))["nodes"]]
 
         self.assertEqual(hosts(), ["a.example", "b.example", "c.example", "d.test"])
         self.assertEqual(hosts(text="EXAMPLE"), ["a.example", "b.example", "c.example"])
@@ -350,7 +362,7 @@ class ViewTests(OperatorTestCase):
         first = self.now(self.views.nodes(limit=2))
         self.assertEqual(first["next"], "b.example")
         second = self.now(self.views.nodes(limit=2, after="b.example"))
-        self.assertEqual(([node["host"] for node in second["nodes"]], second["next"]), (["c.example"], None))  # type: ignore[attr-defined]
+        self.assertEqual(([node["host"] for node in second["nodes"]], second["next"]), (["c.example"], None))
 
     def test_node(self) -> None:
         """
@@ -360,9 +372,9 @@ class ViewTests(OperatorTestCase):
         self.now(self.acts.block("eve@pod.example", who="ada"))
         self.now(self.acts.block("other.example", who="ada"))
         answer = self.now(self.views.node("pod.example"))
-        self.assertEqual(answer["subscription"]["why"], "the node publishes it")  # type: ignore[index]
-        self.assertEqual([rule["subject"] for rule in answer["rules"]], ["eve@pod.example"])  # type: ignore[attr-defined]
-        self.assertEqual(answer["deliveries"]["state"], "active")  # type: ignore[index]
+        self.assertEqual(answer["subscription"]["why"], "the node publishes it")
+        self.assertEqual([rule["subject"] for rule in answer["rules"]], ["eve@pod.example"])
+        self.assertEqual(answer["deliveries"]["state"], "active")
 
     def test_unknown_node(self) -> None:
         """
@@ -381,10 +393,10 @@ class ViewTests(OperatorTestCase):
         self.relay.queue.becomes("c.example", State.DEAD)
         self.relay.queue.becomes("d.example", State.ACTIVE, behind=70)
         answer = self.now(self.views.queued())
-        self.assertEqual([each["host"] for each in answer["destinations"]], ["d.example", "b.example", "c.example"])  # type: ignore[attr-defined]
+        self.assertEqual([each["host"] for each in answer["destinations"]], ["d.example", "b.example", "c.example"])
         self.assertEqual(answer["states"], {"active": 2, "deferred": 1, "dead": 1, "gone": 0, "suspended": 0})
         active = self.now(self.views.queued(state="active", limit=1))
-        self.assertEqual((len(active["destinations"]), active["left_out"]), (1, 1))  # type: ignore[arg-type]
+        self.assertEqual((len(active["destinations"]), active["left_out"]), (1, 1))
         self.assertEqual(self.refused(self.views.queued(state="lost")).code, "bad-request")
 
     def test_rejected(self) -> None:
@@ -396,7 +408,7 @@ class ViewTests(OperatorTestCase):
         )
         answer = self.now(self.views.rejected())
         self.assertEqual(answer["reasons"], {"unknown-key": 1, "bad-signature": 1})
-        self.assertEqual([each["reason"] for each in answer["rejected"]], ["unknown-key", "bad-signature"])  # type: ignore[attr-defined]
+        self.assertEqual([each["reason"] for each in answer["rejected"]], ["unknown-key", "bad-signature"])
 
     def test_rules(self) -> None:
         """
@@ -405,8 +417,8 @@ class ViewTests(OperatorTestCase):
         self.now(self.acts.subscribe("pod.example", tags=["cats"], who="ada"))
         self.now(self.acts.block("eve@pod.example", who="bob"))
         answer = self.now(self.views.rules())
-        self.assertEqual([(each["host"], each["tags"]) for each in answer["subscriptions"]], [("pod.example", ["cats"])])  # type: ignore[attr-defined]
-        self.assertEqual([(each["action"], each["created_by"]) for each in answer["rules"]], [("block", "bob")])  # type: ignore[attr-defined]
+        self.assertEqual([(each["host"], each["tags"]) for each in answer["subscriptions"]], [("pod.example", ["cats"])])
+        self.assertEqual([(each["action"], each["created_by"]) for each in answer["rules"]], [("block", "bob")])
 
     def test_identity(self) -> None:
         """

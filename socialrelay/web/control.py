@@ -197,7 +197,7 @@ class ControlResource(Resource):
         try:
             peer = peer_of(cast(HasSocket, request.transport).socket)
             if not self._admits(peer):
-                raise ActError("forbidden", "You may not control this relay: only root, its own user and the members of the socket's group may.")
+                raise ActError("forbidden", _FORBIDDEN)
             offer, fields = self._asked(request)
             if request.method == b"POST":
                 fields["who"] = await self._name_of(peer.uid)
@@ -205,7 +205,7 @@ class ControlResource(Resource):
         except ActError as error:
             self._send_error(request, error.code, str(error))
         except Unavailable:
-            self._send_error(request, "unavailable", "The relay's database cannot be reached now; nothing was changed. `socialrelay status` says more.")
+            self._send_error(request, "unavailable", _AWAY)
         except Full as error:
             self._send_error(request, "unavailable", f"The relay is too busy now: {error}. Try again in a moment.")
 
@@ -218,7 +218,7 @@ class ControlResource(Resource):
         prefix, _, name = request.path.decode("utf-8", "replace").removeprefix("/").partition("/")
         if prefix != "v1" or name not in offers:
             kind = "view" if request.method == b"GET" else "act"
-            raise ActError("not-found", f"There is no {kind} at {request.path[:100].decode('utf-8', 'replace')}; there are: {', '.join(offers)}.")
+            raise ActError("not-found", f"There is no such {kind}; below /v1/ there are: {', '.join(offers)}.")
         offer = offers[name]
         return offer, checked(offer, self._query(request, offer) if request.method == b"GET" else self._body(request))
 
@@ -238,7 +238,7 @@ class ControlResource(Resource):
             raise ActError("bad-request", "The body must be a JSON object.") from error
 
     def _failed(self, failure: Failure, request: BoundedRequest) -> None:
-        self._log.failure("A request on the control socket failed: {path}", failure, path=request.path)
+        self._log.failure("A request on the control socket failed: {path}", failure, path=request.path.decode("utf-8", "replace"))
         self._send_error(request, "internal", "Something went wrong inside the relay; its log says more.")
 
     def _send_error(self, request: BoundedRequest, code: str, sentence: str) -> None:
@@ -248,7 +248,7 @@ class ControlResource(Resource):
         if request.finished or request._disconnected:
             return
         request.setResponseCode(status)
-        request.setHeader("Content-Type", "application/json; charset=utf-8")
+        request.setHeader(b"Content-Type", b"application/json; charset=utf-8")
         request.write(json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n")
         request.finish()
 
@@ -264,6 +264,10 @@ class QuietSite(Site):
 
     def log(self, request: object) -> None:
         """Nothing is written per request."""
+
+
+_FORBIDDEN = "You may not control this relay: only root, its own user and the members of the socket's group may."
+_AWAY = "The relay's database cannot be reached now; nothing was changed. `socialrelay status` says more."
 
 
 class HasSocket(Protocol):
@@ -301,7 +305,14 @@ class ControlService(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorUNIX, path: Path, views: Views, operations: Operations, name_of: Callable[[int], Deferred[str]]) -> None:
+    def __init__(
+        self,
+        reactor: IReactorUNIX,
+        path: Path,
+        views: Views,
+        operations: Operations,
+        name_of: Callable[[int], Deferred[str]],
+    ) -> None:
         """@param name_of: a user's name, L{user_name} in a thread."""
         self.path = path
         self._reactor = reactor

@@ -1,0 +1,291 @@
+"""The operators' command, against a real control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.internet.defer import succeed
+from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from socialrelay import __version__, cli_output, launch
+from socialrelay.boundaries import Condition, Rejection
+from socialrelay.cli import main
+from socialrelay.cli_client import find_socket
+from socialrelay.routing.subscription import Preferences, Scope
+from socialrelay.scheduler.record import State
+from socialrelay.web.control import SOCKET_NAME, ControlService
+from tests.operators import EVERYTHING, NOW, REFUSAL, Relay
+from tests.test_control import reactor, short_directory
+
+LONG = "a-node-with-a-rather-long-name.of-a-rather-large-hoster.example"
+
+
+class CommandTests(TestCase):
+    """The command in this process, the daemon's socket in the reactor."""
+
+    def setUp(self) -> None:
+        self.relay = Relay()
+        self.path = short_directory(self) / SOCKET_NAME
+        service = ControlService(reactor, self.path, self.relay.views, self.relay.operations, lambda uid: succeed("ada"))
+        service.startService()
+        self.addCleanup(service.stopService)
+
+    async def say(self, *words: str, columns: int | None = None) -> Result:
+        environ = {"COLUMNS": None if columns is None else str(columns)}
+        result: Result = await deferToThread(CliRunner().invoke, main, ["--socket", str(self.path), *words], env=environ)
+        return result
+
+    async def said(self, *words: str, columns: int | None = None) -> str:
+        result = await self.say(*words, columns=columns)
+        self.assertEqual(result.exit_code, 0, result.output)
+        return result.stdout
+
+    async def json(self, *words: str) -> Any:
+        return json.loads(await self.said(*words, "--json"))
+
+    async def fill(self) -> None:
+        """Nodes in all states."""
+        tags = frozenset(f"hashtag{number}" for number in range(40))
+        await self.relay.publishes("pod.example", EVERYTHING)
+        await self.relay.publishes(LONG, Preferences(Scope.TAGS, tags, f"https://{LONG}/receive/public", dropped_tags=2))
+        await self.relay.publishes("never.example", REFUSAL)
+        self.relay.queue.becomes(
+            LONG,
+            State.DEFERRED,
+            behind=1234,
+            failures=4,
+            failing_since=NOW,
+            next_attempt=NOW + timedelta(hours=1),
+            last_reason="connection refused or unreachable: Connection refused by the other side",
+        )
+        await self.relay.stores.rejections.record([Rejection(NOW, "bad-signature", f"eve@{LONG}", "f00d" * 8, "status_message")])
+
+    async def test_acts(self) -> None:
+        """
+        Each act prints the sentence that says what is so now.
+        """
+        for words, expected in [
+            (
+                ["subscribe", "pod.example", "--tags", "cats,Dogs", "--tags", "birds"],
+                "subscribed to the tags birds, cats, dogs, from now on",
+            ),
+            (["subscribe", "pod.example", "--all"], "pod.example is subscribed to all public posts, from now on"),
+            (["suspend", "pod.example"], "Deliveries to pod.example are suspended"),
+            (["resume", "pod.example"], "Deliveries to pod.example go on"),
+            (["wake", "pod.example"], "pod.example is not waiting"),
+            (["unsubscribe", "pod.example"], "pod.example is no longer subscribed"),
+            (["block", "pod.example", "--reason", "spam"], "Nothing from or to pod.example and its subdomains is relayed any more"),
+            (["unblock", "pod.example"], "The block rule for pod.example is removed."),
+            (["allow", "eve@pod.example"], "eve@pod.example is on the allow list."),
+            (["forward", "pod.example"], "pod.example is sent every post"),
+            (["forward", "pod.example", "--off"], "The forward rule is removed"),
+            (["poll", "pod.example"], "The preferences of pod.example could not be read. It answered HTTP 404."),
+            (["lists", "fetch"], "No node list is configured"),
+        ]:
+            self.assertIn(expected, await self.said(*words), words)
+
+    async def test_json(self) -> None:
+        """
+        Each command prints the daemon's answer as JSON if asked to.
+        """
+        await self.fill()
+        for words in (
+            ["status"],
+            ["nodes"],
+            ["node", LONG],
+            ["queue"],
+            ["rejected"],
+            ["rules"],
+            ["identity"],
+            ["lists", "fetch"],
+            ["poll", LONG],
+        ):
+            self.assertIsInstance(await self.json(*words), dict)
+        answer = await self.json("subscribe", "pod.example", "--tags", "cats")
+        self.assertEqual(answer["subscription"]["tags"], ["cats"])
+
+    async def test_refused(self) -> None:
+        """
+        A refusal goes to standard error in a sentence, or to standard output as JSON, and the exit code is 1.
+        """
+        await self.fill()
+        result = await self.say("subscribe", "never.example", "--all")
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        self.assertIn("never.example publishes that it wants nothing from relays, and that decides.", result.stderr)
+        result = await self.say("subscribe", "never.example", "--all", "--json")
+        self.assertEqual((result.exit_code, json.loads(result.stdout)["error"]["code"]), (1, "refused"))
+
+    async def test_usage(self) -> None:
+        """
+        What cannot be meant is explained, and the exit code is 2.
+        """
+        for words in (
+            ["subscribe", "a.example"],
+            ["subscribe", "a.example", "--all", "--tags", "x"],
+            ["nothing"],
+            ["node"],
+            ["nodes", "--limit", "0"],
+        ):
+            self.assertEqual((await self.say(*words)).exit_code, 2, words)
+
+    async def test_fits_80_columns(self) -> None:
+        """
+        At 80 columns no line is longer, and nothing is cut off.
+        """
+        await self.fill()
+        for words in (["status"], ["nodes"], ["node", LONG], ["queue"], ["rejected"], ["rules"], ["identity"]):
+            text = await self.said(*words, columns=80)
+            self.assertLessEqual(max(len(line) for line in text.splitlines()), 80, text)
+            self.assertNotIn("…", text)
+
+    async def test_pipe(self) -> None:
+        """
+        In a pipe a row is one line, whatever its length, without colour and without blanks at its end.
+        """
+        await self.fill()
+        text = await self.said("queue")
+        [line] = [line for line in text.splitlines() if line.startswith(LONG)]
+        self.assertIn("deferred", line)
+        self.assertTrue(line.endswith("connection refused or unreachable: Connection refused by the other side"))
+        self.assertNotIn("\x1b", text)
+
+    async def test_status(self) -> None:
+        """
+        The status shows what is amiss.
+        """
+        self.relay.health.watch("cache", lambda: Condition("cache", well=False, essential=False, detail="Valkey does not answer"))
+        text = await self.said("status")
+        self.assertIn("degraded: it works, but something is amiss", text)
+        self.assertRegex(text, r"cache +amiss +Valkey does not answer")
+        self.relay.tables.go_away()
+        self.assertIn("the database cannot be reached now", await self.said("status"))
+
+    async def test_no_steering(self) -> None:
+        """
+        What strangers wrote cannot steer the operator's terminal.
+        """
+        await self.relay.stores.rejections.record([Rejection(NOW, "bad-signature", "\x1b[31meve@pod.example", "[bold]x")])
+        text = await self.said("rejected")
+        self.assertNotIn("\x1b", text)
+        self.assertIn("[bold]x", text)
+
+    async def test_process(self) -> None:
+        """
+        The command works as a process of its own.
+        """
+        words = ["-m", "socialrelay.cli", "--socket", str(self.path), "identity"]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        out, err, code = await getProcessOutputAndValue(sys.executable, words, environ)
+        self.assertEqual((code, err), (0, b""))
+        self.assertIn(b"relay@relay.example", out)
+
+
+class WithoutDaemonTests(SynchronousTestCase):
+    """The command alone."""
+
+    def say(self, *words: str, env: dict[str, str | None] | None = None) -> Result:
+        return CliRunner().invoke(main, words, env=env)
+
+    def test_no_daemon(self) -> None:
+        """
+        Without a daemon the command names the socket and what to do, and the exit code is 3.
+        """
+        folder = short_directory(self)
+        result = self.say("--state-dir", str(folder), "status")
+        self.assertEqual(result.exit_code, 3, result.output)
+        self.assertIn("No relay is running: nobody listens at ", result.stderr)
+        self.assertIn("socialrelay run", result.stderr)
+
+    def test_dead_socket(self) -> None:
+        """
+        A socket that a dead daemon left is no daemon.
+        """
+        path = short_directory(self) / SOCKET_NAME
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
+            dead.bind(str(path))
+        result = self.say("--socket", str(path), "status")
+        self.assertEqual((result.exit_code, str(path) in result.stderr), (3, True))
+
+    def test_bad_configuration(self) -> None:
+        """
+        A configuration that cannot be read is an error that names it.
+        """
+        result = self.say("--config", "/nowhere/relay.toml", "status")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("/nowhere/relay.toml", result.stderr)
+
+    def test_finds_the_socket(self) -> None:
+        """
+        The socket is found as the daemon finds its state directory: option, then environment, then what systemd says.
+        """
+        first, second = short_directory(self), short_directory(self)
+        for folder in (first, second):
+            (folder / "r").mkdir()
+            (folder / "run").symlink_to(folder / "r")
+        environ = {"STATE_DIRECTORY": str(second)}
+        self.assertEqual(find_socket(None, None, first, environ), first / "r" / SOCKET_NAME)
+        self.assertEqual(find_socket(None, None, None, environ), second / "r" / SOCKET_NAME)
+        self.assertEqual(find_socket(Path("/x"), None, first, environ), Path("/x"))
+
+    def test_run(self) -> None:
+        """
+        The daemon is started with the options of the command and its own.
+        """
+        started: list[list[str]] = []
+        self.patch(launch, "run", started.append)
+        result = self.say("--state-dir", "/data", "run", "--nodaemon", "--host", "relay.example")
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertEqual(started, [["--nodaemon", "--host", "relay.example", "--state-dir", "/data"]])
+
+    def test_version(self) -> None:
+        """
+        The version is that of the package.
+        """
+        self.assertEqual(self.say("--version").stdout, f"socialrelay {__version__}\n")
+
+    def test_help(self) -> None:
+        """
+        Every command explains itself.
+        """
+        listing = self.say("--help").stdout
+        for name, command in main.commands.items():
+            self.assertIn(name, listing)
+            self.assertTrue(command.help, name)
+            self.assertEqual(self.say(name, "--help").exit_code, 0)
+
+
+class WordsTests(SynchronousTestCase):
+    def test_when(self) -> None:
+        """
+        Times are in UTC, with how long ago or how soon.
+        """
+        now = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+        for moment, expected in [
+            ("2026-11-21T11:57:00+00:00", "2026-11-21 11:57 UTC (3 min ago)"),
+            ("2026-11-21T14:00:00+02:00", "2026-11-21 12:00 UTC (0 s ago)"),
+            ("2026-11-21T13:00:00+00:00", "2026-11-21 13:00 UTC (in 60 min)"),
+            ("2026-11-14T12:00:00+00:00", "2026-11-14 12:00 UTC (7 d ago)"),
+            (None, "never"),
+        ]:
+            self.assertEqual(cli_output.when(moment, now), expected)
+
+    def test_size(self) -> None:
+        """
+        Sizes are given in a unit that suits.
+        """
+        self.assertEqual([cli_output.size(count) for count in (0, 2048, 3 * 1024**2, 5 * 1024**3)], ["0 B", "2 KiB", "3 MiB", "5.0 GiB"])
+
+    def test_tags(self) -> None:
+        """
+        Long lists of tags are shortened, and it is said by how many.
+        """
+        self.assertEqual(cli_output.tags(["a", "b", "c"], 2), "a, b and 1 more")
