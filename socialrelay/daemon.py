@@ -1,8 +1,9 @@
 """
 A start that is seen to fail, and a stop that finishes.
 
-twistd forgets what C{startService} returns: a relay whose database is away would live on, deaf, and twistd would exit with 0.  And a daemon
-has no terminal to complain on.  So the process that was started from the terminal waits, outside of twistd's own fork, for word of its child.
+twistd forgets what C{startService} returns: a relay whose database is away would live on, deaf, and twistd would exit with 0.  And a
+daemon has no terminal to complain on.  So the process that was started from the terminal waits, outside of twistd's own fork, for word of
+its child.
 """
 
 from __future__ import annotations

@@ -1,0 +1,166 @@
+"""Tests for L{socialrelay.logs}."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from socialrelay.logs import Destination, Lines, as_json, as_text, choose, chosen, observer, plain, quiet
+
+HOSTILE = "evil\n2026-01-01 [info] relay: all is well\x1b[2J\r\x07\u202e"
+
+
+def event(form: str, **fields: Any) -> dict[str, Any]:
+    return {"log_time": 0.0, "log_level": LogLevel.info, "log_namespace": "relay", "log_format": form, **fields}
+
+
+class PlainTests(SynchronousTestCase):
+    def test_escaped(self) -> None:
+        """Line ends, escapes and marks that turn the writing are spelt out."""
+        self.assertEqual(plain(HOSTILE), "evil\\n2026-01-01 [info] relay: all is well\\x1b[2J\\r\\x07\\u202e")
+
+    def test_kept(self) -> None:
+        """Other writing stays as it is."""
+        self.assertEqual(plain("Zoë schreibt 😀 日本"), "Zoë schreibt 😀 日本")
+
+    def test_cut(self) -> None:
+        """A long text is cut at 256 characters, and that is shown."""
+        self.assertEqual(plain("a" * 300), "a" * 256 + "…")
+
+    @given(st.text())
+    def test_always_printable(self, text: str) -> None:
+        """Whatever comes in, one line that can be encoded comes out."""
+        made = plain(text)
+        self.assertFalse(set(made) & {chr(code) for code in (*range(32), *range(0x7F, 0xA0))})
+        made.encode("utf-8")
+        self.assertEqual(made.splitlines(), [made] if made else [])
+
+
+class TextTests(SynchronousTestCase):
+    def test_line(self) -> None:
+        """An event is a line with time, level, origin and sentence."""
+        self.assertRegex(as_text(event("{host} answers.", host="pod.example")), r"\A\S+ \[info\] relay: pod\.example answers\.\n\Z")
+        self.assertEqual(as_text(event("{count} posts.", count=3), times=False), "[info] relay: 3 posts.\n")
+
+    def test_hostile_fields(self) -> None:
+        """No field can begin a new line, however it is put into the sentence."""
+        for form in ("{host}", "{host!r}", "{inner[host]}", "{names}", "{error}"):
+            fields = {"host": HOSTILE, "inner": {"host": HOSTILE}, "names": [HOSTILE], "error": ValueError(HOSTILE)}
+            line = as_text(event(form, **fields))
+            self.assertEqual(line.count("\n"), 1)
+            self.assertNotIn("\x1b", line)
+
+    def test_traceback(self) -> None:
+        """A traceback stands below its line, indented, so that it cannot be taken for other events."""
+        try:
+            raise ValueError(HOSTILE)
+        except ValueError:
+            lines = as_text(event("Oh.", log_failure=Failure())).splitlines()
+        self.assertTrue(all(line.startswith("    ") for line in lines[1:]))
+        self.assertIn("Traceback", lines[1])
+        self.assertNotIn("\x1b", "".join(lines))
+
+    def test_broken_event(self) -> None:
+        """A sentence that names a missing field still gives a line."""
+        self.assertIn("Unable to format event", as_text(event("{missing}")))
+
+
+class JsonTests(SynchronousTestCase):
+    def test_object(self) -> None:
+        """An event is one object on a line, with its fields."""
+        line = as_json(event("{host} is back after {count} failures.", host="pod.example", count=3))
+        self.assertEqual(
+            json.loads(line),
+            {
+                "time": "1970-01-01T00:00:00.000+00:00",
+                "level": "info",
+                "logger": "relay",
+                "message": "pod.example is back after 3 failures.",
+                "host": "pod.example",
+                "count": 3,
+            },
+        )
+
+    def test_hostile_fields(self) -> None:
+        """Fields are made plain in it, too, and what JSON does not know becomes text."""
+        line = as_json(event("x", host=HOSTILE, body=b"\xff\n", error=ValueError("no\n"), names={"a\n"}))
+        self.assertEqual(line.count("\n"), 1)
+        self.assertEqual(json.loads(line)["host"], plain(HOSTILE))
+        self.assertEqual(json.loads(line)["error"], "no\\n")
+        self.assertEqual(json.loads(line)["names"], ["a\\n"])
+
+    def test_fields_do_not_replace(self) -> None:
+        """A field cannot pass itself off as the event's level."""
+        self.assertEqual(json.loads(as_json(event("x", level="critical")))["level"], "info")
+
+    def test_traceback(self) -> None:
+        """A failure's traceback is a field."""
+        self.assertIn("ValueError: no", json.loads(as_json(event("x", log_failure=Failure(ValueError("no")))))["traceback"])
+
+
+class ObserverTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.out = StringIO()
+        self.lines = Lines(self.out, lambda each: as_text(each, times=False))
+
+    def log(self, namespace: str, level: str) -> Logger:
+        return Logger(namespace, observer=cast(ILogObserver, LogPublisher(quiet(cast(ILogObserver, self.lines), level))))
+
+    def test_observer(self) -> None:
+        """It is what Twisted's logger wants."""
+        self.assertTrue(verifyObject(ILogObserver, self.lines))
+
+    def test_full_disk(self) -> None:
+        """A disk that is full loses lines and disturbs nobody."""
+
+        class Full(StringIO):
+            def write(self, text: str) -> int:
+                raise OSError(28, "No space left on device")
+
+        Lines(Full(), as_json)(event("x"))
+
+    def test_level(self) -> None:
+        """What is below the level is left out."""
+        log = self.log("socialrelay.x", "warn")
+        log.info("one")
+        log.warn("two")
+        self.assertEqual(self.out.getvalue(), "[warn] socialrelay.x: two\n")
+
+    def test_chatter(self) -> None:
+        """Of Twisted's own events only warnings are passed on, unless everything is asked for."""
+        for level, expected in (("info", ["warn"]), ("debug", ["debug", "info", "warn"])):
+            self.out.truncate(0)
+            self.out.seek(0)
+            log = self.log("twisted.web.http", level)
+            for each in ("debug", "info", "warn"):
+                log.emit(LogLevel.levelWithName(each), "x")
+            self.assertEqual([line[1:].partition("]")[0] for line in self.out.getvalue().splitlines()], expected)
+
+    def test_file(self) -> None:
+        """A daemon logs to the file that twistd was told of, and twistd finds the observer by name."""
+        name = self.mktemp()
+        self.patch(observer.__globals__["signal"], "signal", lambda *_: None)
+        self.addCleanup(choose, Destination())
+        self.assertEqual(choose(Destination(logfile=name, nodaemon=False, format="json")), "socialrelay.logs.chosen")
+        chosen()(event("hello", log_namespace="socialrelay"))
+        with open(name) as file:
+            self.assertEqual(json.loads(file.read())["message"], "hello")
+
+    def test_daemon_without_output(self) -> None:
+        """A daemon cannot log to a standard output that it does not have."""
+        self.assertRaises(SystemExit, observer, Destination(logfile="-", nodaemon=False))
+
+    def test_no_such_folder(self) -> None:
+        """A log that cannot be written is refused at start, in one line."""
+        error = self.assertRaises(SystemExit, observer, Destination(logfile="/nowhere/log"))
+        self.assertEqual(
+            str(error), "socialrelay: The log /nowhere/log cannot be written: No such file or directory. Name another with --logfile."
+        )
