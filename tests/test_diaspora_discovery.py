@@ -83,6 +83,7 @@ class WebfingerTests(SynchronousTestCase):
         """
         The document has to be about the handle that was asked for, in whatever case.
         """
+        subject: object
         for subject in ("acct:Alice@Pod-A.example", "alice@pod-a.example"):
             hcard_url(jrd("https://pod-a.example/", subject), ALICE.handle)
         for subject in ("acct:bob@pod-a.example", "acct:alice@pod-a.example:443", None, 7, ""):
@@ -92,6 +93,7 @@ class WebfingerTests(SynchronousTestCase):
         """
         A document without a link to an hCard has none.
         """
+        links: object
         for links in (None, {}, "x", [], [{"rel": REL, "href": ""}], [{"rel": [REL], "href": "x"}]):
             self.assertFault(json.dumps({"subject": ALICE.handle, "links": links}).encode(), "no-hcard-link")
 
@@ -171,13 +173,34 @@ class HCardTests(SynchronousTestCase):
         Pages made to be read again and again are read once.
         """
         size = 1024 * 1024
-        for unit in ("<", "<a ", '<a "', "<a '", "<!--", "<!-", "<script>", "</", "<a class=", "<a key class", "<a b", "< ", "<?", '<a "b"c', "&", "<p>"):
+        for unit in (
+            "<",
+            "<a ",
+            '<a "',
+            "<a '",
+            "<!--",
+            "<!-",
+            "<script>",
+            "</",
+            "<a class=",
+            "<a key class",
+            "<a b",
+            "< ",
+            "<?",
+            '<a "b"c',
+            "&",
+            "<p>",
+        ):
             self.assertIsNone(key_text(unit * (size // len(unit))))
             key_text("<pre class=key>" + unit * (size // len(unit)))
             key_text("<pre " + "class " * (size // 6) + ">")
 
     @settings(max_examples=200, deadline=None)
-    @given(st.lists(st.sampled_from("<>/!-'\"= &") | st.sampled_from(["pre", "class", "key", "script", "<!--", "-->", "K"]), max_size=30).map("".join))
+    @given(
+        st.lists(st.sampled_from("<>/!-'\"= &") | st.sampled_from(["pre", "class", "key", "script", "<!--", "-->", "K"]), max_size=30).map(
+            "".join
+        )
+    )
     def test_anything(self, page: str) -> None:
         """
         No page upsets the reader.
@@ -193,5 +216,15 @@ class HandleTests(SynchronousTestCase):
         """
         for handle in ("a@b.example", "a.b_c-1@xn--mnchen-3ya.example", "erin@pod-e.example:8443", "a@b.c:1"):
             self.assertTrue(is_handle(handle), handle)
-        for handle in ("", "@b.example", "a@", "a@b", "a b@c.example", "a@b.example:", "a@b.example:99999", "a@b_c.example", "a@-b.example"):
+        for handle in (
+            "",
+            "@b.example",
+            "a@",
+            "a@b",
+            "a b@c.example",
+            "a@b.example:",
+            "a@b.example:99999",
+            "a@b_c.example",
+            "a@-b.example",
+        ):
             self.assertFalse(is_handle(handle), handle)

@@ -114,7 +114,9 @@ class NodeInfoTests(SynchronousTestCase):
         for version in NODEINFO_VERSIONS:
             document = json.loads(RELAY.nodeinfo(version))
             self.assertEqual((document["version"], document["software"]), (version, {"name": "socialrelay", "version": "1.0"}))
-            self.assertEqual((document["protocols"], document["openRegistrations"], document["usage"]), (["diaspora"], False, {"users": {}}))
+            self.assertEqual(
+                (document["protocols"], document["openRegistrations"], document["usage"]), (["diaspora"], False, {"users": {}})
+            )
             self.assertEqual((document["services"], type(document["metadata"])), ({"inbound": [], "outbound": []}, dict))
 
 
@@ -136,5 +138,7 @@ class ImportTests(SynchronousTestCase):
             "import socialrelay.diaspora.identity, socialrelay.diaspora.protocol, socialrelay.diaspora.private;"
             "import socialrelay.diaspora.preferences, socialrelay.diaspora.discovery, socialrelay.nodes.lists"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(sys.path)})
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={"PYTHONPATH": ":".join(sys.path)}
+        )
         self.assertEqual((done.returncode, done.stderr), (0, ""))

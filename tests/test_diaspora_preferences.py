@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,12 @@ HOST = "pod.example"
 USUAL = "https://pod.example/receive/public"
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["all", "tags", "true", USUAL, "#cats"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["all", "tags", "true", USUAL, "#cats"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["diaspora", "receive", "1"]), inner),
     max_leaves=10,
 )
@@ -63,6 +69,7 @@ class ReadTests(SynchronousTestCase):
         """
         Without a clear yes nothing is sent, and the administrator learns why.
         """
+        value: Any
         for value, shown in ((..., "missing"), (2, "2"), ("ja", '"ja"'), ([], "an array"), (None, "null"), ("", '""'), (1.5, "1.5")):
             answer = read(subscribe=value)
             self.assertEqual(answer.preferences, Preferences(Scope.NONE))
@@ -81,7 +88,8 @@ class ReadTests(SynchronousTestCase):
             answer = read(protocols={"diaspora": url})
             self.assertEqual(answer.faults, (), url)
             self.assertEqual(answer.preferences.receive_url, "https://pod.example/" + url.split("/", 3)[3])
-        for url in (
+        wanted: Any
+        for wanted in (
             7,
             "",
             "/receive/public",
@@ -98,14 +106,15 @@ class ReadTests(SynchronousTestCase):
             "https://pod.example/\u00e9",
             "https://pod.example/" + "x" * 500,
         ):
-            answer = read(protocols={"diaspora": {"receive": url}})
+            answer = read(protocols={"diaspora": {"receive": wanted}})
             self.assertEqual(answer.preferences.receive_url, USUAL)
-            self.assertEqual(len(answer.faults), 1, url)
+            self.assertEqual(len(answer.faults), 1, wanted)
 
     def test_protocols(self) -> None:
         """
         A node that lists its protocols has to list this one.
         """
+        protocols: Any
         for protocols in ({}, [], ["activitypub"], {"activitypub": USUAL}):
             answer = read(protocols=protocols)
             self.assertEqual(answer.preferences, Preferences(Scope.NONE))
@@ -121,7 +130,9 @@ class ReadTests(SynchronousTestCase):
         answer = read(tags=["cats", "two words", None, True, 1.5, {}, "\u00e9\u001b[31m", "x" * 300, ""])
         self.assertEqual(answer.preferences, Preferences(Scope.TAGS, frozenset({"cats"}), USUAL, 7))
         [fault] = answer.faults
-        self.assertTrue(fault.startswith('tags: 7 entries were left out, being no tags: "two words", null, true, 1.5, an object, ...'), fault)
+        self.assertTrue(
+            fault.startswith('tags: 7 entries were left out, being no tags: "two words", null, true, 1.5, an object, ...'), fault
+        )
 
     def test_too_many_tags(self) -> None:
         """
@@ -142,6 +153,7 @@ class ReadTests(SynchronousTestCase):
         """
         A subscriber without tags is one, and is told that nothing matches.
         """
+        tags: Any
         for tags in (..., None, [], "", {}, 7, True):
             answer = read(tags=tags)
             self.assertEqual((answer.preferences.scope, answer.preferences.tags), (Scope.TAGS, frozenset()))

@@ -16,8 +16,10 @@ VECTORS = Path(__file__).parent / "vectors" / "node-lists"
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.sampled_from(["pod-a.example", "münchen.example"]),
-    lambda inner: st.lists(inner, max_size=5)
-    | st.dictionaries(st.sampled_from(["pods", "nodes", "data", "host", "domain", "thefederation_platform", "name", "errors"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.sampled_from(["pods", "nodes", "data", "host", "domain", "thefederation_platform", "name", "errors"]), inner)
+    ),
     max_leaves=20,
 )
 

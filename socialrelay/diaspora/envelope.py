@@ -117,14 +117,12 @@ def _parse(body: bytes) -> Document:
         raise NotAnEnvelope("empty")
     if b"<" not in body:
         raise NotAnEnvelope("not-xml")
-    # Before anything is parsed, and by the two longest runs, whatever they are: then there is little that can be hostile.
-    runs = sorted(map(len, _BASE64_RUN.findall(body)), reverse=True)
-    if len(body) - sum(runs[:2]) > MOST_UNSIGNED:
+    if body.count(b"<") > MOST_TAGS or _beside_base64(body) > MOST_UNSIGNED:
         raise NotAnEnvelope("oversized-envelope")
     try:
         document = read_document(body, most_tags=MOST_TAGS)
     except Malformed as error:
-        raise NotAnEnvelope("oversized-envelope" if error.reason == "oversized" else error.reason) from error
+        raise NotAnEnvelope(error.reason) from error
     root = document.name
     # Pods look the elements up by prefix, Friendica by namespace: only both together can be delivered.
     if (root.namespace, root.local, root.prefix) != (NAMESPACE, "env", PREFIX):
@@ -132,7 +130,18 @@ def _parse(body: bytes) -> Document:
     return document
 
 
-_BASE64_RUN = re.compile(rb"(?<=>)[A-Za-z0-9_=-]+(?=<)")
+def _beside_base64(body: bytes) -> int:
+    """
+    The bytes beside the two longest texts of base64: of an envelope, at most what is beside data and signature.
+
+    Known before anything is parsed: then there is little left that can be hostile.
+    """
+    texts = (part.rpartition(b">")[2] for part in body.split(b"<"))
+    runs = sorted(len(text) for text in texts if _BASE64.fullmatch(text))
+    return len(body) - sum(runs[-2:])
+
+
+_BASE64 = re.compile(rb"[A-Za-z0-9_=-]*")
 
 
 def _parts(document: Document) -> dict[str, Child]:

@@ -15,7 +15,10 @@ from attrs import frozen
 
 _TAG = re.compile(r"""<(/?)([a-z][^\s/>]*+)((?:[^>"']++|"[^"]*+"|'[^']*+')*+)>""", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"""([^\s"'=/>]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'>]++)))?""")
-_RAW = frozenset({"script", "style", "textarea", "title"})  # what is in these is no markup
+_RAW_ENDS = {name: re.compile(f"</{name}", re.IGNORECASE) for name in ("script", "style", "textarea", "title")}  # inside is no markup
+
+MOST_TAGS = 20_000
+"""C{<} that are looked at, some 50 ms of them."""
 
 
 @frozen
@@ -50,10 +53,12 @@ def key_text(page: str) -> str | None:
 
 
 def _tags(page: str) -> Iterator[_Tag]:
-    lower = page.lower() if page.isascii() else re.sub("[A-Z]+", lambda match: match[0].lower(), page)
     done = position = 0
-    while (position := page.find("<", position)) >= 0:
+    for _ in range(MOST_TAGS):
+        position = page.find("<", position)
         following = page[position + 1 : position + 2]
+        if position < 0:
+            return
         if following in ("!", "?"):
             mark = "-->" if page.startswith("<!--", position) else ">"
             end = page.find(mark, position)
@@ -68,10 +73,11 @@ def _tags(page: str) -> Iterator[_Tag]:
             name = match[2].lower()
             yield _Tag(page[done:position], bool(match[1]), name, match[3])
             done = position = match.end()
-            if name in _RAW and not match[1]:
-                position = lower.find(f"</{name}", done)
-                if position < 0:
+            if name in _RAW_ENDS and not match[1]:
+                end_tag = _RAW_ENDS[name].search(page, done)
+                if end_tag is None:
                     return
+                position = end_tag.start()
         else:
             position += 1
 

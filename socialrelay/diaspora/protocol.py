@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from socialrelay.diaspora.entity import judge_entity
 from socialrelay.diaspora.envelope import MagicEnvelope, open_envelope
+from socialrelay.diaspora.hashtags import tag_keys
 from socialrelay.federation import DeliveryRequest, FederationProtocol, Ruling, Sealed, Verdict
 
 CONTENT_TYPE = "application/magic-envelope+xml"
@@ -23,6 +24,9 @@ class Diaspora:
 
     user_agent: str
     reshares: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        tag_keys("")  # Unicode's tables are read at the first use, which takes 50 ms: not while posts are waiting
 
     @property
     def name(self) -> str:

@@ -2,9 +2,9 @@
 XML from strangers, read two levels deep.
 
 An envelope and an entity are a root with children that hold text; what is nested deeper is never looked at.  So no tree is built: expat
-reports, and the texts of the root's direct children are kept.  lxml would serve too, but it keeps every element and attribute name that it
-ever met in a table of the thread, for good: a sender of documents with made-up names makes such a process grow by about their size (measured
-with lxml 6.1: 90 MB after 100 MB).  An expat parser takes its names with it.
+reports, and the texts of the root's direct children are kept.  lxml would serve too, but it keeps every element and attribute name that
+it ever met in a table of the thread, for good: whoever sends documents with made-up names makes the process grow by about their size
+(lxml 6.1: 90 MB after 100 MB).  An expat parser takes its names with it.
 
 Nothing is fetched, no entity is known but the five of XML, and a document type declaration ends the reading where it begins.
 """
