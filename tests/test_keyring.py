@@ -275,6 +275,19 @@ class RefreshTests(KeyringCase):
             self.clock.advance(60)
         self.assertEqual(len(self.web.requests), 2)
 
+    def test_clock_that_was_ahead(self) -> None:
+        """A key that was stored by a clock years ahead is an old one, and a refusal of such a clock does not hold."""
+        pem, fetched_at, used_on = self.tables.profiles[ALICE]
+        self.tables.profiles[ALICE] = (pem, fetched_at + timedelta(days=3650), used_on)
+        self.restart()
+        self.clock.advance(1)
+        self.same(self.key(), OLD)
+        self.same(self.keyring.at_hand(ALICE), NEW)
+        self.refused(self.keyring.key("bob@pod.example"))
+        self.clock.rightNow -= 86400
+        self.publish("bob@pod.example", NEW)
+        self.same(self.key("bob@pod.example"), NEW)
+
     def test_unknown_author(self) -> None:
         """Refreshing the key of an author who is not known finds it."""
         self.publish("bob@other.example", NEW, "https://cards.example/bob")

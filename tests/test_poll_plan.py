@@ -25,6 +25,7 @@ from socialrelay.nodes.plan import (
     Unreadable,
     bounds,
     conclude,
+    recalled,
     wants_posts,
 )
 from socialrelay.routing.subscription import Preferences, Scope
@@ -142,6 +143,15 @@ class ConcludeTests(SynchronousTestCase):
         """A poll that somebody asked for and that fails is not counted and puts no later poll off."""
         found = after(node(next_poll=NOW + timedelta(minutes=1)), Failed("timed out"), asked=True).node
         self.assertEqual((found.poll_failures, found.next_poll), (0, NOW + timedelta(minutes=1)))
+
+    def test_clock_that_was_ahead(self) -> None:
+        """What a clock that was years ahead wrote down is brought back to what can be; other nodes stay as they are."""
+        ahead = NOW + timedelta(days=3650)
+        found = recalled(node(next_poll=ahead, last_answer=ahead, missing_since=ahead), NOW, POLLING, 0.5)
+        assert found is not None
+        self.assertEqual((found.next_poll, found.last_answer, found.missing_since), (NOW + timedelta(hours=12), NOW, NOW))
+        latest = NOW + timedelta(seconds=bounds(POLLING)[1])
+        self.assertIsNone(recalled(node(next_poll=latest, missing_since=None), NOW, POLLING, 0.5))
 
     @given(st.lists(st.tuples(failures, st.booleans(), st.floats(0, 86400), chances), max_size=40))
     @settings(max_examples=150)

@@ -351,6 +351,16 @@ class RoundTests(PollerCase):
         self.round()
         self.assertEqual((len(self.web.requests), self.node().poll_failures), (1, 0))
 
+    def test_clock_that_was_ahead(self) -> None:
+        """Polls that a clock years ahead has put off come back within a day."""
+        self.know(POD, next_poll=START + timedelta(days=3650))
+        self.answer(published())
+        self.round()
+        self.assertEqual(self.node().next_poll, START + timedelta(hours=12))
+        self.clock.advance(12 * 3600)
+        self.round()
+        self.assertEqual(self.node().preferences, CATS)
+
     def test_told_to_the_operator(self) -> None:
         """Of a subscriber that fails the operator hears at the first failure and at the end of the grace period, of a candidate never."""
         self.know(POD, preferences=CATS, last_answer=START)

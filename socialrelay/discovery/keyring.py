@@ -3,6 +3,8 @@ Public keys of authors: from memory, from storage, from the author's node.
 
 Everybody may name any author, so a look-up costs strangers' nodes something: look-ups for one author are joined, those at one host are
 limited, what failed is not tried again soon, and only a bounded number is under way.  Figures: C{docs/protocol.md}, "Author keys".
+
+Ages are taken without their sign: what a clock that was ahead for a while has stored is old, not young for years.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ LOOKUPS_PER_HOST = 1.0
 LOOKUP_BURST = 10
 SOON = timedelta(seconds=15)
 """When to ask again if there was only no room."""
+FLUSH = 600.0
+"""Seconds between two L{DiscoveringKeyring.flush}."""
 MAX_WORKS = 1000
 MAX_WAITERS = 10_000
 LOOKUPS_PER_SLOT = 8
@@ -127,7 +131,7 @@ class DiscoveringKeyring:
         if entry.noted != now.date() and len(self._used) < self._config.keys_in_memory:
             entry.noted = now.date()
             self._used.add(handle)
-        if now - entry.held.fetched_at > self._lifetime:
+        if abs(now - entry.held.fetched_at) > self._lifetime:
             self._refresh_in_background(handle, now)
         return entry.held
 
@@ -184,10 +188,10 @@ class DiscoveringKeyring:
         if held is None:
             return await self.key(handle)
         now = self._now()
-        if now - held.fetched_at < REFRESH_APART:
+        if abs(now - held.fetched_at) < REFRESH_APART:
             return held
         attempt = self._attempts.get(handle)
-        if attempt is not None and now - attempt.at < REFRESH_APART:
+        if attempt is not None and abs(now - attempt.at) < REFRESH_APART:
             if attempt.reached:
                 return held
             raise KeyUnavailable(f"the key of {handle} was asked for in vain within the last hour", attempt.at + REFRESH_APART)
@@ -201,7 +205,7 @@ class DiscoveringKeyring:
 
     def _refresh_in_background(self, handle: str, now: datetime) -> None:
         attempt = self._attempts.get(handle)
-        if handle in self._refreshing or (attempt is not None and now - attempt.at < REFRESH_APART):
+        if handle in self._refreshing or (attempt is not None and abs(now - attempt.at) < REFRESH_APART):
             return
         self.refresh(handle).addErrback(self._not_refreshed, handle)
 

@@ -48,7 +48,9 @@ class Refusals:
     async def standing(self, subject: str, now: datetime) -> Refusal | None:
         """The refusal that holds now."""
         refusal = await self._last(subject)
-        return refusal if refusal is not None and refusal.until > now else None
+        if refusal is None or not timedelta(0) < refusal.until - now <= timedelta(seconds=FAILURE_MAX):
+            return None  # over; or written by a clock that was ahead
+        return refusal
 
     async def unusable(self, subject: str, reason: str, now: datetime) -> Refusal:
         """It was reached, and had nothing for us."""

@@ -195,6 +195,23 @@ def _regular(preferences: Preferences, polling: Polling) -> float:
     return polling.interval if wants_posts(preferences) else polling.candidate_interval
 
 
+def recalled(node: NodeRecord, now: datetime, polling: Polling, chance: float) -> NodeRecord | None:
+    """
+    Correct what a clock that was ahead has left behind.
+
+    @return: the node with times that can be; C{None} if they are so already.
+    """
+    latest = now + timedelta(seconds=bounds(polling)[1])
+    if node.next_poll <= latest and (node.last_answer or now) <= now and (node.missing_since or now) <= now:
+        return None
+    return evolve(
+        node,
+        next_poll=min(node.next_poll, now + timedelta(seconds=polling.candidate_interval * chance)),
+        last_answer=min(node.last_answer, now) if node.last_answer is not None else None,
+        missing_since=min(node.missing_since, now) if node.missing_since is not None else None,
+    )
+
+
 def bounds(polling: Polling) -> tuple[float, float]:
     """The least and the greatest delay, in seconds, that L{conclude} gives to a poll that nobody asked for."""
     least = min(BACKOFF_FIRST, polling.interval, polling.candidate_interval) * (1.0 - JITTER)

@@ -45,6 +45,7 @@ from socialrelay.nodes.plan import (
     Turn,
     Unreadable,
     conclude,
+    recalled,
     wants_posts,
 )
 from socialrelay.ratelimit import Lru
@@ -57,6 +58,11 @@ ASKED_ADDITIONALLY = 20
 """Polls that somebody asked for may be under way in so many more than those that were due."""
 MAX_WAITERS = 1000
 VALIDATORS_KEPT = 86400.0
+ROUND = 5.0
+"""Seconds between two rounds."""
+RECALL = 6 * 3600.0
+"""Seconds between two looks at the times of all nodes."""
+_PAGE = 1000
 PENALTY = 300.0
 """Seconds for which a node is left alone whose poll ended in an error of ours."""
 
@@ -122,6 +128,7 @@ class NodePoller:
         self._due = 0
         self._asked = 0
         self._left_alone: Lru[str, float] = Lru(10_000)
+        self._next_recall = clock.seconds()
         self._stopping = False
 
     def poll(self, host: str, source: str) -> Deferred[PollReport]:
@@ -140,6 +147,9 @@ class NodePoller:
         room = self._config.concurrency - self._due
         if room <= 0 or self._stopping:
             return
+        if self._clock.seconds() >= self._next_recall:
+            self._next_recall = self._clock.seconds() + RECALL
+            await self._recall()
         for node in await self._nodes.due(self._now(), self._config.concurrency):
             if room <= 0 or self._stopping:
                 break
@@ -153,6 +163,20 @@ class NodePoller:
         for fetch in list(self._fetches):
             fetch.cancel()
         return self._polls.idle()
+
+    async def _recall(self) -> None:
+        """A clock that was ahead for a while has put polls off, some perhaps for years: bring them back."""
+        after = ""
+        while page := await self._nodes.page(after, _PAGE):
+            after = page[-1].host
+            now = self._now()
+            for found in page:
+                if recalled(found, now, self._config, self._chance()) is None or found.host in self._polls:
+                    continue
+                node = await self._nodes.get(found.host)
+                corrected = recalled(node, now, self._config, self._chance()) if node is not None else None
+                if corrected is not None:
+                    await self._nodes.save(corrected)
 
     def _begin(self, host: str) -> None:
         self._due += 1
