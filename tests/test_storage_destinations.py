@@ -1,0 +1,164 @@
+"""Destinations keep their contract, in memory and in PostgreSQL."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
+from tests.storing import NOW, InMemory, InPostgres, ago, publication
+
+
+class DestinationsContract:
+    async def open(self, storage, host="a.example", url="https://a.example/receive/public"):
+        return await storage.destinations.open(host, "diaspora", url, NOW)
+
+    async def test_open_new(self):
+        """
+        A new destination starts at the end of the log, and its number is the next one.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        end = await storage.log.publish(publication())
+        second = await self.open(storage, "b.example")
+        self.assertEqual(first, DestinationRecord(0, "a.example", "diaspora", "https://a.example/receive/public", 0))
+        self.assertEqual((second.number, second.cursor), (1, end))
+        self.assertEqual(await storage.destinations.load(), [first, second])
+
+    async def test_open_again(self):
+        """
+        To open what is open changes its url and nothing else, and uses up no number.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        await storage.destinations.save(Progress(destinations=(evolve(first, failures=3, state=State.DEFERRED),)))
+        await storage.log.publish(publication())
+        again = await self.open(storage, url="https://a.example/elsewhere")
+        self.assertEqual(again, evolve(first, url="https://a.example/elsewhere", failures=3, state=State.DEFERRED))
+        self.assertEqual((await self.open(storage, "b.example")).number, 1)
+
+    async def test_reopen(self):
+        """
+        What was closed keeps its number and totals, starts at the end of the log, and its troubles are forgotten.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        troubled = evolve(first, state=State.DEAD, failures=9, failing_since=NOW, next_attempt=NOW, ahead=(), delivered=5, last_success=NOW)
+        await storage.destinations.save(Progress(destinations=(troubled,)))
+        await storage.destinations.close(first.number)
+        [closed] = await storage.destinations.load()
+        self.assertFalse(closed.subscribed)
+        end = await storage.log.publish(publication())
+        self.assertEqual(await self.open(storage), evolve(first, cursor=end, delivered=5, last_success=NOW))
+
+    async def test_reopen_suspended(self):
+        """
+        What the operator suspended stays so.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        await storage.destinations.save(Progress(destinations=(evolve(first, state=State.SUSPENDED),)))
+        await storage.destinations.close(first.number)
+        self.assertIs((await self.open(storage)).state, State.SUSPENDED)
+
+    async def test_protocols_apart(self):
+        """
+        One host is another destination for another protocol.
+        """
+        storage = await self.storage()
+        await self.open(storage)
+        other = await storage.destinations.open("a.example", "activitypub", "https://a.example/inbox", NOW)
+        self.assertEqual(other.number, 1)
+
+    async def test_save(self):
+        """
+        What is saved is loaded, but for what only opening and closing change.
+        """
+        storage = await self.storage()
+        first, second = [await self.open(storage, host) for host in ("a.example", "b.example")]
+        changed = evolve(
+            first,
+            cursor=7,
+            state=State.GONE,
+            ahead=(9, 12),
+            failures=4,
+            failing_since=ago(hours=1),
+            next_attempt=NOW,
+            last_success=ago(days=2),
+            last_reason="HTTP 410",
+            gone_answers=2,
+            gone_since=ago(hours=2),
+            delivered=100,
+            bounced=2,
+            expired=3,
+            cancelled=4,
+        )
+        await storage.destinations.save(Progress(destinations=(evolve(changed, url="https://x", subscribed=False),)))
+        self.assertEqual(await storage.destinations.load(), [changed, second])
+        await storage.destinations.save(Progress(destinations=(evolve(changed, next_attempt=None, failing_since=None, ahead=()),)))
+        [loaded, _] = await storage.destinations.load()
+        self.assertEqual((loaded.next_attempt, loaded.failing_since, loaded.ahead), (None, None, ()))
+
+    async def test_cursor_never_goes_back(self):
+        """
+        A cursor that is behind the stored one does not count, nor what it has ahead, nor totals that are smaller.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        ahead = evolve(first, cursor=9, ahead=(11,), delivered=9)
+        await storage.destinations.save(Progress(destinations=(ahead,)))
+        await storage.destinations.save(Progress(destinations=(evolve(first, cursor=5, ahead=(7, 8), delivered=5, failures=1),)))
+        self.assertEqual(await storage.destinations.load(), [evolve(ahead, failures=1)])
+
+    async def test_unknown_destination(self):
+        """
+        Nothing is made of a destination that was never opened.
+        """
+        storage = await self.storage()
+        await storage.destinations.save(Progress(destinations=(DestinationRecord(4, "a.example", "diaspora", "https://x", 5),)))
+        await storage.destinations.save(Progress())
+        self.assertEqual(await storage.destinations.load(), [])
+
+    async def test_deferred_deliveries(self):
+        """
+        Deliveries that are tried on their own are kept, changed and settled, each in the transaction of what else changed.
+        """
+        storage = await self.storage()
+        first, second = [await self.open(storage, host) for host in ("a.example", "b.example")]
+        positions = [await storage.log.publish(publication()) for _ in range(3)]
+        rows = [DeferredDelivery(first.number, position, 1, NOW, "HTTP 400") for position in positions[:2]]
+        rows.append(DeferredDelivery(second.number, positions[2], 2, NOW, "HTTP 500"))
+        await storage.destinations.save(Progress(deferred=tuple(rows)))
+        self.assertEqual(await storage.destinations.deferred(), rows)
+        self.assertEqual(await storage.destinations.deferred(first.number), rows[:2])
+        again = evolve(rows[0], attempts=2, reason="HTTP 418")
+        settled = ((first.number, positions[1]), (9, 9))
+        await storage.destinations.save(Progress(deferred=(rows[0], again), settled=settled))
+        self.assertEqual(await storage.destinations.deferred(), [again, rows[2]])
+
+    async def test_deferred_without_post(self):
+        """
+        A post that is no longer in the log is not tried on its own.
+        """
+        storage = await self.storage()
+        record = await self.open(storage)
+        await storage.destinations.save(Progress((evolve(record, cursor=3),), (DeferredDelivery(record.number, 4711, 1, NOW, ""),)))
+        self.assertEqual(await storage.destinations.deferred(), [])
+        self.assertEqual([each.cursor for each in await storage.destinations.load()], [3])
+
+    async def test_gaps_twice(self):
+        """
+        To save the same gap twice does no harm.
+        """
+        storage = await self.storage()
+        record = await self.open(storage)
+        gap = Gap(record.number, 0, 9, 4, "expired", "older than a week")
+        for gaps in ((gap,), (gap, evolve(gap, outcome="cancelled"))):
+            await storage.destinations.save(Progress(gaps=gaps))
+
+
+class MemoryDestinationsTests(DestinationsContract, InMemory):
+    """In memory."""
+
+
+class PostgresDestinationsTests(DestinationsContract, InPostgres):
+    """In PostgreSQL."""

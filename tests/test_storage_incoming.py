@@ -1,0 +1,168 @@
+"""What waits to be judged keeps its contract, in memory and in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from twisted.internet.defer import gatherResults
+
+from socialrelay.boundaries import Full, Rejection
+from socialrelay.config import Receive
+from tests.storing import NOW, InMemory, InPostgres, ago, arrival
+
+LATER = NOW + timedelta(minutes=5)
+
+
+class IncomingContract:
+    async def test_keep_and_claim(self):
+        """
+        What was kept comes back as it was, the longest due first, and counts an attempt each time it is claimed.
+        """
+        incoming = (await self.storage()).incoming
+        second = arrival(received_at=NOW)
+        first = arrival(received_at=ago(seconds=1), private=True, sender="", sender_host="")
+        ids = [await incoming.keep(each) for each in (second, first)]
+        rows = await incoming.claim(NOW, LATER, 10)
+        self.assertEqual([row.id for row in rows], [ids[1], ids[0]])
+        self.assertEqual([row.body for row in rows], [first.body, second.body])
+        self.assertIs(type(rows[0].body), bytes)
+        self.assertEqual([(row.private, row.sender, row.protocol, row.attempts) for row in rows][1], (False, "ada@pod.example", "diaspora", 1))
+        self.assertEqual(rows[0].received_at, ago(seconds=1))
+        self.assertEqual([row.attempts for row in await incoming.claim(LATER, LATER, 10)], [2, 2])
+
+    async def test_claimed_rows_are_hidden(self):
+        """
+        A claimed row is not given out again before its time is over.
+        """
+        incoming = (await self.storage()).incoming
+        for _ in range(3):
+            await incoming.keep(arrival())
+        self.assertEqual(len(await incoming.claim(NOW, LATER, 2)), 2)
+        self.assertEqual(len(await incoming.claim(NOW, LATER, 2)), 1)
+        self.assertEqual(await incoming.claim(NOW, LATER, 2), [])
+        self.assertEqual(await incoming.next_due(), LATER)
+
+    async def test_not_due_yet(self):
+        """
+        A row that was received later than now is not due.
+        """
+        incoming = (await self.storage()).incoming
+        self.assertIsNone(await incoming.next_due())
+        await incoming.keep(arrival(received_at=LATER))
+        self.assertEqual(await incoming.claim(NOW, LATER, 2), [])
+        self.assertEqual(await incoming.next_due(), LATER)
+
+    async def test_same_bytes(self):
+        """
+        The same bytes wait once, and may come again when they wait no longer.
+        """
+        incoming = (await self.storage()).incoming
+        body = arrival()
+        answers = await gatherResults([incoming.keep(body) for _ in range(3)])
+        self.assertEqual([answer is None for answer in answers], [False, True, True])
+        self.assertIsNone(await incoming.keep(body))
+        self.assertEqual(await incoming.usage(), (1, len(body.body)))
+        await incoming.finish([answers[0]])
+        self.assertIsNotNone(await incoming.keep(body))
+
+    async def test_postpone(self):
+        """
+        A postponed row is due when it was said, and the attempt does not count.
+        """
+        incoming = (await self.storage()).incoming
+        id = await incoming.keep(arrival())
+        await incoming.claim(NOW, LATER, 1)
+        await incoming.postpone(id, NOW + timedelta(minutes=1))
+        self.assertEqual(await incoming.next_due(), NOW + timedelta(minutes=1))
+        [row] = await incoming.claim(LATER, LATER, 1)
+        self.assertEqual(row.attempts, 1)
+
+    async def test_finish_and_usage(self):
+        """
+        What is finished is gone, and the usage says what is left.
+        """
+        incoming = (await self.storage()).incoming
+        self.assertEqual(await incoming.usage(), (0, 0))
+        ids = [await incoming.keep(arrival(body=b"x" * size)) for size in (10, 20, 40)]
+        self.assertEqual(await incoming.usage(), (3, 70))
+        await incoming.finish([ids[0], ids[2], 999])
+        await incoming.finish([])
+        self.assertEqual(await incoming.usage(), (1, 20))
+        self.assertEqual([row.id for row in await incoming.claim(NOW, LATER, 9)], [ids[1]])
+
+    async def test_quarantine(self):
+        """
+        What is in quarantine waits no longer and takes no room.
+        """
+        incoming = (await self.storage()).incoming
+        ids = [await incoming.keep(arrival(private=private)) for private in (True, False)]
+        for id in (*ids, 999):
+            await incoming.quarantine(id, "it killed the process", NOW)
+        self.assertEqual(await incoming.usage(), (0, 0))
+        self.assertIsNone(await incoming.next_due())
+
+    async def test_rows_per_host(self):
+        """
+        A host that has as many rows waiting as it may gets no more, others do, and it does again when one is finished.
+        """
+        incoming = (await self.storage(receive=Receive(waiting_rows_per_host=2))).incoming
+        ids = [await incoming.keep(arrival()) for _ in range(2)]
+        await self.assertFailure(incoming.keep(arrival()), Full)
+        await incoming.keep(arrival(sender_host="other.example"))
+        await incoming.finish(ids[:1])
+        await incoming.keep(arrival())
+        await self.assertFailure(incoming.keep(arrival()), Full)
+
+    async def test_many_at_once(self):
+        """
+        Bounds hold for what arrives together.
+        """
+        incoming = (await self.storage(receive=Receive(waiting_rows_per_host=5))).incoming
+        kept = [incoming.keep(arrival()) for _ in range(9)]
+        answers = await gatherResults([each.addErrback(lambda failure: failure.type) for each in kept])
+        self.assertEqual(answers.count(Full), 4)
+        self.assertEqual((await incoming.usage())[0], 5)
+
+    async def test_bytes(self):
+        """
+        Bytes are bounded per host and in all.
+        """
+        bounds = Receive(waiting_bytes_per_host=100, waiting_bytes=150)
+        incoming = (await self.storage(receive=bounds)).incoming
+        await incoming.keep(arrival(body=b"a" * 60))
+        await self.assertFailure(incoming.keep(arrival(body=b"b" * 41)), Full)
+        await incoming.keep(arrival(body=b"c" * 40))
+        await self.assertFailure(incoming.keep(arrival(body=b"d" * 51, sender_host="other.example")), Full)
+        await incoming.keep(arrival(body=b"e" * 50, sender_host="other.example"))
+
+
+class RejectionsContract:
+    async def test_recent(self):
+        """
+        Rejections come back newest first, as many as are asked for.
+        """
+        storage = await self.storage()
+        first = [Rejection(ago(minutes=n), f"reason-{n}", "ada@pod.example", "guid", "status_message") for n in (3, 2)]
+        second = [Rejection(ago(minutes=1), "not-xml"), Rejection(ago(minutes=1), "bad-signature")]
+        await storage.rejections.record(first)
+        await storage.rejections.record(second)
+        await storage.rejections.record([])
+        self.assertEqual(await storage.rejections.recent(3), [second[1], second[0], first[1]])
+
+    async def test_forgotten(self):
+        """
+        They are forgotten after a week.
+        """
+        storage = await self.storage()
+        kept = Rejection(ago(days=6), "not-xml")
+        await storage.rejections.record([Rejection(ago(days=8), "not-xml"), kept])
+        self.assertEqual(await storage.log.prune(NOW), 1)
+        self.assertEqual(await storage.rejections.recent(9), [kept])
+
+
+class MemoryIncomingTests(IncomingContract, RejectionsContract, InMemory):
+    """In memory."""
+
+
+class PostgresIncomingTests(IncomingContract, RejectionsContract, InPostgres):
+    """In PostgreSQL."""

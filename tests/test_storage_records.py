@@ -1,0 +1,88 @@
+"""Keys, counts and the relay's name keep their contract, in memory and in PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import evolve
+
+from socialrelay.boundaries import BoundIdentity
+from tests.storing import NOW, InMemory, InPostgres, ago
+
+TODAY = NOW.date()
+
+
+class ProfilesContract:
+    async def test_keys(self):
+        """
+        A key is put, replaced and removed.
+        """
+        profiles = (await self.storage()).profiles
+        self.assertIsNone(await profiles.get("ada@pod.example"))
+        await profiles.put("ada@pod.example", "PEM 1", ago(days=1))
+        await profiles.put("ada@pod.example", "PEM 2", NOW)
+        self.assertEqual(await profiles.get("ada@pod.example"), ("PEM 2", NOW))
+        await profiles.remove("ada@pod.example")
+        self.assertIsNone(await profiles.get("ada@pod.example"))
+
+    async def test_unused(self):
+        """
+        Keys that have verified nothing for long are forgotten.
+        """
+        profiles = (await self.storage()).profiles
+        for handle in ("ada@pod.example", "eve@pod.example"):
+            await profiles.put(handle, "PEM", ago(days=100))
+        await profiles.used(["eve@pod.example", "nobody@pod.example"], TODAY)
+        await profiles.used(["eve@pod.example"], TODAY - timedelta(days=95))
+        await profiles.used([], TODAY)
+        self.assertEqual(await profiles.prune(TODAY - timedelta(days=90)), 1)
+        self.assertIsNone(await profiles.get("ada@pod.example"))
+        self.assertIsNotNone(await profiles.get("eve@pod.example"))
+
+
+class StatisticsContract:
+    async def test_counts(self):
+        """
+        Counts add up per hour, event and subject, and are summed as asked.
+        """
+        statistics = (await self.storage()).statistics
+        before = NOW - timedelta(hours=2)
+        await statistics.add({(before, "delivered", "a.example"): 5, (NOW, "delivered", "a.example"): 1})
+        await statistics.add({(NOW, "delivered", "a.example"): 2, (NOW, "delivered", "b.example"): 10, (NOW, "bounced", "a.example"): 1})
+        await statistics.add({})
+        self.assertEqual(await statistics.totals(), {"delivered": 18, "bounced": 1})
+        self.assertEqual(await statistics.totals(NOW), {"delivered": 13, "bounced": 1})
+        self.assertEqual(await statistics.of_subject("a.example", before), {"delivered": 8, "bounced": 1})
+        self.assertEqual(await statistics.of_subject("a.example", NOW), {"delivered": 3, "bounced": 1})
+        self.assertEqual(await statistics.of_subject("c.example", before), {})
+
+    async def test_totals_stay(self):
+        """
+        Hours are forgotten after thirteen months; the totals of all time stay.
+        """
+        storage = await self.storage()
+        await storage.statistics.add({(ago(days=401), "delivered", "a.example"): 5, (ago(days=399), "delivered", "a.example"): 1})
+        self.assertEqual(await storage.log.prune(NOW), 1)
+        self.assertEqual(await storage.statistics.totals(ago(days=999)), {"delivered": 1})
+        self.assertEqual(await storage.statistics.totals(), {"delivered": 6})
+
+
+class IdentityContract:
+    async def test_bind(self):
+        """
+        The relay is bound once; whoever binds it again learns to whom.
+        """
+        store = (await self.storage()).identity
+        self.assertIsNone(await store.get())
+        identity = BoundIdentity("relay.example", "relay", "0123456789abcdef", b"\x00\xff" * 16)
+        self.assertEqual(await store.bind(identity, NOW), identity)
+        self.assertEqual(await store.bind(evolve(identity, host="other.example"), NOW), identity)
+        self.assertEqual(await store.get(), identity)
+
+
+class MemoryRecordsTests(ProfilesContract, StatisticsContract, IdentityContract, InMemory):
+    """In memory."""
+
+
+class PostgresRecordsTests(ProfilesContract, StatisticsContract, IdentityContract, InPostgres):
+    """In PostgreSQL."""
