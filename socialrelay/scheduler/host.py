@@ -13,12 +13,12 @@ class Host:
     What all destinations at one host share.
 
     @ivar next_attempt: monotonic seconds; while the host is deferred or dead nothing is sent before.
-    @ivar failed_at: monotonic seconds of the last counted failure: what was started before it tells nothing new.
+    @ivar cohort: grows with each counted failure: what was begun in an earlier one, and fails too, tells nothing new.
     @ivar refused: different posts refused in a row.
     """
 
     __slots__ = (
-        "failed_at", "failing_since", "failures", "gone_answers", "gone_since", "in_flight", "last_reason", "last_success", "name",
+        "cohort", "failing_since", "failures", "gone_answers", "gone_since", "in_flight", "last_reason", "last_success", "name",
         "next_attempt", "refused", "state", "window", "woken_at",
     )  # fmt: skip
 
@@ -29,7 +29,7 @@ class Host:
         self.in_flight = 0
         self.failures = 0
         self.failing_since: datetime | None = None
-        self.failed_at = float("-inf")
+        self.cohort = 0
         self.next_attempt = 0.0
         self.refused = 0
         self.gone_answers = 0

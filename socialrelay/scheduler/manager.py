@@ -218,7 +218,7 @@ class QueueManager:
             host.in_flight += 1
             self.in_flight += 1
             self._probes += host.probing
-            attempts.append(Attempt(destination, entry, now.seconds, host.probing))
+            attempts.append(Attempt(destination, entry, host.cohort, host.probing))
         if self.in_flight >= self._limits.in_flight:
             self._make_ready(destination)
         else:
@@ -274,20 +274,20 @@ class QueueManager:
             self._holding.discard(destination.number)
             self._consider(destination, now)
             return
-        destination.read = load.upto
-        taken = 0
+        read, outlived = load.upto, []
         for entry in entries:
-            if taken >= CATCH_UP:
-                destination.read = entry.position - 1
-                break
             if destination.knows(entry.position):
                 continue
-            over = self._outlived(entry, now)
-            if over:
-                self._settle(destination, entry.position, *over)
-                continue
-            destination.queue.append(entry)
-            taken += 1
+            if over := self._outlived(entry, now):
+                outlived.append((entry.position, *over))
+            elif len(destination.queue) < CATCH_UP:
+                destination.queue.append(entry)
+            else:
+                read = entry.position - 1
+                break
+        destination.read = read
+        for position, outcome, reason in outlived:  # after the queue is filled: settling moves the cursor up to it
+            self._settle(destination, position, outcome, reason)
         destination.following = destination.read >= self.end
         destination.advance(self.end)
         if destination.dirty:
@@ -502,7 +502,7 @@ class QueueManager:
     def _consider_load(self, destination: Destination, now: Moment) -> None:
         if destination.following or destination.loading or destination.wants_load or destination.abandoning or destination.full:
             return
-        if not destination.subscribed or len(destination.queue) > QUEUE_MAX or destination.host.waits(now):
+        if not destination.subscribed or len(destination.queue) >= QUEUE_MAX or destination.host.waits(now):
             return
         if destination.host.probing and (destination.in_flight or any(e.position not in destination.suspects for e in destination.queue)):
             return
@@ -628,7 +628,7 @@ class QueueManager:
             self._mark(destination)
         elif judgement.answered and judgement.effect is Effect.HOST_FAILED and position not in destination.suspects:
             destination.suspects = [*destination.suspects[-DEFERRED_POSTS_MAX:], position]
-        if attempt.started < host.failed_at or host.state is State.SUSPENDED:
+        if attempt.cohort != host.cohort or host.state is State.SUSPENDED:
             destination.drop_queue()
             return
         if judgement.effect is Effect.GONE:
@@ -644,7 +644,7 @@ class QueueManager:
     def _defer(self, host: Host, reason: str, wait: float | None, now: Moment) -> None:
         """The host failed: nothing for it stays in memory, and it is tried again after a while."""
         host.failures += 1
-        host.failed_at = now.seconds
+        host.cohort += 1
         host.failing_since = host.failing_since or now.wall
         host.last_reason = reason
         dead = (now.wall - host.failing_since).total_seconds() >= self._limits.lifetime

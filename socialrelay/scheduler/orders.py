@@ -29,11 +29,15 @@ class Limits:
 
 @frozen(eq=False)
 class Attempt:
-    """A post to be sent now. Its end is told with L{QueueManager.ended} or L{QueueManager.aborted}."""
+    """
+    A post to be sent now. Its end is told with C{QueueManager.ended} or C{QueueManager.aborted}.
+
+    @ivar cohort: the host's when it began.
+    """
 
     destination: Destination
     entry: Entry
-    started: float
+    cohort: int
     probe: bool
 
 

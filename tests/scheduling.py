@@ -1,0 +1,145 @@
+"""A queue manager with a log in memory and a network that does as it is told, for tests of the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from attrs import define, field
+
+from socialrelay.boundaries import LogEntry
+from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
+from socialrelay.scheduler.manager import QueueManager
+from socialrelay.scheduler.moment import Moment
+from socialrelay.scheduler.orders import Attempt, Event, Limits, Settled
+from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble, judge
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+START = Moment(1000.0, EPOCH)
+
+OK = Answer(202)
+REFUSED = NoAnswer(Trouble.CONNECT)
+BROKEN = Answer(500)
+
+
+def record(number: int, host: str = "", cursor: int = 0, **more: object) -> DestinationRecord:
+    """A destination, by default C{node-NUMBER.example}."""
+    host = host or f"node-{number}.example"
+    return DestinationRecord(number, host, "diaspora", f"https://{host}/receive/public", cursor, **more)  # type: ignore[arg-type]
+
+
+@define
+class World:
+    """
+    A relay without I/O: the log, what is stored of the destinations, and a network.
+
+    @ivar reply: what a host answers to a position.
+    @ivar arrived: (host, position), in the order of the answers.
+    """
+
+    reply: Callable[[str, int], Reply] = lambda host, position: OK
+    limits: Limits = Limits()
+    now: Moment = START
+    log: list[tuple[LogEntry, frozenset[int]]] = field(factory=list)
+    arrived: list[tuple[str, int]] = field(factory=list)
+    tried: list[tuple[str, int]] = field(factory=list)
+    events: list[Event] = field(factory=list)
+    settled: list[Settled] = field(factory=list)
+    stored: dict[int, DestinationRecord] = field(factory=dict)
+    deferred: dict[tuple[int, int], DeferredDelivery] = field(factory=dict)
+    under_way: list[Attempt] = field(factory=list)
+    manager: QueueManager = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.manager = self._new_manager()
+
+    def _new_manager(self) -> QueueManager:
+        return QueueManager(self.limits, Backoff(HOST_STEPS, lambda: 0.5), Backoff(POST_STEPS, lambda: 0.5), len(self.log))
+
+    def subscribe(self, *numbers: int) -> None:
+        """New destinations, from the end of the log on."""
+        for number in numbers:
+            self.stored[number] = record(number, cursor=len(self.log))
+            self.manager.open(self.stored[number], self.now)
+
+    def post(self, recipients: Iterable[int], author: str = "") -> int:
+        """One more post in the log; its position."""
+        position = len(self.log) + 1
+        entry = LogEntry(position, author or f"author{position}@pod.example", self.now.wall, 100)
+        self.log.append((entry, frozenset(recipients)))
+        self.manager.admit(entry, frozenset(recipients), self.now)
+        return position
+
+    def begin(self) -> list[Attempt]:
+        """Do what the manager wants, but let no answer come; what is newly under way."""
+        begun = self.manager.take(self.now)
+        while loads := self.manager.loads(self.now):
+            for load in loads:
+                number = load.destination.number
+                found = [entry for entry, to in self.log[load.after : load.upto] if number in to]
+                self.manager.loaded(load, found, self.now)
+            begun += self.manager.take(self.now)
+        for abandon in self.manager.abandons():
+            number = abandon.destination.number
+            posts = sum(number in to for _, to in self.log[abandon.after : abandon.upto])
+            self.manager.abandoned(abandon, posts, self.now)
+        self.under_way += begun
+        self.tried += [(attempt.destination.host.name, attempt.entry.position) for attempt in begun]
+        self._note()
+        return begun
+
+    def answer(self, attempt: Attempt, reply: Reply | None = None) -> None:
+        """The answer to an attempt comes in."""
+        self.under_way.remove(attempt)
+        host, position = attempt.destination.host.name, attempt.entry.position
+        reply = reply or self.reply(host, position)
+        if reply == OK:
+            self.arrived.append((host, position))
+        self.manager.ended(attempt, judge(reply), self.now)
+        self._note()
+
+    def run(self) -> None:
+        """Go on until nothing can be done at this time."""
+        while self.begin() or self.under_way:
+            for attempt in list(self.under_way):
+                self.answer(attempt)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, doing what is due when it is due."""
+        until = self.now.seconds + seconds
+        self.run()
+        while (wake := self.manager.next_wake()) is not None and wake <= until:
+            self.now = self.now.later(max(wake - self.now.seconds, 0.0))
+            self.run()
+        self.now = self.now.later(until - self.now.seconds)
+        self.run()
+
+    def save(self) -> None:
+        """Write down what changed."""
+        progress = self.manager.changes(self.now)
+        for found in progress.destinations:
+            self.stored[found.number] = found
+        for key in progress.settled:
+            self.deferred.pop(key, None)
+        for entry in progress.deferred:
+            self.deferred[entry.destination, entry.position] = entry
+
+    def crash(self) -> None:
+        """The process dies; another one begins with what was written down."""
+        self.under_way.clear()
+        self.manager = self._new_manager()
+        for number, found in self.stored.items():
+            if found.subscribed:
+                waiting = [entry for entry in self.deferred.values() if entry.destination == number]
+                self.manager.open(found, self.now, waiting)
+
+    def _note(self) -> None:
+        self.events += self.manager.events
+        self.settled += self.manager.settlements
+        self.manager.events, self.manager.settlements = [], []
+
+    def at(self, number: int) -> DestinationRecord:
+        """A destination as it is now."""
+        [found] = [found for found in self.manager.all() if found.number == number]
+        return found.record(self.now)
