@@ -11,7 +11,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics
+from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics, Unavailable
 from socialrelay.coalesce import Coalescing, Crowded
 from socialrelay.plain import Plain, plain_effective, plain_poll, plain_time
 from socialrelay.routing.hosts import node_host
@@ -48,12 +48,11 @@ class RelayOverview:
         (C{destinations}, one count for each state, C{behind}: destinations that read the log behind its end, C{waiting}, C{in_flight},
         C{deferred_posts}).
 
-        @raise Unavailable: storage is away.
-        @raise Full: too many wait for it.
+        @raise Unavailable: storage is away, or too many wait for it.
         """
         if self._held is not None and self.seconds() < self._held_until:
             return succeed(self._held)
-        return self._running.ask("stats", self._compute).addErrback(_full)
+        return self._running.ask("stats", self._compute).addErrback(_later)
 
     async def _compute(self) -> Plain:
         now = self.now()
@@ -113,13 +112,13 @@ class NodeCheck:
         """
         As L{SelfService.check}; who asks for the same host meanwhile gets the same answer.
 
-        @raise Full: too many are being checked.
+        @raise Unavailable: storage is away, or too many nodes are being asked.
         """
         try:
             wanted = node_host(host)
         except ValueError:
             return fail()
-        return self._running.ask(wanted, lambda: self._check(wanted)).addErrback(_full)
+        return self._running.ask(wanted, lambda: self._check(wanted)).addErrback(_later)
 
     async def _check(self, host: str) -> Plain:
         report = await self.poller.poll(host, "check")
@@ -145,9 +144,9 @@ class NodeCheck:
         }
 
 
-def _full(failure: Failure) -> NoReturn:
-    failure.trap(Crowded)
-    raise Full(str(failure.value))
+def _later(failure: Failure) -> NoReturn:
+    failure.trap(Crowded, Full)
+    raise Unavailable(str(failure.value))
 
 
 _overview: type[Overview] = RelayOverview

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from attrs import define, frozen
 
+from socialrelay import __version__
 from socialrelay.boundaries import (
     Condition,
     DestinationStatus,
@@ -29,6 +30,8 @@ from socialrelay.boundaries import (
     Subscriptions,
     Unavailable,
 )
+from socialrelay.config import Config
+from socialrelay.identity import RelayIdentity
 from socialrelay.plain import (
     Plain,
     plain_condition,
@@ -111,6 +114,24 @@ class About:
     state_dir: str
     listen: tuple[str, ...]
     allow_list: bool = False
+
+    @classmethod
+    def of(cls, config: Config, identity: RelayIdentity, *, started_at: datetime, pid: int) -> About:
+        """What configuration and identity say."""
+        return cls(
+            version=__version__,
+            host=config.host,
+            production=config.production,
+            handle=identity.handle,
+            guid=identity.guid,
+            key_fingerprint=identity.key_hash.hex(),
+            provisional=identity.provisional,
+            started_at=started_at,
+            pid=pid,
+            state_dir=str(config.state_dir),
+            listen=config.listen,
+            allow_list=config.policy.allow_list,
+        )
 
 
 def checked_host(text: str) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Rejection, Rule, Unavailable
+from socialrelay.config import Config
+from socialrelay.identity import RelayIdentity
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import State
-from socialrelay.views import ActError
+from socialrelay.views import About, ActError
 from tests.operators import EVERYTHING, HOST, NOW, REFUSAL, Relay
 
 T = TypeVar("T")
@@ -420,6 +424,16 @@ class ViewTests(OperatorTestCase):
         self.assertEqual([(each["host"], each["tags"]) for each in answer["subscriptions"]], [("pod.example", ["cats"])])
         self.assertEqual([(each["action"], each["created_by"]) for each in answer["rules"]], [("block", "bob")])
 
+    def test_about(self) -> None:
+        """
+        What the relay tells of itself follows from its configuration and its identity.
+        """
+        key = generate_private_key(public_exponent=65537, key_size=2048)
+        identity = RelayIdentity("localhost", "relay", "f00d" * 8, "Relay", key.public_key(), key, provisional=True)
+        about = About.of(Config(Path("/data")), identity, started_at=NOW, pid=1)
+        self.assertEqual((about.handle, about.production, about.provisional), ("relay@localhost", False, True))
+        self.assertEqual(len(about.key_fingerprint), 64)
+
     def test_identity(self) -> None:
         """
         The identity names handle, guid and the key's fingerprint.
@@ -486,6 +500,16 @@ class CheckTests(OperatorTestCase):
         """
         self.failureResultOf(self.relay.check.check("10.0.0.1"), ValueError)
         self.assertEqual(self.relay.poller.asked, [])
+
+    def test_too_many(self) -> None:
+        """
+        When too many nodes are being asked, one more has to come again.
+        """
+        self.relay.poller.waiting = Deferred()
+        for number in range(32):
+            self.assertNoResult(self.relay.check.check(f"pod{number}.example"))
+        self.failureResultOf(self.relay.check.check("one-more.example"), Unavailable)
+        self.relay.poller.waiting.callback(None)
 
     def test_shared(self) -> None:
         """
