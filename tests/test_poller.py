@@ -147,7 +147,9 @@ class PollTests(PollerCase):
         self.answer(b"<html>\x00")
         report = self.poll()
         self.assertEqual((report.preferences, self.node().preferences), (None, CATS))
-        self.assertIn("The document is not JSON", report.faults[0])
+        self.assertEqual(
+            report.faults, (f"{url(POD)}: The document is not JSON in UTF-8. What it published before stays valid for some days.",)
+        )
         self.assertIn("not JSON", self.node().poll_error)
 
     def test_remote_text(self) -> None:
@@ -198,7 +200,7 @@ class UnknownNodeTests(PollerCase):
     def test_operator_makes_any_known(self) -> None:
         """A host that the operator names becomes known in any case, and is a candidate from then on."""
         self.answer(FetchFailed("timed out"), "new.example")
-        self.poll("new.example", "operator")
+        self.assertEqual(self.poll("new.example", "operator").faults, (f"{url('new.example')} could not be read: timed out.",))
         self.assertEqual(self.node("new.example").next_poll, START + timedelta(days=1))
 
     def test_operator_is_remembered_as_source(self) -> None:

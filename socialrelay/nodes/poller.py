@@ -236,7 +236,7 @@ class NodePoller:
         try:
             document = await fetch
         except FetchFailed as error:
-            return _failed(url, error)
+            return _failed(url, error, _stays(stored))
         except CancelledError:
             raise Unavailable("the relay is stopping") from None
         finally:
@@ -250,7 +250,7 @@ class NodePoller:
         try:
             found = await self._read(document.body, host)
         except InvalidPreferences as error:
-            return _Reading(Unreadable(_line(str(error))), faults=(f"{url}: {error} The last good answer stays valid for a while.",))
+            return _Reading(Unreadable(_line(str(error))), faults=(f"{url}: {error}{_stays(stored)}",))
         faults = _shown_no(found.preferences, found.faults)
         return _Reading(Published(found.preferences, max_age), found.preferences, faults, _conditions(document))
 
@@ -304,7 +304,12 @@ def _crowded(failure: Failure) -> PollReport:
     raise Full("too many wait for polls")
 
 
-def _failed(url: str, error: FetchFailed) -> _Reading:
+def _stays(stored: Preferences | None) -> str:
+    """A sentence for a node that has a subscription and fails."""
+    return " What it published before stays valid for some days." if wants_posts(stored) else ""
+
+
+def _failed(url: str, error: FetchFailed, stays: str) -> _Reading:
     reason = _line(str(error))
     if error.status == 410:
         return _Reading(Gone(), faults=(f"{url} answered 410: the file is gone for good, so nothing is sent.",))
@@ -315,7 +320,7 @@ def _failed(url: str, error: FetchFailed) -> _Reading:
         )
         return _Reading(Missing(reason), faults=(fault,))
     waiting = "" if error.retry_after is None else f" It asks to be left alone for {round(error.retry_after)} seconds."
-    fault = f"{url} could not be read: {reason}.{waiting} The last good answer stays valid for a while."
+    fault = f"{url} could not be read: {reason}.{waiting}{stays}"
     return _Reading(Failed(reason, error.retry_after), faults=(fault,))
 
 
