@@ -41,31 +41,26 @@ def limited_as(client: str) -> str:
 @frozen
 class TrustedProxies:
     """
-    The proxies whose C{X-Forwarded-For} is believed.
-
-    @ivar unix: whether peers on a UNIX socket are among them.
+    The proxies whose C{X-Forwarded-For} is believed. Peers on a UNIX socket always are: only a proxy connects there.
     """
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
-    unix: bool = False
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> TrustedProxies:
         """
-        @param entries: CIDRs, addresses, or C{"unix"}.
+        @param entries: addresses and networks in CIDR notation.
         @raise ValueError: naming the entry that is none of these.
         """
-        entries = tuple(entries)
         try:
-            networks = tuple(ip_network(entry, strict=False) for entry in entries if entry != UNIX)
+            return cls(tuple(ip_network(entry, strict=False) for entry in entries))
         except ValueError as error:
-            raise ValueError(f"a trusted proxy is an address, a network such as 10.0.0.0/8, or {UNIX!r}: {error}") from error
-        return cls(networks, UNIX in entries)
+            raise ValueError(f"a trusted proxy is an address or a network such as 10.0.0.0/8: {error}") from error
 
     def trusts(self, peer: str) -> bool:
         """Whether this peer is one of them; the peer of a UNIX socket is C{"unix"}."""
         if peer == UNIX:
-            return self.unix
+            return True
         address = parse_address(peer)
         return address is not None and any(address in network for network in self.networks)
 
