@@ -177,14 +177,16 @@ class LifeTests(Common):
         self.assertIsNone(valkey.supervisor.process)
         self.assertIsNone(existing_runtime_directory(self.state))
 
-    def test_dsn_too_early(self) -> None:
+    async def test_known_before(self) -> None:
         """
-        Nobody knows where a server listens that was never started.
+        Where a server listens is known before it is started, and stays the same.
         """
-        with self.assertRaises(RuntimeError):
-            _ = self.postgres().dsn
-        with self.assertRaises(RuntimeError):
-            _ = self.valkey().url
+        valkey = self.valkey()
+        url = valkey.url
+        await valkey.startService()
+        self.assertEqual(valkey.url, url)
+        self.assertTrue(valkey.socket.is_socket())
+        await valkey.stopService()
 
 
 class SurvivalTests(Common):

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from socialrelay.storage.embedded import EmbeddedError, existing_runtime_directory, runtime_directory
 from socialrelay.storage.embedded.account import Account
@@ -54,6 +54,19 @@ class RuntimeDirectoryTests(SynchronousTestCase):
         Others cannot look into it; as root, the servers' user can pass through.
         """
         self.assertEqual(self.make().stat().st_mode & 0o777, 0o711 if os.geteuid() == 0 else 0o700)
+
+    def test_dropped(self) -> None:
+        """
+        Root makes it for the state directory's owner, who then finds the same one.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give a directory away")
+        os.chown(self.state, 65534, -1)
+        before = self.make()
+        self.assertEqual((before.parent, before.stat().st_uid), (Path("/tmp"), 65534))
+        self.state.parent.chmod(0o755)
+        self.patch(os, "geteuid", lambda: 65534)
+        self.assertEqual(self.make(), before)
 
     def test_systemd(self) -> None:
         """
@@ -152,6 +165,15 @@ class EnvironmentTests(SynchronousTestCase):
         """
         self.patch(os, "environ", {"PATH": "/bin", "SOCIALRELAY_POSTGRES_DSN": "password=secret", "PGPASSWORD": "secret"})
         self.assertEqual(Account("somebody").process_options()["env"], {"PATH": "/bin", "LC_ALL": "C", "TZ": "UTC"})
+
+    def test_powerless(self) -> None:
+        """
+        When nothing can be run as the servers' user, as in some containers, the operator is told so.
+        """
+        self.patch(Account, "process_options", lambda account: {"cwd": "/nowhere"})
+        with self.assertRaises(EmbeddedError) as caught:
+            Account("somebody").passes(Path("/"))
+        self.assertIn("nothing can be run as the user somebody", str(caught.exception))
 
 
 class ProcessTests(SynchronousTestCase):

@@ -72,10 +72,18 @@ class Account:
 
     def reaches(self, *paths: Path) -> bool:
         """Whether that user can read and execute, or enter, all of these. Blocks."""
-        command = ["/bin/sh", "-c", _REACHES, "sh", *map(str, paths)]
-        return subprocess.run(command, **self.process_options(), check=False, capture_output=True, timeout=10).returncode == 0
+        return self._finds(_REACHES, "sh", *map(str, paths))
 
     def passes(self, directory: Path) -> bool:
         """Whether that user can go through it. Blocks."""
-        command = ["/bin/sh", "-c", '[ -x "$0" ]', str(directory)]
-        return subprocess.run(command, **self.process_options(), check=False, timeout=10).returncode == 0
+        return self._finds('[ -x "$0" ]', str(directory))
+
+    def _finds(self, script: str, *arguments: str) -> bool:
+        """
+        @raise EmbeddedError: the daemon cannot become that user, as in a container without the right to.
+        """
+        command = ["/bin/sh", "-c", script, *arguments]
+        try:
+            return subprocess.run(command, **self.process_options(), check=False, timeout=10).returncode == 0
+        except (OSError, subprocess.SubprocessError) as error:
+            raise EmbeddedError(f"nothing can be run as the user {self.name}, whom the embedded servers run as: {error}") from error

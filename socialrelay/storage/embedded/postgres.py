@@ -77,11 +77,16 @@ class PostgresServer:
             self._check(installation, account)
         else:
             self._initialise(installation, account)
-        self.sockets = private_directory(runtime_directory(self._state_dir) / "postgres", account)
+        private_directory(self.place_sockets(), account)
         command = [str(installation.program("postgres")), "-D", str(self.data), "-k", str(self.sockets), "-p", str(PORT)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         return command, account
+
+    def place_sockets(self) -> Path:
+        """Where its socket is, or will be."""
+        self.sockets = runtime_directory(self._state_dir) / "postgres"
+        return self.sockets
 
     def _check(self, installation: Installation, account: Account) -> None:
         """
@@ -200,10 +205,12 @@ class EmbeddedPostgres(Service):
 
     @property
     def dsn(self) -> str:
-        """libpq connection string; known when L{startService} has fired, and the same for ever after."""
-        if self._server.sockets is None:
-            raise RuntimeError("the embedded PostgreSQL has not been started")
-        return f"host={self._server.sockets} port={PORT} user={USER} dbname={DATABASE}"
+        """
+        libpq connection string, known before the start.
+
+        @raise EmbeddedError: there is no place for its socket.
+        """
+        return f"host={self._server.place_sockets()} port={PORT} user={USER} dbname={DATABASE}"
 
     def startService(self) -> Deferred[None]:
         """

@@ -28,6 +28,8 @@ def runtime_directory(state_dir: Path, environ: Mapping[str, str] = os.environ) 
     C{$XDG_RUNTIME_DIR} or C{/run/user/UID}, else below C{/tmp}.  Its mode is 0700; as root 0711, since the embedded servers, which are
     another user, have directories in it: a socket put into it brings its own mode.
 
+    It belongs to the state directory's owner, so that it is the same before and after a daemon drops its privileges.
+
     @raise EmbeddedError: it cannot be made, or somebody else made it.
     """
     reasons = []
@@ -36,7 +38,7 @@ def runtime_directory(state_dir: Path, environ: Mapping[str, str] = os.environ) 
             reasons.append(f"{path} is too long for a socket")
             continue
         try:
-            _make(path)
+            _make(path, _owner(state_dir))
         except OSError as error:
             reasons.append(str(error))
             continue
@@ -66,8 +68,7 @@ def remove_if_empty(state_dir: Path, runtime: Path) -> None:
 
 def _candidates(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Path]:
     name = _PREFIX + sha256(os.fsencode(state_dir.resolve())).hexdigest()[:12]
-    # By the directory's owner: a daemon that drops its privileges later, and root's command line, then come to the same place.
-    owner = state_dir.stat().st_uid if state_dir.exists() else os.geteuid()
+    owner = _owner(state_dir)
     if environ.get("RUNTIME_DIRECTORY"):
         yield Path(environ["RUNTIME_DIRECTORY"].split(":")[0])
     if owner == 0 and os.geteuid() == 0:
@@ -79,15 +80,22 @@ def _candidates(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Path]:
     yield Path("/tmp") / name  # noqa: S108  made with care, see below
 
 
-def _make(path: Path) -> None:
-    mode = 0o711 if os.geteuid() == 0 else 0o700
+def _owner(state_dir: Path) -> int:
+    return state_dir.stat().st_uid if state_dir.exists() else os.geteuid()
+
+
+def _make(path: Path, owner: int) -> None:
+    root = os.geteuid() == 0
+    mode = 0o711 if root else 0o700
     try:
         path.mkdir(mode)
+        if root:
+            os.chown(path, owner, -1)
     except FileExistsError:
         pass
     found = path.lstat()
     # Below /tmp anybody may have been first.
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner:
         raise PermissionError(f"{path} is not a directory of ours")
     if path.name.startswith(_PREFIX):
         path.chmod(mode)

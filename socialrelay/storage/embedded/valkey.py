@@ -50,9 +50,14 @@ class ValkeyServer:
         require_state(self._state_dir, account)
         installation = reachable(find_valkey(self._config.valkey_server), account, self._state_dir)
         private_directory(self.data, account)
-        self.sockets = private_directory(runtime_directory(self._state_dir) / "valkey", account)
+        sockets = private_directory(self.place_sockets(), account)
         command = [str(installation.needs[0]), "--dir", str(self.data), "--pidfile", str(self._pid_file)]
-        return [*command, "--unixsocket", str(self.sockets / SOCKET), *_SETTINGS], account
+        return [*command, "--unixsocket", str(sockets / SOCKET), *_SETTINGS], account
+
+    def place_sockets(self) -> Path:
+        """Where its socket is, or will be."""
+        self.sockets = runtime_directory(self._state_dir) / "valkey"
+        return self.sockets
 
     def recorded_pid(self) -> int | None:
         try:
@@ -96,10 +101,12 @@ class EmbeddedValkey(Service):
 
     @property
     def socket(self) -> Path:
-        """Where it listens; known when L{startService} has fired, and the same for ever after."""
-        if self._server.sockets is None:
-            raise RuntimeError("the embedded Valkey has not been started")
-        return self._server.sockets / SOCKET
+        """
+        Where it listens, known before the start.
+
+        @raise EmbeddedError: there is no place for its socket.
+        """
+        return self._server.place_sockets() / SOCKET
 
     @property
     def url(self) -> str:
