@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -59,6 +60,15 @@ class RunningServer:
             process.wait(30)
             self._server.remove_sockets()
 
+    def crash(self) -> None:
+        """Kill all its processes at once, hanging or not."""
+        process, self._process = self._process, None
+        assert process is not None
+        for each in (process.pid, *_children(process.pid)):
+            os.kill(each, signal.SIGKILL)
+        process.wait(30)
+        self._server.remove_sockets()
+
     def pause(self) -> None:
         """Let all its processes hang."""
         self._signal_all(signal.SIGSTOP)
@@ -71,11 +81,12 @@ class RunningServer:
         assert self._process is not None
         main = self._process.pid
         for process in (main, *_children(main)):
-            os.kill(process, number)
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def remove(self) -> None:
         """End it for good, and take away its files."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             self.resume()
         self.kill(signal.SIGKILL if isinstance(self._server, ValkeyServer) else signal.SIGQUIT)
         shutil.rmtree(self._directory, ignore_errors=True)

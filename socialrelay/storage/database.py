@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import psycopg2
 from attrs import define, frozen
 from psycopg2.extensions import parse_dsn
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -247,7 +247,10 @@ class _Link:
             return
         self._end_job()
         converted: Exception
-        if isinstance(error, _TRANSIENT):
+        # What txpostgres makes of a statement that the server ended.
+        if isinstance(error, CancelledError):
+            converted = Unavailable("the statement took too long")
+        elif isinstance(error, _TRANSIENT):
             converted = Unavailable(_one_line(error))
         else:
             converted = StorageError(_one_line(error))

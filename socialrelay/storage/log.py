@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import datetime
 from secrets import randbits
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
@@ -153,6 +154,8 @@ class PostgresLog:
         self._number = randbits(62)
         self._commits: GroupCommit[_Numbered, int | None] = GroupCommit(self._write, waiting=waiting)
         self._retry: Callable[[], None] | None = None
+        self._alarm: Any = None
+        self._closed = False
         database.watch(self._changed)
 
     def publish(self, publication: Publication) -> Deferred[int | None]:
@@ -164,6 +167,9 @@ class PostgresLog:
 
     def close(self) -> None:
         """Give up what is in doubt: the next start reads the log."""
+        self._closed = True
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
         retry, self._retry = self._retry, None
         if retry is not None:
             retry()
@@ -193,7 +199,7 @@ class PostgresLog:
 
     def _failed(self, failure: Failure, batch: list[_Numbered], parameters: dict[str, object], answer: Deferred[list[int | None]]) -> None:
         doubtful = failure.check(OutcomeUnknown) or (parameters.get("again") and failure.check(Unavailable))
-        if not doubtful:
+        if not doubtful or self._closed:
             answer.errback(failure)
             return
         if "again" not in parameters:
@@ -210,7 +216,7 @@ class PostgresLog:
 
         self._retry = retry
         if self._database.healthy:
-            self._clock.callLater(_AGAIN, self._changed, True)
+            self._alarm = self._clock.callLater(_AGAIN, self._changed, True)
 
     def _changed(self, healthy: bool) -> None:
         if healthy and self._database.healthy and self._retry is not None:

@@ -1,0 +1,102 @@
+"""Group commit."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.boundaries import Full, Unavailable
+from socialrelay.storage import commit
+from socialrelay.storage.commit import GroupCommit
+
+
+class GroupCommitTests(SynchronousTestCase):
+    def setUp(self):
+        self.batches = []
+        self.answers = []
+
+    def group(self, waiting=100):
+        def write(batch):
+            self.batches.append(batch)
+            self.answers.append(Deferred())
+            return self.answers[-1]
+
+        return GroupCommit(write, waiting=waiting)
+
+    def submit(self, group, *items, keys=()):
+        return [group.submit(item, 1, keys) for item in items]
+
+    def test_batches(self):
+        """
+        The first is written at once, what comes meanwhile together after it, and each caller gets the result of his own.
+        """
+        group = self.group()
+        deferreds = self.submit(group, "a", "b", "c")
+        self.assertEqual(self.batches, [["a"]])
+        self.answers[0].callback([1])
+        self.assertEqual(self.batches, [["a"], ["b", "c"]])
+        self.answers[1].callback([2, 3])
+        self.assertEqual([self.successResultOf(each) for each in deferreds], [1, 2, 3])
+
+    def test_full(self):
+        """
+        No more waits than may.
+        """
+        group = self.group(waiting=2)
+        *_, last = self.submit(group, "a", "b", "c", "d")
+        self.failureResultOf(last, Full)
+        self.answers[0].callback([1])
+        self.assertEqual(self.batches[1], ["b", "c"])
+
+    def test_shared_key(self):
+        """
+        What shares a key with something in the batch waits for the next one, and keeps its place.
+        """
+        group = self.group()
+        self.submit(group, "first")
+        for item, keys in (("a", (1,)), ("b", (1, 2)), ("c", (2, 3)), ("d", (4,))):
+            group.submit(item, 1, keys)
+        self.answers[0].callback([0])
+        self.answers[1].callback([0] * 2)
+        self.answers[2].callback([0])
+        self.assertEqual(self.batches, [["first"], ["a", "d"], ["b"], ["c"]])
+
+    def test_size(self):
+        """
+        A batch ends when it is large.
+        """
+        group = self.group()
+        for item in ("a", "b", "c"):
+            group.submit(item, commit.BYTES, ())
+        self.answers[0].callback([0])
+        self.assertEqual(self.batches, [["a"], ["b"]])
+
+    def test_bad_item(self):
+        """
+        An item that is refused spoils only itself.
+        """
+        group = self.group()
+        deferreds = self.submit(group, "first", "good", "bad", "other")
+        self.answers[0].callback([0])
+        self.answers[1].errback(ValueError("bad"))
+        self.assertEqual(self.batches[2:], [["good"]])
+        late = self.submit(group, "late")
+        self.answers[2].callback([1])
+        self.answers[3].errback(ValueError("bad"))
+        self.answers[4].callback([2])
+        self.answers[5].callback([3])
+        self.assertEqual(self.batches[3:], [["bad"], ["other"], ["late"]])
+        self.failureResultOf(deferreds[2], ValueError)
+        self.assertEqual([self.successResultOf(each) for each in (deferreds[1], deferreds[3], *late)], [1, 2, 3])
+
+    def test_unavailable(self):
+        """
+        When the database is away nothing goes on waiting.
+        """
+        group = self.group()
+        deferreds = self.submit(group, "a", "b", "c")
+        self.answers[0].errback(Unavailable("away"))
+        for each in deferreds:
+            self.failureResultOf(each, Unavailable)
+        self.submit(group, "d")
+        self.assertEqual(self.batches, [["a"], ["d"]])
