@@ -32,7 +32,7 @@ setup(
     license="AGPL-3.0-or-later",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[*find_packages(include=["socialrelay", "socialrelay.*"]), "twisted.plugins"],
+    packages=[*find_packages(str(HERE), include=["socialrelay", "socialrelay.*"]), "twisted.plugins"],
     package_data={
         "socialrelay": ["**/*.sql", "**/templates/*", "**/static/*"],
         "twisted.plugins": ["socialrelay_plugin.py"],
@@ -49,6 +49,7 @@ setup(
         "jinja2>=3.1",
         "klein>=24.8",
         "lxml>=5.3",
+        "markupsafe>=2.1",
         "psycopg2-binary>=2.9.10",
         "pycurl>=7.45.4",
         "pyOpenSSL>=24.3",
