@@ -160,7 +160,7 @@ class ReceptionTests(SynchronousTestCase):
         first = self.treq.post(URL, data=b"first")
         second = self.treq.post(URL, data=b"second")
         drained = self.reception.drain()
-        self.assertEqual(self.post()[0], 503)
+        self.assertEqual((self.post()[0], self.headers.getRawHeaders(b"Connection")), (503, [b"close"]))
         self.intake.answers[0].callback(None)
         self.assertNoResult(drained)
         self.intake.answers[1].callback(Failure(Unavailable()))

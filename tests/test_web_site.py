@@ -283,6 +283,19 @@ class LoopbackTests(TestCase):
         self.clock.advance(0.6)
         await peer.ended
 
+    async def test_idle_connection(self) -> None:
+        """
+        A kept connection on which nothing more comes is closed in peace, and is not counted with the slow ones.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"abc"))
+        await peer.until(b"200 OK")
+        self.clock.advance(30.0)
+        if self.secure:
+            self.clock.advance(LINGER)
+        await peer.ended
+        self.assertEqual(dict(self.site.counters), {"idle": 1})
+
     async def test_hundred_slow_senders(self) -> None:
         """
         Slow senders use up the connections for their time and no longer; then others are served again.

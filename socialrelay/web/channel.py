@@ -72,7 +72,7 @@ class Channel(HTTPChannel):
             self._alarm = self._clock.callLater(remaining, self._look)
             return
         self._alarm = None
-        self.site.counters["overdue"] += 1
+        self.site.counters["overdue" if self.requests or self._buffer else "idle"] += 1
         self.loseConnection()
 
     def loseConnection(self) -> None:

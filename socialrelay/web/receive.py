@@ -115,7 +115,10 @@ class Reception:
 
     def _later(self, request: Request, text: str, close: bool = False) -> bytes:
         self._count(503)
-        headers = {"Retry-After": str(RETRY_AFTER)} | ({"Connection": "close"} if close else {})
+        headers = {"Retry-After": str(RETRY_AFTER)}
+        if close:
+            request.channel.persistent = False
+            headers["Connection"] = "close"
         return sentence(request, 503, text, headers=headers)
 
     def _count(self, code: int) -> None:
