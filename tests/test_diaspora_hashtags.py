@@ -86,6 +86,15 @@ class TagTests(SynchronousTestCase):
         for found in tag_keys(f"#{text}"):
             self.assertTrue(any(match_key(part) == found for part in re.findall(r"(?=#(\S+))", f"#{text}") for part in _prefixes(part)))
 
+    @settings(max_examples=300, deadline=None)
+    @given(st.text("#a\u0301-<3\n \u00a0.\r", max_size=20))
+    def test_as_pods_do(self, text: str) -> None:
+        """
+        The tags found are those that pods' own pattern finds.
+        """
+        pattern = re.compile("(?:^|[ \\t\\n\\v\\f\\r])#([a\u03013-]+|<3)", re.MULTILINE)
+        self.assertEqual(tag_keys(text), set(map(match_key, pattern.findall(text))))
+
     def test_worst_cases(self) -> None:
         """
         Texts made to keep a naive search busy for minutes are searched.

@@ -104,21 +104,20 @@ class Entity:
         """
         fields: dict[str, str] = {}
         for child in self._document.children:
-            name = child.name
-            if name.local not in _READ or name.namespace:
+            if child.name not in _READ:
                 continue
-            if name.local in fields:
+            if child.name in fields:
                 raise Rejected("duplicate-element")
             if not child.plain:
                 raise Rejected("nested-markup")
-            fields[name.local] = child.text
+            fields[child.name] = child.text
         if fields.get("author") != sender:
             raise Rejected("sender-mismatch")
         return fields
 
     def texts(self, name: str) -> list[str]:
         """The texts of the children of a name, unchecked."""
-        return [child.text for child in self._document.named(name)]
+        return [child.text for child in self._document.children if child.name == name]
 
     def guid(self) -> str:
         """The guid, if it is one, for the operator's eyes only."""
@@ -135,8 +134,7 @@ def read_entity(payload: bytes) -> Entity:
         document = read_document(payload, most_tags=MOST_TAGS)
     except Malformed as error:
         raise Rejected(f"payload-{error.reason}") from error
-    name = document.name
-    return Entity(name.local if not name.namespace and _KIND.fullmatch(name.local) else "other", document)
+    return Entity(document.name if _KIND.fullmatch(document.name) else "other", document)
 
 
 def judge_entity(payload: bytes, sender: str, *, reshares: bool = False) -> Verdict:

@@ -19,6 +19,7 @@ LONGEST_TAG = 255
 _CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "Pc"})
 _CIRCLED = ((0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189))
 _BEYOND = "\U00020000-\U0003ffff\U000e0100-\U000e01ef"  # rare ideographs, assigned or not yet, and variation selectors
+_BEFORE = frozenset(" \t\n\v\f\r")
 _PUNCTUATION = "\u055b\u055c\u055e\u058a-"
 
 # Directional marks around a tag are no part of it. Inside, the marks are excluded although diaspora* allows them: with them a text of
@@ -43,7 +44,9 @@ def _tag() -> re.Pattern[str]:
 
 @cache
 def _tag_in_text() -> re.Pattern[str]:
-    return re.compile(f"(?:^|[ \\t\\n\\v\\f\\r])#([{_tag_class()}]+|<3)", re.MULTILINE)
+    return re.compile(
+        f"#([{_tag_class()}]+|<3)"
+    )  # begins with a plain character: what is before it is looked at afterwards, which is faster
 
 
 def match_key(tag: str) -> str:
@@ -66,5 +69,6 @@ def tag_keys(text: str) -> frozenset[str]:
 
     Markdown is not considered: pods do not either.
     """
-    tags = set(_tag_in_text().findall(_WRAPPED.sub(r"#\1", text)))
+    text = _WRAPPED.sub(r"#\1", text)
+    tags = {match[1] for match in _tag_in_text().finditer(text) if text[match.start() - 1 : match.start()] in _BEFORE or not match.start()}
     return frozenset(match_key(tag) for tag in tags if len(tag) <= LONGEST_TAG)

@@ -11,10 +11,9 @@ Nothing is fetched, no entity is known but the five of XML, and a document type 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 from xml.parsers import expat
-
-from attrs import define, frozen
 
 
 class Malformed(Exception):
@@ -29,45 +28,41 @@ class Malformed(Exception):
         self.reason = reason
 
 
-@frozen
-class Name:
-    """
-    An element's name.
-
-    @ivar namespace: the URI; empty for none.
-    @ivar prefix: as written; empty for none.
-    """
-
-    local: str
-    namespace: str = ""
-    prefix: str = ""
-
-
-@frozen
-class Child:
+class Child(NamedTuple):
     """
     A direct child of the root.
 
+    @ivar name: see L{qualified}.
     @ivar text: its own text, without that of elements inside it.
     @ivar plain: there is nothing but text in it: no element, comment or processing instruction.
     """
 
-    name: Name
+    name: str
     attributes: Mapping[str, str]
     text: str
     plain: bool
 
 
-@frozen
-class Document:
+class Document(NamedTuple):
     """A root and its direct children, in order."""
 
-    name: Name
-    children: tuple[Child, ...]
+    name: str
+    children: list[Child]
 
-    def named(self, local: str) -> Iterator[Child]:
-        """The children of that name that are in no namespace."""
-        return (child for child in self.children if child.name == Name(local))
+
+def qualified(namespace: str, local: str, prefix: str = "") -> str:
+    """
+    An element's name as it stands in a L{Document}.
+
+    One that is in no namespace is its local name alone.  The prefix is the written one; none for a default namespace.
+    """
+    return _SEPARATOR.join((namespace, local, prefix) if prefix else (namespace, local))
+
+
+def split(name: str) -> tuple[str, str]:
+    """Namespace, empty for none, and local name."""
+    parts = name.split(_SEPARATOR)
+    return (parts[0], parts[1]) if len(parts) > 1 else ("", name)
 
 
 def read_document(body: bytes, *, most_tags: int) -> Document:
@@ -94,7 +89,7 @@ def read_document(body: bytes, *, most_tags: int) -> Document:
         parser.Parse(body.decode("utf-8"), True)
     except (UnicodeDecodeError, expat.ExpatError) as error:
         raise Malformed("not-xml") from error
-    return reader.document()
+    return Document(reader.root, reader.children)
 
 
 _SEPARATOR = "\n"  # stands in no name, and in no namespace: white space in attribute values is read as a space
@@ -104,44 +99,30 @@ def _refuse_doctype(*declaration: object) -> None:
     raise Malformed("doctype")
 
 
-def _name(text: str) -> Name:
-    parts = text.split(_SEPARATOR)
-    if len(parts) == 1:
-        return Name(text)
-    return Name(parts[1], parts[0], parts[2] if len(parts) > 2 else "")
-
-
-@define
-class _Open:
-    name: str
-    attributes: dict[str, str]
-    plain: bool = True
-
-
 class _Reader:
     """Keeps what expat reports of the first two levels."""
 
     def __init__(self) -> None:
+        self.root = ""
+        self.children: list[Child] = []
         self._depth = 0
-        self._root = ""
-        self._child = _Open("", {})
+        self._attributes: dict[str, str] = {}
+        self._plain = True
         self._text: list[str] = []
-        self._children: list[Child] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if self._depth == 1:
-            self._child = _Open(name, attributes)
+            self._attributes, self._plain = attributes, True
         elif self._depth:
-            self._child.plain = False
+            self._plain = False
         else:
-            self._root = name
+            self.root = name
         self._depth += 1
 
     def end(self, name: str) -> None:
         self._depth -= 1
         if self._depth == 1:
-            child = self._child
-            self._children.append(Child(_name(name), child.attributes, "".join(self._text), child.plain))
+            self.children.append(Child(name, self._attributes, "".join(self._text), self._plain))
             self._text.clear()
 
     def characters(self, text: str) -> None:
@@ -150,7 +131,4 @@ class _Reader:
 
     def markup(self, *_: object) -> None:
         if self._depth == 2:
-            self._child.plain = False
-
-    def document(self) -> Document:
-        return Document(_name(self._root), tuple(self._children))
+            self._plain = False
