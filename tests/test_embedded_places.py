@@ -68,6 +68,18 @@ class RuntimeDirectoryTests(SynchronousTestCase):
         self.patch(os, "geteuid", lambda: 65534)
         self.assertEqual(self.make(), before)
 
+    def test_volume(self) -> None:
+        """
+        A user's daemon has its own even if the state directory is somebody else's, such as a container's volume.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can act for two users")
+        before = self.make()
+        self.patch(os, "geteuid", lambda: 65534)
+        self.patch(Path, "mkdir", lambda path, mode: (os.mkdir(path, mode), os.chown(path, 65534, -1)))
+        after = self.make()
+        self.assertEqual((after.stat().st_uid, before.stat().st_uid), (65534, 0))
+
     def test_systemd(self) -> None:
         """
         systemd's directory is taken if it is short enough.

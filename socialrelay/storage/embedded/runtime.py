@@ -81,7 +81,8 @@ def _candidates(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _owner(state_dir: Path) -> int:
-    return state_dir.stat().st_uid if state_dir.exists() else os.geteuid()
+    """Whoever the daemon is, or, while it is root, will be: it may drop its privileges to those of the state directory's owner."""
+    return state_dir.stat().st_uid if os.geteuid() == 0 and state_dir.exists() else os.geteuid()
 
 
 def _make(path: Path, owner: int) -> None:
