@@ -23,7 +23,7 @@ class PostTests(SynchronousTestCase):
     def assertRejected(self, payload: bytes, reason: str) -> None:
         """The entity is rejected for that reason."""
         verdict = judge_entity(payload, ALICE)
-        self.assertEqual((verdict.ruling, verdict.reason), (Ruling.REJECT, reason), payload)
+        self.assertEqual((verdict.ruling, verdict.reason), (Ruling.REJECT, reason), repr(payload))
 
     def test_relayed(self) -> None:
         """

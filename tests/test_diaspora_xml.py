@@ -59,9 +59,9 @@ class ReadTests(SynchronousTestCase):
             "<a/>".encode("utf-16-be"): "not-xml",
             b"<!DOCTYPE a><a/>": "doctype",
             b"<!DOCTYPE a [<!ENTITY x SYSTEM 'file:///etc/passwd'>]><a>&x;</a>": "doctype",
-            b"<a><b/><c/></a>": "oversized",
+            b"<a><b/><c/><d/></a>": "oversized",
         }.items():
-            self.assertEqual(self.assertRaises(Malformed, read_document, body, most_tags=3).reason, reason, body)
+            self.assertEqual(self.assertRaises(Malformed, read_document, body, most_tags=4).reason, reason, repr(body))
 
     def test_declared_encoding(self) -> None:
         """
