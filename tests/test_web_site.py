@@ -259,6 +259,8 @@ class LoopbackTests(TestCase):
         for start in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nX-A: b\r\n", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\nx"):
             peer = await self.connect(start)
             await self.until(lambda: self.site.connections == 1)
+            peer.transport.write(b"x")
+            await self.until(lambda: any(channel.requests or channel._buffer for channel in self.site._channels))
             for _ in range(6):
                 self.assertEqual(self.site.connections, 1)
                 peer.transport.write(b"x")
