@@ -56,6 +56,9 @@ TROUBLES = {
 }
 """libcurl's codes; what is not here is L{Trouble.BROKEN}."""
 
+_IDLE_HANDLES = 64
+"""Handles that are kept for the next delivery, though no connection may be."""
+
 
 class _Handle:
     """
@@ -68,14 +71,17 @@ class _Handle:
 
     def __init__(self, trust: Trust, allow: tuple[Network, ...], connect_timeout: float, user_agent: str) -> None:
         self.curl = curl = pycurl.Curl()
-        self.headers: tuple[str, ...] | None = None
+        self.url = ""
+        self._headers: tuple[str, ...] | None = None
+        self._endpoints: Endpoints | None = None
+        self._resolved: list[str] = []
+        self._keep: bool | None = None
         self.refused = ""
         self.room = 0
         self.overflowed = False
         self.lines: list[bytes] = []
         self._allow = allow
         self._connect_timeout = connect_timeout
-        self._overridden = False
         for option, value in (
             (pycurl.POST, 1),
             (pycurl.PROTOCOLS, pycurl.PROTO_HTTPS),
@@ -106,22 +112,35 @@ class _Handle:
         self.refused, self.room, self.overflowed = "", room, False
         self.lines.clear()
         curl = self.curl
-        curl.setopt(pycurl.URL, target.url)
         curl.setopt(pycurl.POSTFIELDS, request.body)
-        if request.headers != self.headers:
-            self.headers = request.headers
-            # A name without a value takes away a header that libcurl sends by itself.
-            curl.setopt(pycurl.HTTPHEADER, ["Expect:", *request.headers])
         curl.setopt(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(min(timeout, self._connect_timeout) * 1000)))
-        curl.setopt(pycurl.FORBID_REUSE, 0 if keep else 1)
+        if request.headers != self._headers:
+            self._headers = request.headers
+            # A name without a value takes away a header that libcurl sends by itself.
+            curl.setopt(pycurl.HTTPHEADER, ["Expect:", *request.headers])
+        if keep != self._keep:
+            self._keep = keep
+            curl.setopt(pycurl.FORBID_REUSE, 0 if keep else 1)
+        if target.url != self.url:
+            self.url = target.url
+            self._endpoints = None
+            curl.setopt(pycurl.URL, target.url)
+        if endpoints != self._endpoints:
+            self._endpoints = endpoints
+            self._pin(target, endpoints)
+        if not endpoints.overridden:
+            # Set each time: libcurl puts it into its cache once, where it grows old like an answer of DNS.
+            curl.setopt(pycurl.RESOLVE, self._resolved)
+
+    def _pin(self, target: Target, endpoints: Endpoints) -> None:
+        """Say where to connect to."""
+        where = [f"[{address}]" if isinstance(address, IPv6Address) else str(address) for address in endpoints.addresses]
         if endpoints.overridden:
-            curl.setopt(pycurl.CONNECT_TO, [f"::{_literal(endpoints)[0]}:{endpoints.port}"])
+            self.curl.setopt(pycurl.CONNECT_TO, [f"::{where[0]}:{endpoints.port}"])
         else:
-            if self._overridden:
-                curl.unsetopt(pycurl.CONNECT_TO)
-            curl.setopt(pycurl.RESOLVE, [f"+{target.host}:{target.port}:{','.join(_literal(endpoints))}"])
-        self._overridden = endpoints.overridden
+            self.curl.unsetopt(pycurl.CONNECT_TO)
+            self._resolved = [f"+{target.host}:{target.port}:{','.join(where)}"]
 
     def release(self) -> None:
         """Let go of the body."""
@@ -158,11 +177,14 @@ class _Handle:
         if family not in (socket.AF_INET, socket.AF_INET6) or not allowed(ip_address(text), self._allow):
             self.refused = one_line(text)
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        return _Opened(family, kind, protocol)
 
 
-def _literal(endpoints: Endpoints) -> list[str]:
-    return [f"[{address}]" if isinstance(address, IPv6Address) else str(address) for address in endpoints.addresses]
+class _Opened(socket.socket):
+    """A socket for libcurl, which works with a duplicate of it."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class CurlTransport:
@@ -170,7 +192,9 @@ class CurlTransport:
     L{Transport} over libcurl.
 
     @ivar _to_host: transfers under way per host.
-    @ivar _idle: handles to be used again, at most as many as connections are kept.
+    @ivar _idle: handles to be used again, by URL: one that is used for its URL again needs few settings.
+    @ivar _looked_up: deliveries whose host had to be looked up first.
+    @ivar _looking_up: how many of them still wait for that.
     """
 
     _log = Logger()
@@ -203,21 +227,22 @@ class CurlTransport:
         self._user_agent = user_agent
         self._max_answer = max_answer
         self._connect_timeout = connect_timeout
-        self._kept = kept_connections
+        self._idle_handles = max(kept_connections, _IDLE_HANDLES)
         self._allow = allow
         self._ports = ports
         self._now = now
         self._places = Places(kept_connections)
         self._transfers = Transfers(reactor, max_connections=max_connections)
-        self._idle: list[_Handle] = []
+        self._idle: dict[str, _Handle] = {}
         self._to_host: dict[str, int] = {}
-        self._sending: set[Deferred[Reply]] = set()
+        self._looked_up: set[Deferred[Reply]] = set()
+        self._looking_up = 0
         self._closed = False
 
     @property
     def under_way(self) -> int:
         """Deliveries under way."""
-        return len(self._sending)
+        return self._transfers.under_way + self._looking_up
 
     def send(self, request: DeliveryRequest, timeout: float) -> Deferred[Reply]:
         """
@@ -231,35 +256,35 @@ class CurlTransport:
             target = vet_url(request.url, self._ports)
         except UrlRefused as refusal:
             return succeed(NoAnswer(Trouble.ADDRESS, str(refusal)))
-        started = self._reactor.seconds()
         found = self._resolver.at_hand(target.host, target.port)
         if isinstance(found, Endpoints):
-            sending = self._transfer(request, target, found, timeout)
-        elif found is not None:
+            return self._transfer(request, target, found, timeout)
+        if found is not None:
             return succeed(_unresolved(found))
-        else:
-            sending = Deferred.fromCoroutine(self._look_up_first(request, target, started, timeout))
-        self._sending.add(sending)
+        sending: Deferred[Reply] = Deferred.fromCoroutine(self._look_up_first(request, target, timeout))
+        self._looked_up.add(sending)
         return sending.addBoth(self._over, sending)
 
     def close(self) -> Deferred[None]:
         """End what is under way, whose Deferreds fail with CancelledError, and free everything."""
         self._closed = True
-        for sending in list(self._sending):
+        for sending in list(self._looked_up):
             sending.cancel()
         self._transfers.close()
-        for handle in self._idle:
+        for handle in self._idle.values():
             handle.close()
         self._idle.clear()
         return succeed(None)
 
     def _over(self, result: Any, sending: Deferred[Reply]) -> Any:
-        self._sending.discard(sending)
+        self._looked_up.discard(sending)
         return result
 
-    async def _look_up_first(self, request: DeliveryRequest, target: Target, started: float, timeout: float) -> Reply:
+    async def _look_up_first(self, request: DeliveryRequest, target: Target, timeout: float) -> Reply:
+        started = self._reactor.seconds()
         limited = self._resolver.resolve(target.host, target.port)
         alarm = self._reactor.callLater(timeout, limited.cancel)
+        self._looking_up += 1
         try:
             found = await limited
         except CancelledError:
@@ -267,6 +292,7 @@ class CurlTransport:
                 raise
             return NoAnswer(Trouble.DNS, "DNS does not answer in time")
         finally:
+            self._looking_up -= 1
             if alarm.active():
                 alarm.cancel()
         left = started + timeout - self._reactor.seconds()
@@ -275,7 +301,7 @@ class CurlTransport:
         return await self._transfer(request, target, found, left)
 
     def _transfer(self, request: DeliveryRequest, target: Target, endpoints: Endpoints, timeout: float) -> Deferred[Reply]:
-        handle = self._idle.pop() if self._idle else _Handle(self._trust, self._allow, self._connect_timeout, self._user_agent)
+        handle = self._handle(target.url)
         others = self._to_host.get(target.host, 0)
         self._to_host[target.host] = others + 1
         keep = self._places.keep(target.host, others, self._reactor.seconds())
@@ -289,6 +315,13 @@ class CurlTransport:
 
         return self._transfers.start(handle.curl).addBoth(ended)
 
+    def _handle(self, url: str) -> _Handle:
+        handle = self._idle.pop(url, None)
+        if handle is None and len(self._idle) >= self._idle_handles:
+            # The one that has lain idle longest.
+            handle = self._idle.pop(next(iter(self._idle)))
+        return handle or _Handle(self._trust, self._allow, self._connect_timeout, self._user_agent)
+
     def _leave(self, host: str) -> None:
         left = self._to_host[host] - 1
         if left:
@@ -297,11 +330,11 @@ class CurlTransport:
             del self._to_host[host]
 
     def _put_back(self, handle: _Handle) -> None:
-        if self._closed or len(self._idle) >= self._kept:
+        if self._closed or len(self._idle) >= self._idle_handles or handle.url in self._idle:
             handle.close()
         else:
             handle.release()
-            self._idle.append(handle)
+            self._idle[handle.url] = handle
 
     def _reply(self, handle: _Handle, outcome: Outcome, host: str) -> Reply:
         if outcome.code == 0:

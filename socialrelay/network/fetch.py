@@ -334,11 +334,11 @@ class TreqFetcher:
         exchange = _Exchange(max_body + MAX_HEADERS)
         try:
             return await self._exchange(exchange, method, target, headers, body, max_body)
-        except (CancelledError, ConnectingCancelledError):
-            raise CancelledError from None
         except FetchFailed:
             raise
         except Exception as error:
+            if _cancelled(error) and not exchange.fault:
+                raise CancelledError from None
             raise FetchFailed(exchange.fault or _reason(error)) from error
         finally:
             exchange.end()
@@ -356,7 +356,8 @@ class TreqFetcher:
             allow_redirects=False,
             unbuffered=True,
             reactor=cast(Any, self.reactor),
-            timeout=self._timeout,
+            # Ours is to run out first, and says so; this one only backs it up.
+            timeout=self._timeout + 1,
         )
         received: list[bytes] = []
         room = max_body
@@ -379,12 +380,22 @@ class TreqFetcher:
         return Document(target.url, response.code, plain, b"".join(received))
 
 
+def _innermost(error: BaseException) -> BaseException:
+    """What Twisted's client wrapped."""
+    while isinstance(error, ResponseFailed) and error.reasons and isinstance(error.reasons[0], Failure):
+        inner = error.reasons[0].value
+        assert inner is not None
+        error = inner
+    return error
+
+
+def _cancelled(error: BaseException) -> bool:
+    return isinstance(_innermost(error), CancelledError | ConnectingCancelledError)
+
+
 def _reason(error: BaseException) -> str:
     """What went wrong, in one line."""
-    if isinstance(error, ResponseFailed):
-        inner = next((reason.value for reason in error.reasons if isinstance(reason, Failure)), None)
-        if inner is not None and inner is not error:
-            return _reason(inner)
+    error = _innermost(error)
     match error:
         case _Refused():
             return str(error)

@@ -16,6 +16,7 @@ import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -227,6 +228,7 @@ class Resolver:
         self._overrides = overrides or Overrides({})
         self._allow = allow
         self._max_names = max_names
+        self._overridden = lru_cache(4096)(self._override)
         self._names: OrderedDict[str, _Name] = OrderedDict()
         self._pending: dict[str, list[Deferred[None]]] = {}
 
@@ -249,20 +251,24 @@ class Resolver:
 
     def at_hand(self, host: str, port: int) -> Resolution | None:
         """What is known and still believed; C{None} if it must be looked up."""
-        override = self._overrides.find(host, port)
-        if override is not None:
-            if allowed(override.address, self._allow):
-                return Endpoints((override.address,), override.port, overridden=True)
-            return AddressRefused(f"{override.address} is not in network.allow_addresses")
-        if not is_node_host(host):
-            return NameNotResolved("that is no name of a host")
+        overridden = self._overridden(host, port)
+        if overridden is not None:
+            return overridden
         known = self._names.get(host)
         if known is None:
-            return None
+            return None if is_node_host(host) else NameNotResolved("that is no name of a host")
         self._names.move_to_end(host)
         if self._clock.seconds() >= known.look_again:
             return None
         return self._stands(known, port)
+
+    def _override(self, host: str, port: int) -> Resolution | None:
+        override = self._overrides.find(host, port)
+        if override is None:
+            return None
+        if allowed(override.address, self._allow):
+            return Endpoints((override.address,), override.port, overridden=True)
+        return AddressRefused(f"{override.address} is not in network.allow_addresses")
 
     def resolve(self, host: str, port: int) -> Deferred[Resolution]:
         """
