@@ -71,7 +71,7 @@ _SIGNED_TAIL = b"".join(b"." + urlsafe_b64encode(text.encode("ascii")) for text 
 
 def open_envelope(body: bytes) -> MagicEnvelope:
     """
-    Read an envelope, or a form that holds one, as nodes sent it until 2017.
+    Read an envelope, or a form that holds one, as diaspora* 0.6 and others of its time sent it.
 
     @raise NotAnEnvelope: no node would send that: C{empty}, C{not-xml}, C{doctype}, C{not-envelope} or C{oversized-envelope}.
     @raise Refused: it is an envelope that no node would accept.
@@ -96,11 +96,7 @@ def open_envelope(body: bytes) -> MagicEnvelope:
 
 
 def _unwrap(body: bytes) -> bytes:
-    """
-    The field C{xml} of a form.  Some senders encoded it twice.
-
-    @see: friendica:src/Module/DFRN/Notify.php, diaspora:app/controllers/receive_controller.rb of 0.6
-    """
+    """The field C{xml} of a form.  Some senders encoded it twice."""
     value = body[4:].split(b"&", 1)[0]
     if value.count(b"%") > MOST_UNSIGNED:
         raise NotAnEnvelope("oversized-envelope")

@@ -5,7 +5,7 @@ A tag that a pod finds and the relay does not is a post that never arrives, so t
 combining marks (which Devanagari, Thai and decomposed accents need) and has superscripts; C{\\s} is wider than the white space after which
 a tag may begin.  Friendica drops relayed posts silently when it finds no tag that it asked for.
 
-@see: diaspora:lib/diaspora/taggable.rb, diaspora:config/initializers/acts_as_taggable_on.rb
+@see: diaspora:/lib/diaspora/taggable.rb, diaspora:/config/initializers/acts_as_taggable_on.rb
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ What a node publishes about itself at C{/.well-known/x-social-relay}.
 Liberal in form, strict in consent: the shapes that real nodes send are all read, and nothing is sent to a node that does not clearly ask.
 The faults are for the node's administrator, who sees them when asking the relay what it read.
 
-@see: social-relay:/docs/relays.md and :/docs/schemas/, friendica:src/Module/WellKnown/XSocialRelay.php; shapes in C{tests/vectors/}
+@see: social-relay:/docs/relays.md, friendica:/src/Module/WellKnown/XSocialRelay.php; shapes in C{tests/vectors/x-social-relay/}
 """
 
 from __future__ import annotations
