@@ -17,6 +17,7 @@ from twisted.python import usage
 from socialrelay import __version__, logs, statedir
 from socialrelay.config import Config
 from socialrelay.daemon import Daemon, Terminal, leave_waiting, refuse
+from socialrelay.identity import key_path, read_key
 from socialrelay.limits import raise_descriptor_limit
 from socialrelay.loading import ConfigError, load
 from socialrelay.services import reason_of
@@ -123,6 +124,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
         terminal = Terminal()
     try:
         state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
+        read_key(key_path(config))
         relay = compose(config, reactor)
     except Exception as error:
         if not type(error).__module__.startswith("socialrelay.") and not isinstance(error, OSError):

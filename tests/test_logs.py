@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import syslog
 from io import StringIO
 from typing import Any, cast
 
@@ -153,6 +154,17 @@ class ObserverTests(SynchronousTestCase):
         chosen()(event("hello", log_namespace="socialrelay"))
         with open(name) as file:
             self.assertEqual(json.loads(file.read())["message"], "hello")
+
+    def test_syslog(self) -> None:
+        """The system's log gets the same sentence, without the time, which it has itself."""
+        told: list[str] = []
+        self.patch(syslog, "openlog", lambda *_: None)
+        self.patch(syslog, "syslog", lambda *said: told.append(said[-1]))
+        write = observer(Destination(syslog=True))
+        write(event("{host} is back.", host="pod.example\n"))
+        write(event("x", log_failure=Failure(ValueError("no"))))
+        self.assertEqual(told[0], "[-] [info] relay: pod.example\\n is back.")
+        self.assertIn("ValueError", "".join(told[1:]))
 
     def test_daemon_without_output(self) -> None:
         """A daemon cannot log to a standard output that it does not have."""

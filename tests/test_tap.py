@@ -117,6 +117,28 @@ class RefusedStartTests(Twistd):
         self.state.write_text("")
         self.assertIn(f"The state directory {self.state} cannot be used: Not a directory", self.refused())
 
+    def test_key_file(self) -> None:
+        """A private key that is none."""
+        key = self.folder / "key.pem"
+        key.write_text("garbage")
+        key.chmod(0o600)
+        self.assertIn(f"{key}: this is no private key in PEM format", self.refused(SOCIALRELAY_IDENTITY__KEY_FILE=str(key)))
+
+    def test_log(self) -> None:
+        """A log file in a folder that does not exist."""
+        for mode in (["--nodaemon"], []):
+            done = self.twistd(
+                *mode,
+                "--pidfile=",
+                "--logfile=/nowhere/log",
+                "socialrelay",
+                "--state-dir",
+                self.state,
+                "--listen=tcp:0:interface=127.0.0.1",
+            )
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertRegex(done.stderr, r"\Asocialrelay: The log /nowhere/log cannot be written: [^\n]+\n\Z")
+
     def test_port(self) -> None:
         """A port that is in use."""
         with socket.socket() as other:
