@@ -1,27 +1,169 @@
-"""Where the relay is put together."""
+"""
+Where the relay is put together: the servers that it brings along, what it keeps, its parts, its sockets.
+
+What can be known before the process leaves its terminal is found out in L{compose}; the rest in the order of the sequence that it returns.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from twisted.application.service import IService
-from twisted.web.resource import Resource
-from twisted.web.server import Site
-from twisted.web.static import Data
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
 
+from socialrelay.assembly import assemble
 from socialrelay.config import Config
+from socialrelay.health import Health, Phase
+from socialrelay.identity import check_key_file, key_path, load_identity
 from socialrelay.listening import Listener
 from socialrelay.services import Sequence
+from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
+from socialrelay.storage.embedded import EmbeddedPostgres, EmbeddedValkey
+from socialrelay.storage.memory_cache import MemoryCache
+from socialrelay.storage.postgres import open_storage
+from socialrelay.storage.stores import Storage
+
+
+class LateSite(Factory):
+    """
+    Stands for the public site while the sockets are bound and the site is not made yet; nobody is accepted until it is.
+
+    @ivar site: the site, once there is one.
+    """
+
+    site: Factory | None = None
+
+    def doStart(self) -> None:
+        """The site has its own."""
+        if self.site is not None:
+            self.site.doStart()
+
+    def doStop(self) -> None:
+        """The site has its own."""
+        if self.site is not None:
+            self.site.doStop()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | IProtocol | None:  # type: ignore[override]
+        """What the site makes of it."""
+        return None if self.site is None else self.site.buildProtocol(addr)
+
+
+class Core(Service):
+    """Everything between the servers below and the sockets above: opens storage, finds out who the relay is, starts the parts."""
+
+    _log = Logger()
+
+    def __init__(self, config: Config, reactor: Any, cache: FallbackCache | MemoryCache, health: Health, dsn: Any, front: LateSite) -> None:
+        """@param dsn: asked at start: the embedded server chooses its place when the daemon has its user."""
+        self._config = config
+        self._reactor = reactor
+        self._cache = cache
+        self._health = health
+        self._dsn = dsn
+        self._front = front
+        self._storage: Storage | None = None
+        self._parts: Sequence | None = None
+
+    def startService(self) -> Deferred[None]:
+        """@return: fires when all parts run."""
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """@return: fires when all is settled and storage is closed."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        config = self._config
+        self._tell_network()
+        self._storage = storage = await open_storage(self._reactor, self._dsn(), receive=config.receive, retention=config.retention)
+        in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
+        identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=in_thread)
+        assembly = assemble(config, self._reactor, storage, self._cache, identity, self._health, await storage.log.end())
+        self._front.site = assembly.public.site
+        self._parts = Sequence(assembly.parts, self._reactor, config.stop_timeout * 0.8)
+        await self._parts.startService()
+
+    async def _stop(self) -> None:
+        if self._parts is not None:
+            await self._parts.stopService()
+        if self._storage is not None:
+            await self._storage.close()
+
+    def _tell_network(self) -> None:
+        """The table for tests bends rules: whoever runs with it is told."""
+        network = self._config.network
+        for name, where in network.connect_to.items():
+            self._log.warn("network.connect_to: {name} is reached at {where}.", name=name, where=where)
+        for what in ("ca_file", "author_keys"):
+            if value := getattr(network, what):
+                self._log.warn("network.{option}: {value} is trusted.", option=what, value=value)
+        for cidr in network.allow_addresses:
+            self._log.warn("network.allow_addresses: {cidr} may be connected to.", cidr=cidr)
+
+
+class Life(Service):
+    """The last to start and the first to stop: says in what phase of its life the daemon is."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def startService(self) -> None:
+        """All runs."""
+        super().startService()
+        self._health.phase = Phase.RUNNING
+
+    def stopService(self) -> None:
+        """The end begins."""
+        super().stopService()
+        self._health.phase = Phase.STOPPING
 
 
 def compose(config: Config, reactor: Any) -> IService:
     """
-    Make every part and introduce them to one another.  Starts no thread, no timer and no process: twistd may fork afterwards.
+    Make every part that can be made before the daemon has forked.  Starts no thread, no timer and no process.
 
     @raise socialrelay.listening.CannotListen: a socket cannot be had.
+    @raise socialrelay.identity.IdentityError: the key file cannot be used.
     """
-    root = Resource()
-    root.putChild(b"", Data(b"socialrelay\n", "text/plain; charset=utf-8"))
-    listener = Listener(reactor, config.listen, Site(root))
+    if config.production:
+        check_key_file(key_path(config))
+    health = Health()
+    front = LateSite()
+    listener = Listener(reactor, config.listen, front)
     listener.bind()
-    return Sequence([("listening", listener)], reactor, config.stop_timeout)
+    children: list[tuple[str, IService]] = []
+    if config.postgres.dsn:
+        dsn = lambda: config.postgres.dsn  # noqa: E731
+    else:
+        postgres = EmbeddedPostgres(config.state_dir, reactor, config.embedded)
+        children.append(("the embedded PostgreSQL", postgres))
+        dsn = lambda: postgres.dsn  # noqa: E731
+    cache = _cache(config, reactor, children)
+    children += [
+        ("the relay", Core(config, reactor, cache, health, dsn, front)),
+        ("listening", listener),
+        ("life", Life(health)),
+    ]
+    return Sequence(children, reactor, config.stop_timeout)
+
+
+def _cache(config: Config, reactor: Any, children: list[tuple[str, IService]]) -> FallbackCache | MemoryCache:
+    memory = MemoryCache(reactor)
+    if config.redis.url == "off":
+        return memory
+    url = config.redis.url
+    if not url:
+        valkey = EmbeddedValkey(config.state_dir, reactor, config.embedded)
+        children.append(("the embedded Valkey", valkey))
+        url = valkey.url
+    cache = FallbackCache(RedisCache(RedisAddress.parse(url), reactor), memory, reactor)
+    children.append(("Redis", cache))
+    return cache

@@ -1,0 +1,316 @@
+"""
+The relay's parts, made and introduced to one another once storage and identity are there.
+
+L{assemble} is one long list on purpose: whoever wants to know which part knows which reads it here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.threads import deferToThreadPool
+
+from socialrelay import __version__
+from socialrelay.authors import Authors
+from socialrelay.boundaries import Condition
+from socialrelay.config import Config
+from socialrelay.delivery.bodies import BodyCache
+from socialrelay.delivery.dispatcher import Dispatcher
+from socialrelay.delivery.news import DeliveryNews
+from socialrelay.delivery.transport import CurlTransport
+from socialrelay.diaspora.hashtags import is_tag, match_key
+from socialrelay.diaspora.inbox import PrivateMessages
+from socialrelay.diaspora.preferences import RECEIVE_PATH
+from socialrelay.diaspora.protocol import Diaspora
+from socialrelay.discovery import keyring as keyrings
+from socialrelay.discovery.lookup import KeyLookup
+from socialrelay.discovery.provided import read_author_keys
+from socialrelay.finishing import Finishing
+from socialrelay.health import Health
+from socialrelay.identity import RelayIdentity
+from socialrelay.judging import Judge
+from socialrelay.limits import in_flight_budget, raise_descriptor_limit
+from socialrelay.network.fetch import TreqFetcher
+from socialrelay.network.overrides import Overrides
+from socialrelay.network.resolver import Resolver, SystemLookup
+from socialrelay.network.trust import load_trust
+from socialrelay.nodes import directory as directories
+from socialrelay.nodes import poller as pollers
+from socialrelay.operations import Operations
+from socialrelay.overview import NodeCheck, RelayOverview
+from socialrelay.quota import ClientQuota
+from socialrelay.relay import Relay
+from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
+from socialrelay.scheduler.manager import QueueManager
+from socialrelay.scheduler.orders import Limits
+from socialrelay.services import Periodic, within
+from socialrelay.statistics import Tally
+from socialrelay.storage.cache import FallbackCache
+from socialrelay.storage.embedded import runtime_directory
+from socialrelay.storage.memory_cache import MemoryCache
+from socialrelay.storage.stores import Storage
+from socialrelay.subscribers import Subscribers
+from socialrelay.views import About, Views
+from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
+from socialrelay.web.public import PublicSite, public_site
+
+TALLY_EVERY = 5.0
+PRUNE_EVERY = 30.0
+DRAIN = 5.0
+IN_FLIGHT_GRACE = 10.0
+
+
+class Part(Service):
+    """A part that starts and stops with a coroutine of its own."""
+
+    def __init__(self, start: Callable[[], Awaitable[object] | object], stop: Callable[[], Awaitable[object] | object]) -> None:
+        self._start = start
+        self._stop = stop
+
+    def startService(self) -> Deferred[object]:
+        """@return: fires when it runs."""
+        super().startService()
+        return maybeDeferred(self._start)
+
+    def stopService(self) -> Deferred[object]:
+        """@return: fires when it has ended."""
+        super().stopService()
+        return maybeDeferred(self._stop)
+
+
+@frozen
+class Assembly:
+    """
+    @ivar parts: (name, service), in the order in which they start.
+    @ivar public: the public site.
+    """
+
+    parts: tuple[tuple[str, IService], ...]
+    public: PublicSite
+
+
+def assemble(
+    config: Config,
+    reactor: Any,
+    storage: Storage,
+    cache: FallbackCache | MemoryCache,
+    identity: RelayIdentity,
+    health: Health,
+    log_end: int,
+) -> Assembly:
+    """
+    Make all parts over storage that is open.
+
+    @param log_end: the log's end at this moment; nobody writes to it before the parts are started.
+    @raise NoTrustRoot: the system has no trusted certificates.
+    @raise OSError: C{network.ca_file} cannot be read.
+    """
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    chance = random.random
+    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+    budget = in_flight_budget(config.delivery.in_flight, raise_descriptor_limit())
+
+    # The network
+    user_agent = f"socialrelay/{__version__} (+https://{identity.host}/)"
+    allow = tuple(ip_network(cidr) for cidr in config.network.allow_addresses)
+    trust = load_trust(config.network.ca_file, config.state_dir)
+    names = SystemLookup(reactor, threads=config.dns.threads, suspect_threads=config.dns.suspect_threads)
+    resolver = Resolver(reactor, names, timeout=config.dns.timeout, overrides=Overrides(config.network.connect_to), allow=allow)
+    fetcher = partial(TreqFetcher, reactor, resolver, trust, user_agent=user_agent, allow=allow, now=now)
+    of_authors = fetcher(timeout=config.discovery.timeout, concurrency=config.discovery.concurrency, ports=config.discovery.ports)
+    of_nodes = fetcher(timeout=config.polling.timeout, concurrency=config.polling.concurrency)
+    transport = CurlTransport(
+        reactor,
+        resolver,
+        trust,
+        user_agent=user_agent,
+        max_connections=budget,
+        kept_connections=min(config.delivery.kept_connections, budget),
+        max_answer=config.delivery.max_answer,
+        connect_timeout=config.delivery.connect_timeout,
+        allow=allow,
+        now=now,
+    )
+
+    # The way of a post
+    diaspora = Diaspora(user_agent, reshares=config.policy.reshares)
+    tally = Tally(storage.statistics, storage.rejections, now)
+    news = DeliveryNews(tally, lambda host: _poll_because_of_answers(poller, host, config.production), config.delivery.log_each)
+    limits = Limits(config.delivery.window, budget, min(config.delivery.probes, budget), config.delivery.queue_lifetime)
+    manager = QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end)
+    dispatcher = Dispatcher(
+        clock=reactor,
+        now=now,
+        manager=manager,
+        log=storage.log,
+        destinations=storage.destinations,
+        transport=transport,
+        protocols={diaspora.name: diaspora},
+        bodies=BodyCache(config.delivery.body_cache),
+        timeout=config.delivery.timeout,
+        on_event=news.event,
+        on_settled=news.settled,
+    )
+    subscribers = Subscribers(
+        protocol=diaspora.name,
+        default_url=lambda host: f"https://{host}{RECEIVE_PATH}",
+        own_host=identity.host,
+        allow_list=config.policy.allow_list,
+        max_entries=config.polling.max_tags,
+        nodes=storage.nodes,
+        subscriptions=storage.subscriptions,
+        rules=storage.rules,
+        destinations=storage.destinations,
+        log=storage.log,
+        served=dispatcher,
+        now=now,
+    )
+    authors = Authors(storage.contacts, config.policy, lambda: subscribers.rules, now)
+    lookup = KeyLookup(of_authors, config.discovery.concurrency, in_thread)
+    keyring = keyrings.DiscoveringKeyring(
+        lookup, storage.profiles, cache, reactor, now, config.discovery, lambda host: bool(subscribers.rules.refuses_host(host))
+    )
+    quota = ClientQuota(config.receive.waiting_rows_per_address, config.receive.waiting_bytes_per_address)
+    relay = Relay(
+        protocol=diaspora,
+        keyring=keyring,
+        log=storage.log,
+        incoming=storage.incoming,
+        queue=dispatcher,
+        authors=authors,
+        recipients=subscribers.recipients,
+        tally=tally,
+        quota=quota,
+        in_thread=in_thread,
+        now=now,
+        on_kept=lambda: judge.poke(),
+    )
+    judge = Judge(
+        clock=reactor,
+        now=now,
+        incoming=storage.incoming,
+        keyring=keyring,
+        relay=relay,
+        protocol=diaspora,
+        private=PrivateMessages(identity.handle, identity.private_key),
+        authors=authors,
+        log=storage.log,
+        quota=quota,
+        on_cancelled=dispatcher.cancel,
+    )
+
+    # The nodes
+    poller = pollers.NodePoller(
+        of_nodes,
+        storage.nodes,
+        subscribers,
+        cache,
+        reactor,
+        now,
+        config.polling,
+        chance,
+        lambda host: dispatcher.alive(host, reopen=True),
+        in_thread,
+    )
+    directory = directories.NodeDirectory(of_nodes, storage.nodes, cache, now, config.polling, identity.host, chance, in_thread)
+
+    # What people see and do
+    about = About.of(config, identity, started_at=now(), pid=os.getpid())
+    overview = RelayOverview(
+        nodes=storage.nodes, statistics=storage.statistics, membership=subscribers, queue=dispatcher, now=now, seconds=reactor.seconds
+    )
+    check = NodeCheck(poller=poller, membership=subscribers, queue=dispatcher)
+    views = Views(about=about, stores=storage, membership=subscribers, queue=dispatcher, health=health, overview=overview, now=now)
+    operations = Operations(
+        about=about,
+        stores=storage,
+        membership=subscribers,
+        queue=dispatcher,
+        poller=poller,
+        lists=directory,
+        now=now,
+        tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
+        max_tags=config.polling.max_tags_per_node,
+    )
+    control = ControlService(
+        reactor, runtime_directory(config.state_dir) / SOCKET_NAME, views, operations, lambda uid: in_thread(user_name, uid)
+    )
+    public = public_site(
+        intake=relay,
+        overview=overview,
+        self_service=check,
+        health=health,
+        identity=identity,
+        cache=cache,
+        config=config,
+        clock=reactor,
+        base_url=base_url(config),
+    )
+    health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
+    health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
+
+    async def provide_keys() -> None:
+        if config.network.author_keys:
+            keyring.provide(await in_thread(read_author_keys, Path(config.network.author_keys)))
+
+    async def take_up() -> None:
+        await provide_keys()
+        await authors.load()
+        await subscribers.load()
+
+    async def end_network() -> None:
+        await transport.close()
+        await of_authors.close()
+        await of_nodes.close()
+        names.close()
+
+    def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
+        return Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * chance())
+
+    async def end_keyring() -> None:
+        lookup.cancel()
+        await keyring.stop()
+
+    rounds = config.production
+    parts: list[tuple[str, IService]] = [
+        ("the network", Part(lambda: None, end_network)),
+        ("counts", Finishing(periodic("counts", tally.flush, TALLY_EVERY, TALLY_EVERY), tally.flush)),
+        ("retention", periodic("retention", lambda: storage.log.prune(now()), PRUNE_EVERY, PRUNE_EVERY)),
+        ("subscriptions", Part(take_up, lambda: None)),
+        ("keys", Finishing(periodic("keys", keyring.flush, keyrings.FLUSH, keyrings.FLUSH), end_keyring)),
+        ("deliveries", Part(dispatcher.start, lambda: dispatcher.stop(IN_FLIGHT_GRACE))),
+        ("the judge", Part(judge.start, judge.stop)),
+        ("polls", Finishing(periodic("polls", poller.round, pollers.ROUND, 1.0) if rounds else None, poller.stop)),
+        ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),
+        ("the control socket", control),
+        ("requests in hand", Part(lambda: None, lambda: within(public.reception.drain(), DRAIN, reactor))),
+    ]
+    return Assembly(tuple(parts), public)
+
+
+def base_url(config: Config) -> str:
+    """Where the relay is reached: in development by whoever sits at this machine."""
+    if config.production:
+        return f"https://{config.host}"
+    ports = [found[1] for each in config.listen if (found := re.match(r"tcp:(?:port=)?(\d+)", each))]
+    return f"http://localhost:{ports[0]}" if ports else "http://localhost"
+
+
+def _poll_because_of_answers(poller: pollers.NodePoller, host: str, production: bool) -> None:
+    """A node's answers to deliveries make its preferences doubtful. In development the relay polls nobody by itself."""
+    if production:
+        poller.poll(host, "delivery").addErrback(lambda failure: None)

@@ -1,0 +1,57 @@
+"""What the queue manager reports, told to the log, the counts and the poller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from socialrelay.scheduler.orders import Event, Settled, What
+from socialrelay.statistics import Tally
+
+
+class DeliveryNews:
+    """One line for each change of a node's state; none for each delivery, unless asked for."""
+
+    _log = Logger()
+
+    def __init__(self, tally: Tally, poll: Callable[[str], object], log_each: bool) -> None:
+        """@param poll: asked to read a node's preferences."""
+        self._tally = tally
+        self._poll = poll
+        self._log_each = log_each
+
+    def event(self, event: Event) -> None:
+        """A node's state changed."""
+        if event.what is What.POLL:
+            self._poll(event.host)
+        elif event.what is What.BACK:
+            self._log.info("{host} takes posts again after {count} failures.", host=event.host, count=event.failures)
+        elif event.what is What.DEFERRED:
+            self._tally.count("failed", event.host)
+            self._log.info(
+                "{host} is deferred: {reason}. It is tried again in {delay} s.",
+                host=event.host,
+                reason=event.reason,
+                delay=round(event.delay),
+            )
+        elif event.what is What.DEAD:
+            self._log.warn(
+                "{host} is dead: no success for a week, the last failure was {reason}. What waited for it is expired; it is tried once a week.",
+                host=event.host,
+                reason=event.reason,
+            )
+        else:
+            self._log.warn("{host} is gone, it answers {reason}. What waited for it is cancelled.", host=event.host, reason=event.reason)
+
+    def settled(self, settled: Settled) -> None:
+        """A post is over at a node."""
+        self._tally.count(settled.outcome, settled.host)
+        if self._log_each or settled.outcome == "bounced":
+            self._log.info(
+                "Post {position} is {outcome} at {host}: {reason}.",
+                position=settled.position,
+                outcome=settled.outcome,
+                host=settled.host,
+                reason=settled.reason,
+            )
