@@ -57,7 +57,7 @@ class FetcherTests(TestCase):
         overrides = Overrides({"*.example:443": f"127.0.0.1:{port}"})
         resolver = settings.pop("resolver", None) or Resolver(reactor, Names(), overrides=overrides, allow=networks(LOOPBACK))
         self.fetcher = fetcher = TreqFetcher(reactor, resolver, trust(), **settings)
-        self.addCleanup(lambda: Deferred.fromCoroutine(fetcher.close()))
+        self.addCleanup(fetcher.close)
         return fetcher
 
     def get(self, url: str = "https://pod.example/x", **options: Any) -> Deferred[Document]:

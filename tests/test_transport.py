@@ -6,12 +6,14 @@ import gc
 import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from random import Random
 from typing import Any
 
 import trustme
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from socialrelay.delivery.curl import Transfers
@@ -23,7 +25,7 @@ from socialrelay.network.resolver import AddressRefused, Endpoints, Found, NotFo
 from socialrelay.network.resolver import Answer as DnsAnswer
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble
 from tests.test_addresses import HOSTILE_HOSTS, SPECIAL
-from tests.tlsnode import LOOPBACK, Exchange, TLSNode, accepts, answers, floods, hangs, in_turn, trust
+from tests.tlsnode import LOOPBACK, Behaviour, Exchange, TLSNode, accepts, answers, floods, hangs, in_turn, trust
 
 reactor: Any = _reactor
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -371,6 +373,34 @@ class TransportTests(TestCase):
             sending.addBoth(ended.append).addCallback(lambda _, other: other.cancel(), other)
         await gatherResults(sent)
         self.assertEqual(len(ended), 2)
+
+    async def test_turmoil(self) -> None:
+        """Whatever hundreds of deliveries meet at once, each ends once, in its own way, and nothing is left of them."""
+        chance = Random(7)
+        hosts = [f"pod{number}.example" for number in range(20)]
+        self.start(*hosts)
+        ends: list[Behaviour] = [
+            accepts,
+            accepts,
+            answers(500, body=b"x" * 3000),
+            hangs,
+            Exchange.reset,
+            Exchange.end,
+            lambda exchange: exchange.raw(b"nonsense\r\n\r\n"),
+            lambda exchange: exchange.answer(202, close=True),
+        ]
+        self.node.behaviour = lambda exchange: chance.choice(ends)(exchange)
+        transport = self.make(kept_connections=5, max_answer=2000)
+        kinds: set[str] = set()
+        sent = [self.send(chance.choice(hosts), timeout=chance.choice([0.05, 0.5, 1.0])) for _ in range(300)]
+        for sending in sent:
+            sending.addBoth(lambda result: kinds.add(type(result.value if isinstance(result, Failure) else result).__name__))
+        for sending in chance.sample(sent, 60):
+            reactor.callLater(chance.random() / 2, sending.cancel)
+        await gatherResults(sent)
+        self.assertEqual((kinds, transport.under_way), ({"Answer", "NoAnswer", "CancelledError"}, 0))
+        await transport.close()
+        await self.node.until(lambda: not self.node.open)
 
     async def test_close(self) -> None:
         """Closing ends what is under way, closes kept connections, and refuses further deliveries."""

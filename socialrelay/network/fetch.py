@@ -20,7 +20,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from treq.client import HTTPClient
 from treq.content import collect
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionClosed, TimeoutError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTCP, IReactorTime, IStreamClientEndpoint
@@ -258,11 +258,12 @@ class TreqFetcher:
         sent = {"accept": "application/json", "content-type": "application/json"}
         return self._in_turn(lambda: self._post(url, sent, body, max_body))
 
-    async def close(self) -> None:
-        """Give up what is under way."""
+    def close(self) -> Deferred[None]:
+        """Give up what is under way; its Deferreds fail with CancelledError."""
         self._closed = True
         for asking in list(self._asking):
             asking.cancel()
+        return succeed(None)
 
     def _in_turn(self, fetch: Callable[[], Any]) -> Deferred[Document]:
         if self._closed:
@@ -370,10 +371,7 @@ class TreqFetcher:
                 raise _Refused(exchange.fault)
             received.append(data)
 
-        if method == "GET" and response.code == 304:
-            exchange.end()
-        else:
-            await collect(response, take)
+        await collect(response, take)
         plain = {
             name.decode("latin-1").lower(): values[0].decode("latin-1") for name, values in response.headers.getAllRawHeaders() if values
         }
