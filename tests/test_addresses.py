@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.network.addresses import Target, UrlRefused, allowed, is_node_host, networks, vet_url
+from socialrelay.network.addresses import Target, UrlRefused, allowed, is_public_name, networks, vet_url
 
 
 def words(text: str) -> list[str]:
@@ -100,7 +100,7 @@ class UrlTests(SynchronousTestCase):
         for host in HOSTILE_HOSTS:
             with self.subTest(host):
                 self.assertRaises(UrlRefused, vet_url, f"https://{host}/")
-                self.assertFalse(is_node_host(host))
+                self.assertFalse(is_public_name(host))
 
     def test_other_schemes(self) -> None:
         """Only https is spoken."""

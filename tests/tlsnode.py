@@ -4,6 +4,8 @@ A TLS server on loopback that reads requests strictly and answers as the test sa
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -34,7 +36,9 @@ def authority() -> trustme.CA:
 @cache
 def authority_file() -> Path:
     """Its certificate, PEM."""
-    path = Path(tempfile.mkdtemp(prefix="socialrelay-ca-")) / "ca.pem"
+    folder = tempfile.mkdtemp(prefix="socialrelay-ca-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "ca.pem"
     path.write_bytes(authority().cert_pem.bytes())
     return path
 

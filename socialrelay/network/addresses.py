@@ -15,6 +15,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 from attrs import frozen
 
+from socialrelay.routing.hosts import is_host, within
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -56,8 +58,6 @@ _SPECIAL_V6 = tuple(
 MAX_URL = 2048
 _URL = re.compile(r"https://([a-z0-9.-]+)(?::([1-9][0-9]{0,4}))?(/[!-\"$->@-~]*)?(\?[!-\"$-~]*)?", re.IGNORECASE)
 _NOT_IN_URLS = frozenset('"<>\\^`{|}')
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 def networks(cidrs: Iterable[str]) -> tuple[Network, ...]:
@@ -84,16 +84,9 @@ def allowed(address: Address, extra: Collection[Network] = ()) -> bool:
     return address.scope_id is None and address in _GLOBAL_V6 and not any(address in network for network in _SPECIAL_V6)
 
 
-def is_node_host(host: str) -> bool:
-    """Whether this is a name that a node can have: lower-case A-labels (RFC 5890), at least two, the last one no number."""
-    labels = host.split(".")
-    return (
-        len(host) <= 253
-        and len(labels) >= 2
-        and all(_LABEL.fullmatch(label) for label in labels)
-        and not _NUMERIC_LABEL.fullmatch(labels[-1])
-        and labels[-1] != "localhost"
-    )
+def is_public_name(host: str) -> bool:
+    """Whether this can be the name of a host on the public internet. It says nothing of where the name leads."""
+    return is_host(host) and not within(host, "localhost")
 
 
 class UrlRefused(ValueError):
@@ -129,7 +122,7 @@ def vet_url(url: str, ports: tuple[int, ...] = (443,)) -> Target:
     if match is None or not _NOT_IN_URLS.isdisjoint(url):
         raise UrlRefused("the URL is malformed")
     host, port_text, path, query = match[1].lower(), match[2], match[3] or "/", match[4] or ""
-    if not is_node_host(host):
+    if not is_public_name(host):
         raise UrlRefused("the URL does not name a host of the public internet")
     port = int(port_text or 443)
     if port not in ports:

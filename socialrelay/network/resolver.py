@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
-from socialrelay.network.addresses import Address, Network, allowed, is_node_host
+from socialrelay.network.addresses import Address, Network, allowed, is_public_name
 from socialrelay.network.overrides import Overrides
 
 FRESH = 600.0
@@ -256,7 +256,7 @@ class Resolver:
             return overridden
         known = self._names.get(host)
         if known is None:
-            return None if is_node_host(host) else NameNotResolved("that is no name of a host")
+            return None if is_public_name(host) else NameNotResolved("that is no name of a host")
         self._names.move_to_end(host)
         if self._clock.seconds() >= known.look_again:
             return None
