@@ -106,6 +106,7 @@ class PostLog(Protocol):
         Write a post, together with others that arrive in the same few milliseconds.
 
         Deferreds fire in the order of the positions: whoever admits posts to the queue as they fire, admits them in order.
+        While storage is away one may stay unanswered: as long as it is not known whether the post was written.
 
         @return: its position, when it is durable; C{None} if it is a duplicate.
         @raise Unavailable: it was not written.

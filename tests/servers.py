@@ -7,7 +7,6 @@ They are started without the reactor, which trial wants to find clean after each
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import shutil
 import signal
@@ -28,7 +27,8 @@ from socialrelay.storage.embedded.postgres import DATABASE, PORT, USER, Postgres
 from socialrelay.storage.embedded.valkey import SOCKET, ValkeyServer
 
 _START_SECONDS = 60.0
-_PR_SET_PDEATHSIG = 1
+# A test run that is killed leaves no server behind, where there is util-linux.
+_END_WITH_PARENT = ("setpriv", "--pdeathsig", "QUIT") if shutil.which("setpriv") else ()
 _names = count(1)
 
 
@@ -45,7 +45,7 @@ class RunningServer:
         """Start it, and wait until it answers."""
         command, account = self._server.prepare()
         with open(self._server.log, "ab") as log:
-            self._process = subprocess.Popen(command, **account.process_options(), stdout=log, stderr=log, preexec_fn=_end_with_parent)
+            self._process = subprocess.Popen([*_END_WITH_PARENT, *command], **account.process_options(), stdout=log, stderr=log)
         deadline = time.monotonic() + _START_SECONDS
         while not self._server.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -158,8 +158,3 @@ def _directory() -> Path:
 
 def _children(parent: int) -> list[int]:
     return [int(child) for task in Path(f"/proc/{parent}/task").iterdir() for child in (task / "children").read_text().split()]
-
-
-def _end_with_parent() -> None:
-    # A test run that is killed leaves no server behind.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)

@@ -10,6 +10,7 @@ from twisted.internet.defer import gatherResults
 from socialrelay.boundaries import LogEntry
 from socialrelay.config import Retention
 from socialrelay.scheduler.record import DeferredDelivery, Progress
+from socialrelay.storage.database import StorageError
 from tests.storing import NOW, InMemory, InPostgres, ago, arrival, publication
 
 
@@ -178,6 +179,17 @@ class LogContract:
         await log.prune(NOW + timedelta(days=1.1))
         self.assertEqual(sorted(await log.bodies(positions)), [])
 
+    async def test_young_bodies_stay(self):
+        """
+        A body is kept for a day, settled or not.
+        """
+        storage = await self.storage()
+        record = await storage.destinations.open("a.example", "diaspora", "https://x", NOW)
+        positions = [await storage.log.publish(publication(published_at=ago(hours=hours))) for hours in (23, 1)]
+        await self.move(storage, {record.number: positions[-1]})
+        self.assertEqual(await storage.log.prune(NOW), 0)
+        self.assertEqual(sorted(await storage.log.bodies(positions)), positions)
+
     async def test_closed_destination_keeps_nothing(self):
         """
         A destination that is no longer subscribed keeps no bodies.
@@ -214,6 +226,17 @@ class LogContract:
         self.assertEqual(await log.pending(0, 0, positions[29]), 0)
         self.assertEqual(await log.oldest(ago(days=30)), positions[31])
 
+    async def test_silence(self):
+        """
+        However long nothing was published, the log knows its end.
+        """
+        log = (await self.storage()).log
+        positions = [await log.publish(publication(published_at=ago(days=100))) for _ in range(2)]
+        await log.prune(NOW)
+        self.assertEqual(await log.end(), positions[-1])
+        self.assertEqual(await log.bodies(positions), {})
+        self.assertEqual(await log.oldest(ago(days=7)), positions[-1])
+
     async def move(self, storage, cursors):
         records = [evolve(record, cursor=cursors.get(record.number, record.cursor)) for record in await storage.destinations.load()]
         await storage.destinations.save(Progress(destinations=tuple(records)))
@@ -225,3 +248,15 @@ class MemoryLogTests(LogContract, InMemory):
 
 class PostgresLogTests(LogContract, InPostgres):
     """In PostgreSQL."""
+
+    async def test_text_that_cannot_be_stored(self):
+        """
+        A post with text that PostgreSQL does not take spoils only itself.
+        """
+        log = (await self.storage()).log
+        posts = [publication(guid=guid) for guid in ("first-post-of-all", "good-one", "nul-\0-byte", "nul-too-\0", "good-two")]
+        publishing = [log.publish(post) for post in posts]
+        positions = [await publishing[n] for n in (0, 1, 4)]
+        self.assertEqual(len(await log.read(0, 0, positions[-1])), 3)
+        for n in (2, 3):
+            await self.assertFailure(publishing[n], StorageError)

@@ -4,8 +4,8 @@ Statements to PostgreSQL, over a few connections that heal by themselves.
 txpostgres and psycopg2 are met only here.  What they taught:
 
   - Cancelling a statement opens a second connection, blocking, with the interpreter's lock held: against a server that hangs, the process
-    hangs.  So a Deferred of theirs is never cancelled; when an answer is overdue the connection is abandoned: its socket is shut down, which
-    never blocks, and then closed.
+    hangs.  So a Deferred of theirs is never cancelled; when an answer is overdue the connection is abandoned: its socket is shut down,
+    which never blocks, and then closed.
   - A connection attempt has no time-out of its own when it is asynchronous; it gets a deadline and is abandoned likewise.
   - libpq looks names up in the calling thread; so they are looked up before, in another.
   - One message may hold several statements, which then are one transaction; the rows are those of the last.
@@ -159,10 +159,9 @@ class _Connection(Connection):  # type: ignore[misc]
         for reader in (self, *self._cursors):
             self.reactor.removeReader(reader)
             self.reactor.removeWriter(reader)
-        with suppress(OSError, psycopg2.Error):
-            # Then libpq has nobody to take leave of.
-            with socket.socket(fileno=os.dup(raw.fileno())) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
+        # Shut down first: then libpq has nobody to take leave of.
+        with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(raw.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
         with suppress(psycopg2.Error):
             self.close()
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Unavailable, Waiting
+from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.rows import LAZY, bytea, rows
@@ -119,7 +118,7 @@ class PostgresIncoming:
         arrivals = rows(
             {
                 "n": n,
-                "received_at": item.arrival.received_at,
+                "received_at": item.arrival.received_at.isoformat(),
                 "protocol": item.arrival.protocol,
                 "private": item.arrival.private,
                 "sender": item.arrival.sender,
@@ -205,7 +204,8 @@ _RECORD = (
     + """
     INSERT INTO rejected (rejected_at, reason, author, guid, kind)
     SELECT rejected_at, reason, author, guid, kind
-      FROM json_to_recordset(%(rejections)s) AS rejection (n integer, rejected_at timestamptz, reason text, author text, guid text, kind text)
+      FROM json_to_recordset(%(rejections)s) AS rejection (
+           n integer, rejected_at timestamptz, reason text, author text, guid text, kind text)
      ORDER BY n
 """
 )

@@ -4,10 +4,10 @@ The log, in PostgreSQL.
 Positions become visible in order: the publishing statement runs under one advisory lock, which it holds until its rows can be seen, and
 nothing else draws positions.  So whoever has read up to a position has missed nothing before it.
 
-A publication is answered only when its fate is known.  If the connection is lost after the statement was sent, the batch stays I{in doubt}:
-it is sent again when the database is back, and each post carries a number by which the statement knows it from before.  Meanwhile nothing
-else is published.  (To say "not written" of a post that stands in the log would be worse than to say it late: those destinations that follow
-the log as it grows would never come to it.)
+A publication is answered only when its fate is known.  If the connection is lost after the statement was sent, the batch stays
+I{in doubt}: it is sent again when the database is back, and each post carries a number by which the statement knows it from before.
+Meanwhile nothing else is published.  (To say "not written" of a post that stands in the log would be worse than to say it late: those
+destinations that follow the log as it grows would never come to it.)
 """
 
 from __future__ import annotations
@@ -202,11 +202,12 @@ class PostgresLog:
         if not doubtful or self._closed:
             answer.errback(failure)
             return
+        reason = failure.getErrorMessage()
         if "again" not in parameters:
-            self._log.warn("{count} posts are in doubt until the database is back: {reason}", count=len(batch), reason=failure.getErrorMessage())
+            self._log.warn("{count} posts are in doubt until the database is back: {reason}", count=len(batch), reason=reason)
         self._usage.forget()
         parameters["again"] = True
-        self._commits.refuse_waiting(failure.getErrorMessage())
+        self._commits.refuse_waiting(reason)
 
         def retry() -> None:
             if self._database.healthy:
@@ -292,14 +293,14 @@ def _row(n: int, entry: _Numbered) -> dict[str, object]:
     return {
         "n": n,
         "publication": entry.number,
-        "received_at": post.received_at,
-        "published_at": post.published_at,
+        "received_at": post.received_at.isoformat(),
+        "published_at": post.published_at.isoformat(),
         "protocol": post.protocol,
         "kind": post.kind,
         "author": post.author,
         "author_host": post.author_host,
         "guid": post.guid,
-        "tags": post.tags,
+        "tags": list(post.tags),
         "recipients": bytea(pack(post.recipients)),
         "recipient_count": len(post.recipients),
         "size": len(post.body),

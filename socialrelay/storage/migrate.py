@@ -95,7 +95,7 @@ def _apply_missing(cursor: Any, migrations: list[Migration]) -> int:
     present = cursor.fetchone()[0]
     newest = migrations[-1].version
     if present > newest:
-        raise StorageError(f"the database has schema {present}, and this version of the relay knows none above {newest}: install a newer one")
+        raise StorageError(f"the database has schema {present}, and this version of the relay knows none above {newest}: use a newer one")
     missing = [migration for migration in migrations if migration.version > present]
     for migration in missing:
         label = f"{migration.version:04}.{migration.name}.sql"

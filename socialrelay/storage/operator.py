@@ -110,7 +110,7 @@ class PostgresContacts:
 
     def all(self) -> Deferred[dict[str, bool]]:
         """See L{Contacts.all}."""
-        return self._database.query(_CONTACTS, idempotent=True).addCallback(lambda found: dict(found))
+        return self._database.query(_CONTACTS, idempotent=True).addCallback(dict)
 
     def put(self, handle: str, wishes: bool, now: datetime) -> Deferred[None]:
         """See L{Contacts.put}."""

@@ -15,8 +15,10 @@ _BODIES = (
     LAZY
     + """
     WITH bound AS (
-        SELECT coalesce((SELECT position FROM post WHERE published_at < %(bodies)s ORDER BY published_at DESC, position DESC LIMIT 1), 0) AS old,
-               least((SELECT position FROM post WHERE published_at < %(settled)s ORDER BY published_at DESC, position DESC LIMIT 1),
+        SELECT coalesce((SELECT position FROM post WHERE published_at < %(bodies)s
+                          ORDER BY published_at DESC, position DESC LIMIT 1), 0) AS old,
+               least(coalesce((SELECT position FROM post WHERE published_at < %(settled)s
+                                ORDER BY published_at DESC, position DESC LIMIT 1), 0),
                      (SELECT min(cursor) FROM destination WHERE subscribed)) AS settled
     ), doomed AS (
         SELECT position
@@ -26,7 +28,7 @@ _BODIES = (
          ORDER BY position
          LIMIT %(batch)s
     ), gone AS (
-        DELETE FROM post_body USING doomed WHERE post_body.position = doomed.position RETURNING post_body.position
+        DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed)) RETURNING position
     ), noted AS (
         UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)
     )
@@ -49,7 +51,7 @@ _EXCESS = (
         SELECT position, sum(octet_length(body)) OVER (ORDER BY position) - octet_length(body) AS before
           FROM (SELECT position, body FROM post_body ORDER BY position LIMIT %(batch)s) AS first
     ), gone AS (
-        DELETE FROM post_body USING doomed WHERE post_body.position = doomed.position AND doomed.before < %(excess)s RETURNING post_body.position
+        DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed WHERE before < %(excess)s)) RETURNING position
     ), noted AS (
         UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)
     )
@@ -57,17 +59,23 @@ _EXCESS = (
 """
 )
 
+# The last post stays: by it the log knows its end.
 _POSTS = (
     LAZY
     + """
     WITH doomed AS (
-        SELECT position FROM post WHERE published_at < %(posts)s ORDER BY published_at, position LIMIT %(batch)s
+        SELECT position
+          FROM post
+         WHERE published_at < %(posts)s
+           AND position < (SELECT max(position) FROM post)
+         ORDER BY published_at, position
+         LIMIT %(batch)s
     ), bodies AS (
-        DELETE FROM post_body USING doomed WHERE post_body.position = doomed.position
+        DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed))
     ), tried AS (
-        DELETE FROM deferred_delivery USING doomed WHERE deferred_delivery.position = doomed.position
+        DELETE FROM deferred_delivery WHERE position = ANY(ARRAY(SELECT position FROM doomed))
     ), gone AS (
-        DELETE FROM post USING doomed WHERE post.position = doomed.position RETURNING post.position
+        DELETE FROM post WHERE position = ANY(ARRAY(SELECT position FROM doomed)) RETURNING position
     ), noted AS (
         UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)
     )
@@ -84,7 +92,7 @@ _OTHERS = tuple(
      RETURNING 1
     )
     SELECT count(*) FROM gone
-"""  # noqa: S608 - names from the list below, nothing from outside
+"""
     for table, column, horizon in (
         ("identity", "seen_at", "identities"),
         ("rejected", "rejected_at", "rejections"),

@@ -52,9 +52,11 @@ class Usage:
 
     def _change(self, host: str, rows: int, size: int) -> None:
         had_rows, had = self._hosts.get(host, (0, 0))
-        self.rows += rows
-        self.bytes += size
-        if had_rows + rows > 0:
-            self._hosts[host] = (had_rows + rows, max(had + size, 0))
+        has_rows = max(had_rows + rows, 0)
+        has = max(had + size, 0) if has_rows else 0
+        self.rows += has_rows - had_rows
+        self.bytes += has - had
+        if has_rows:
+            self._hosts[host] = (has_rows, has)
         else:
             self._hosts.pop(host, None)

@@ -113,7 +113,7 @@ class MemoryPostLog:
 
     def _prune_rows(self, horizons: Horizons) -> int:
         tables = self._tables
-        posts = [position for position, post in tables.posts.items() if post.published_at < horizons.posts]
+        posts = [position for position, post in tables.posts.items() if post.published_at < horizons.posts and position < tables.end]
         identities = [identity for identity, seen_at in tables.identities.items() if seen_at < horizons.identities]
         quarantined = [number for number, row in tables.quarantine.items() if row.at < horizons.rejections]
         counts = [key for key in tables.counts if key[0] < horizons.statistics]

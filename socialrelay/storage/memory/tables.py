@@ -7,7 +7,7 @@ from datetime import date, datetime
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, frozen
 from twisted.internet.defer import Deferred, execute, fail
 
 from socialrelay.boundaries import Arrival, BoundIdentity, ManualSubscription, NodeRecord, Publication, Rejection, Rule, Unavailable
@@ -92,10 +92,6 @@ class MemoryTables:
         if before != self.healthy:
             for changed in self._watchers:
                 changed(self.healthy)
-
-    def advance(self, number: int, cursor: int) -> None:
-        """Move a destination's cursor, for tests of what depends on it."""
-        self.destinations[number] = evolve(self.destinations[number], cursor=cursor)
 
 
 class HasTables(Protocol):
