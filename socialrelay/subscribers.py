@@ -16,7 +16,7 @@ from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
 
-_NOTHING = Effective(Scope.NONE, why="the relay has not heard of it")
+_NOTHING = Effective(Scope.NONE, why="it has no subscription")
 
 
 class Served(Protocol):

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.diaspora.private import ContactChange, judge_private, open_private
+from socialrelay.diaspora.private import judge_private, open_private
 from socialrelay.diaspora.protocol import Diaspora
-from socialrelay.federation import Ruling
+from socialrelay.federation import Ruling, Wish
 from tests.envelopes import Author, entity, private_key, status_message
 
 try:
@@ -88,7 +88,7 @@ class PrivateTests(SynchronousTestCase):
         """
         envelope = MagicEnvelope(message=self.payload, private_key=theirs(ALICE.private_key), author_handle=ALICE.handle).render()
         body = json.dumps(EncryptedPayload.encrypt(envelope, theirs(RELAY_KEY).publickey())).encode()
-        self.assertEqual(judge_private(open_private(body, RELAY_KEY), ALICE.public_key, RELAY), ContactChange(ALICE.handle, True))
+        self.assertEqual(judge_private(open_private(body, RELAY_KEY), ALICE.public_key, RELAY), Wish(ALICE.handle, True))
 
     def test_we_encrypt(self) -> None:
         """

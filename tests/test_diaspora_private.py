@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.diaspora.private import ContactChange, judge_private, open_private
-from socialrelay.federation import Refused, Ruling, Verdict
+from socialrelay.diaspora.private import judge_private, open_private
+from socialrelay.federation import Refused, Ruling, Verdict, Wish
 from tests.envelopes import Author, encrypt, entity, private_key, status_message
 
 ALICE, BOB = Author("alice@pod-a.example"), Author("bob@pod-b.example")
@@ -17,7 +17,7 @@ RELAY = "relay@relay.example"
 KEY = private_key(RELAY)
 
 
-def judge(payload: bytes, author: Author = ALICE) -> ContactChange | Verdict:
+def judge(payload: bytes, author: Author = ALICE) -> Wish | Verdict:
     """What a private message with that in it comes to."""
     envelope = open_private(encrypt(author.seal(payload), KEY.public_key()), KEY)
     return judge_private(envelope, author.public_key, RELAY)
@@ -99,7 +99,7 @@ class JudgeTests(SynchronousTestCase):
             ({"sharing": "T", "blocking": "No"}, True),
             ({"sharing": "0"}, False),
         ):
-            self.assertEqual(judge(contact(**fields)), ContactChange(ALICE.handle, wishes), fields)
+            self.assertEqual(judge(contact(**fields)), Wish(ALICE.handle, wishes), fields)
 
     def test_built(self) -> None:
         """
@@ -107,14 +107,14 @@ class JudgeTests(SynchronousTestCase):
         """
         for sharing in (True, False):
             envelope = open_private(ALICE.contact(RELAY, KEY.public_key(), sharing=sharing), KEY)
-            self.assertEqual(judge_private(envelope, ALICE.public_key, RELAY), ContactChange(ALICE.handle, sharing))
+            self.assertEqual(judge_private(envelope, ALICE.public_key, RELAY), Wish(ALICE.handle, sharing))
 
     def test_unsharing(self) -> None:
         """
         The retraction of a person is the end of sharing.
         """
         payload = entity("retraction", author=ALICE.handle, target_guid="0123456789abcdef", target_type="Person")
-        self.assertEqual(judge(payload), ContactChange(ALICE.handle, False))
+        self.assertEqual(judge(payload), Wish(ALICE.handle, False))
 
     def test_rejected(self) -> None:
         """

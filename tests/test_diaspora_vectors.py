@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.diaspora.discovery import DiscoveryFault, hcard_key, hcard_url
 from socialrelay.diaspora.keys import pem_of, read_public_key
-from socialrelay.diaspora.private import ContactChange, judge_private, open_private
+from socialrelay.diaspora.private import judge_private, open_private
 from socialrelay.diaspora.protocol import Diaspora
-from socialrelay.federation import NotAnEnvelope, Refused, Ruling, Verdict
+from socialrelay.federation import NotAnEnvelope, Refused, Ruling, Verdict, Wish
 
 VECTORS = Path(__file__).parent / "vectors" / "diaspora"
 INDEX: dict[str, Any] = json.loads((VECTORS / "vectors.json").read_text())
@@ -138,8 +138,8 @@ class PrivateTests(SynchronousTestCase):
         except Refused as error:
             return "reject", error.reason
         answer = judge_private(envelope, key_of(row), RELAY)
-        if isinstance(answer, ContactChange):
-            self.assertEqual(answer.handle, row["key_id"])
+        if isinstance(answer, Wish):
+            self.assertEqual(answer.author, row["key_id"])
             return "subscribe" if answer.wishes else "unsubscribe", None
         return answer.ruling.value, answer.reason
 

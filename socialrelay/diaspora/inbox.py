@@ -6,7 +6,7 @@ from attrs import field, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from socialrelay.diaspora.envelope import MagicEnvelope, open_envelope
-from socialrelay.diaspora.private import ContactChange, judge_private, open_private
+from socialrelay.diaspora.private import judge_private, open_private
 from socialrelay.federation import PrivateProtocol, Sealed, Verdict, Wish
 
 
@@ -27,8 +27,7 @@ class PrivateMessages:
     def judge(self, sealed: Sealed, key: RSAPublicKey) -> Wish | Verdict:
         """See L{judge_private}."""
         envelope = sealed if isinstance(sealed, MagicEnvelope) else open_envelope(sealed.body)
-        judged = judge_private(envelope, key, self.recipient)
-        return Wish(judged.handle, judged.wishes) if isinstance(judged, ContactChange) else judged
+        return judge_private(envelope, key, self.recipient)
 
 
 _conforms: type[PrivateProtocol] = PrivateMessages

@@ -12,7 +12,6 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode
 
-from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -22,20 +21,8 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from socialrelay.diaspora.entity import CONTACT, RETRACTION, Rejected, judge_entity, read_entity
 from socialrelay.diaspora.envelope import MagicEnvelope, open_envelope
-from socialrelay.federation import NotAnEnvelope, Refused, Ruling, Verdict
+from socialrelay.federation import NotAnEnvelope, Refused, Ruling, Verdict, Wish
 from socialrelay.jsontext import NotJSON, read_object
-
-
-@frozen
-class ContactChange:
-    """
-    An author has said whether the relay may pass on their posts; the last word counts.
-
-    @ivar wishes: they are to be relayed.
-    """
-
-    handle: str
-    wishes: bool
 
 
 def open_private(body: bytes, key: RSAPrivateKey) -> MagicEnvelope:
@@ -62,7 +49,7 @@ def open_private(body: bytes, key: RSAPrivateKey) -> MagicEnvelope:
         raise Refused(error.reason) from error
 
 
-def judge_private(envelope: MagicEnvelope, key: RSAPublicKey, recipient: str) -> ContactChange | Verdict:
+def judge_private(envelope: MagicEnvelope, key: RSAPublicKey, recipient: str) -> Wish | Verdict:
     """
     Check the signature of a decrypted message and say what it changes.
 
@@ -82,17 +69,17 @@ def judge_private(envelope: MagicEnvelope, key: RSAPublicKey, recipient: str) ->
         if kind == CONTACT:
             return _contact(entity.fields(sender), recipient)
         if kind == RETRACTION and entity.texts("target_type") == ["Person"]:  # as pods stopped sharing before contact existed
-            return ContactChange(entity.fields(sender)["author"], wishes=False)
+            return Wish(entity.fields(sender)["author"], wishes=False)
     except Rejected as rejection:
         return Verdict(Ruling.REJECT, rejection.reason, kind, sender)
     return _unwanted(judge_entity(envelope.payload, sender))
 
 
-def _contact(fields: dict[str, str], recipient: str) -> ContactChange | Verdict:
+def _contact(fields: dict[str, str], recipient: str) -> Wish | Verdict:
     author = fields["author"]
     if fields.get("recipient") != recipient:
         return Verdict(Ruling.IGNORE, "wrong-recipient", CONTACT, author)
-    return ContactChange(author, wishes=_truth(fields, "sharing", True) and not _truth(fields, "blocking", False))
+    return Wish(author, wishes=_truth(fields, "sharing", True) and not _truth(fields, "blocking", False))
 
 
 def _unwanted(verdict: Verdict) -> Verdict:

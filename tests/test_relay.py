@@ -1,0 +1,307 @@
+"""Tests for L{socialrelay.relay} and what stands behind it, over stores in memory."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.boundaries import Full, ManualSubscription, Rule
+from socialrelay.config import Policy, Receive
+from socialrelay.federation import NotAnEnvelope
+from socialrelay.routing.subscription import Scope, Subscription
+from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
+from tests.envelopes import Author, private_key
+from tests.relays import HANDLE, WholeRelay
+
+ALICE = Author("alice@pod-a.example")
+BOB = Author("bob@pod-b.example")
+
+
+class RelayTests(SynchronousTestCase):
+    """From the front door to the transport."""
+
+    def setUp(self) -> None:
+        self.relay = WholeRelay().start()
+        self.relay.keyring.hold(ALICE)
+
+    def send(self, body: bytes) -> None:
+        """Hand a body in, as a node does, and let things happen."""
+        self.successResultOf(self.relay.relay.accept(body, "192.0.2.1"))
+        self.relay.run()
+
+    def reasons(self) -> list[str]:
+        """Why bodies were not relayed."""
+        self.relay.tally.flush()
+        return [rejection.reason for rejection in self.successResultOf(self.relay.storage.rejections.recent(10))]
+
+    def test_to_whoever_wants_it(self) -> None:
+        """A post goes, byte for byte, to the nodes that want all and to those that want one of its tags, and to no other."""
+        self.relay.subscribe("all.example")
+        self.relay.subscribe("cats.example", "cats")
+        self.relay.subscribe("dogs.example", "dogs")
+        body = ALICE.post("Look, #Cats")
+        self.send(body)
+        self.assertEqual(sorted(self.relay.transport.hosts()), ["all.example", "cats.example"])
+        self.assertEqual({sent for _, sent in self.relay.transport.sent}, {body})
+
+    def test_not_back(self) -> None:
+        """A post does not go back to its author's node."""
+        self.relay.subscribe("pod-a.example")
+        self.relay.subscribe("all.example")
+        self.send(ALICE.post("Hello"))
+        self.assertEqual(self.relay.transport.hosts(), ["all.example"])
+
+    def test_once(self) -> None:
+        """A post is relayed once, however often it arrives and however it is wrapped."""
+        self.relay.subscribe("all.example")
+        body = ALICE.post("Hello", guid="f" * 32)
+        for again in (body, body, body.replace(b"\n", b"\r\n"), ALICE.post("Edited", guid="f" * 32)):
+            self.send(again)
+        self.assertEqual(len(self.relay.transport.sent), 1)
+        self.assertEqual(self.relay.tally.totals["duplicate"], 3)
+
+    def test_not_an_envelope(self) -> None:
+        """What is no envelope is refused with its reason, and nothing is kept."""
+        failure = self.failureResultOf(self.relay.relay.accept(b"<html/>", "192.0.2.1"), NotAnEnvelope)
+        self.assertEqual(failure.value.reason, "not-envelope")
+        self.assertEqual(self.relay.tables.incoming, {})
+
+    def test_forged(self) -> None:
+        """A post that its author did not sign is dropped with a reason, and does not keep the genuine one out."""
+        self.relay.subscribe("all.example")
+        self.relay.keyring.published[ALICE.handle] = ALICE.public_key
+        forged = Author(ALICE.handle, bits=1032)
+        self.send(forged.post("Forged", guid="e" * 32))
+        self.assertEqual((self.reasons(), self.relay.transport.sent), (["bad-signature"], []))
+        self.send(ALICE.post("Genuine", guid="e" * 32))
+        self.assertEqual(len(self.relay.transport.sent), 1)
+
+    def test_key_is_looked_up(self) -> None:
+        """A post of an unknown author is acknowledged, and relayed when the key has come."""
+        self.relay.subscribe("all.example")
+        self.relay.keyring.published[BOB.handle] = BOB.public_key
+        self.send(BOB.post("Hello"))
+        self.assertEqual(self.relay.transport.hosts(), ["all.example"])
+        self.assertEqual(self.relay.tables.incoming, {})
+
+    def test_key_cannot_be_had(self) -> None:
+        """A post whose author's key cannot be had for a day is dropped as such."""
+        self.send(BOB.post("Hello"))
+        self.assertEqual(len(self.relay.tables.incoming), 1)
+        for _ in range(26):
+            self.relay.run(3600.0)
+        self.assertEqual((self.reasons(), self.relay.tables.incoming), (["unknown-key"], {}))
+        self.assertLessEqual(len(self.relay.keyring.asked), 26)
+
+    def test_new_key(self) -> None:
+        """A signature that fails with a key that is older than an hour is judged with the key as it is published now."""
+        self.relay.subscribe("all.example")
+        self.relay.keyring.hold(Author(ALICE.handle, bits=1032), self.relay.now() - timedelta(days=3))
+        self.relay.keyring.published[ALICE.handle] = ALICE.public_key
+        self.send(ALICE.post("Hello"))
+        self.assertEqual(self.relay.transport.hosts(), ["all.example"])
+
+    def test_too_much_from_one_address(self) -> None:
+        """An address that has as much waiting as it may is told to come again, and others are not."""
+        relay = WholeRelay(receive=Receive(waiting_rows_per_address=2)).start()
+        for name in ("one", "two"):
+            self.successResultOf(relay.relay.accept(Author(f"{name}@pod-b.example").post("Hello"), "192.0.2.1"))
+        self.failureResultOf(relay.relay.accept(BOB.post("Hello"), "192.0.2.1"), Full)
+        self.successResultOf(relay.relay.accept(BOB.post("Hello"), "192.0.2.2"))
+
+    def test_blocked(self) -> None:
+        """Nothing is taken from a blocked host or its subdomains, nothing is sent to it, and what waits of it is cancelled."""
+        self.relay.subscribe("all.example")
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.send(ALICE.post("First"))
+        self.relay.storage.rules.put(Rule("block", "pod-a.example", "spam", self.relay.now(), "root"))
+        self.relay.subscribers.rules_changed()
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.send(ALICE.post("Second"))
+        self.relay.run(300.0)
+        self.assertEqual(len(self.relay.transport.sent), 1)
+        status = self.relay.dispatcher.destination("all.example")
+        self.assertEqual(status.record.cancelled if status else None, 1)
+
+    def test_author_wishes_no_more(self) -> None:
+        """An author who ends the contact is relayed no more, and what waits of theirs is cancelled."""
+        self.relay.subscribe("all.example")
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.send(ALICE.post("First"))
+        goodbye = ALICE.contact(HANDLE, private_key(HANDLE).public_key(), sharing=False)
+        self.successResultOf(self.relay.relay.accept_private(goodbye, "192.0.2.1"))
+        self.relay.run()
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.send(ALICE.post("Second"))
+        self.relay.run(300.0)
+        self.assertEqual(len(self.relay.transport.sent), 1)
+        self.assertIn("unwished", self.reasons())
+
+    def test_invited_only(self) -> None:
+        """Where the operator wants it so, only authors who made the relay their contact are relayed."""
+        self.relay = WholeRelay(policy=Policy(uninvited=False)).start()
+        self.relay.keyring.hold(ALICE)
+        self.relay.subscribe("all.example")
+        self.send(ALICE.post("First"))
+        hello = ALICE.contact(HANDLE, private_key(HANDLE).public_key())
+        self.successResultOf(self.relay.relay.accept_private(hello, "192.0.2.1"))
+        self.relay.run()
+        second = ALICE.post("Second")
+        self.send(second)
+        self.assertEqual([body for _, body in self.relay.transport.sent], [second])
+
+    def test_account_is_deleted(self) -> None:
+        """The key of an author whose account is deleted is forgotten."""
+        self.relay.keyring.at_once.clear()
+        self.relay.keyring.published[ALICE.handle] = ALICE.public_key
+        self.send(ALICE.seal(f"<account_deletion><author>{ALICE.handle}</author></account_deletion>".encode()))
+        self.assertEqual(self.relay.keyring.forgotten, [ALICE.handle])
+
+    def test_poison(self) -> None:
+        """A body that breaks the judge three times is put aside, in nobody's way."""
+        self.relay.keyring.published[BOB.handle] = None  # type: ignore[assignment]  # no key at all: the judge breaks on it
+        self.send(BOB.post("Hello"))
+        for _ in range(8):
+            self.relay.run(400.0)
+        self.assertEqual(len(self.flushLoggedErrors()), 3)
+        self.assertEqual((len(self.relay.tables.incoming), len(self.relay.tables.quarantine)), (0, 1))
+
+
+class RestartTests(SynchronousTestCase):
+    """The next process over the same tables."""
+
+    def test_goes_on(self) -> None:
+        """What was accepted and not delivered is delivered by the next process; what was delivered is not sent again."""
+        before = WholeRelay().start()
+        before.keyring.hold(ALICE)
+        before.subscribe("all.example")
+        first, second = ALICE.post("First"), ALICE.post("Second")
+        self.successResultOf(before.relay.accept(first, "192.0.2.1"))
+        before.run()
+        before.transport.reply = lambda url: None
+        self.successResultOf(before.relay.accept(second, "192.0.2.1"))
+        before.run()
+        after = WholeRelay(before.tables).start()
+        after.run()
+        self.assertEqual([body for _, body in after.transport.sent], [second])
+
+    def test_stop_finishes(self) -> None:
+        """A stop waits for what is under way and leaves no timer behind."""
+        relay = WholeRelay().start()
+        relay.keyring.hold(ALICE)
+        relay.subscribe("all.example")
+        relay.transport.reply = lambda url: None
+        self.successResultOf(relay.relay.accept(ALICE.post("Hello"), "192.0.2.1"))
+        relay.run()
+        stopped = Deferred.fromCoroutine(relay.dispatcher.stop(10.0))
+        judged = Deferred.fromCoroutine(relay.judge.stop())
+        self.assertNoResult(stopped)
+        relay.transport.hanging[0].callback(Answer(202))
+        self.successResultOf(stopped)
+        self.successResultOf(judged)
+        self.assertEqual(relay.clock.getDelayedCalls(), [])
+        [record] = self.successResultOf(relay.storage.destinations.load())
+        self.assertEqual((record.cursor, record.delivered), (1, 1))
+
+    def test_stop_cuts_off(self) -> None:
+        """What does not end in time is cut off, and sent again by the next process."""
+        relay = WholeRelay().start()
+        relay.keyring.hold(ALICE)
+        relay.subscribe("all.example")
+        relay.transport.reply = lambda url: None
+        self.successResultOf(relay.relay.accept(ALICE.post("Hello"), "192.0.2.1"))
+        relay.run()
+        stopped = Deferred.fromCoroutine(relay.dispatcher.stop(10.0))
+        relay.run(11.0)
+        self.successResultOf(stopped)
+        after = WholeRelay(relay.tables).start()
+        after.run()
+        self.assertEqual(len(after.transport.sent), 1)
+
+
+class SubscriberTests(SynchronousTestCase):
+    """Who is subscribed to what."""
+
+    def setUp(self) -> None:
+        self.relay = WholeRelay().start()
+        self.relay.keyring.hold(ALICE)
+
+    def manual(self, host: str, *tags: str) -> None:
+        """The operator subscribes a node."""
+        wanted = Subscription(Scope.TAGS if tags else Scope.ALL, frozenset(tags))
+        self.relay.storage.subscriptions.put(ManualSubscription(host, wanted, self.relay.now(), "root"))
+        self.relay.subscribers.update(host)
+        self.relay.run()
+
+    def delivered(self) -> list[str]:
+        """Who gets a post about cats."""
+        self.relay.transport.sent.clear()
+        self.successResultOf(self.relay.relay.accept(ALICE.post("#cats"), "192.0.2.1"))
+        self.relay.run()
+        return sorted(self.relay.transport.hosts())
+
+    def test_by_hand(self) -> None:
+        """The operator's subscription counts before what the node publishes."""
+        self.relay.subscribe("one.example", "dogs")
+        self.manual("one.example", "cats")
+        self.assertEqual(self.delivered(), ["one.example"])
+
+    def test_published_refusal(self) -> None:
+        """A published no ends every subscription at once, also the operator's and C{forward}, and what is queued."""
+        self.manual("one.example")
+        self.relay.storage.rules.put(Rule("forward", "one.example", "", self.relay.now(), "root"))
+        self.relay.subscribers.rules_changed()
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.assertEqual(self.delivered(), ["one.example"])
+        self.relay.subscribe("one.example", scope=Scope.NONE)
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.assertEqual(self.delivered(), [])
+        self.relay.run(100.0)
+        self.assertEqual(self.relay.transport.sent, [])
+
+    def test_forward(self) -> None:
+        """A host with a C{forward} rule is sent everything, known or not."""
+        self.relay.storage.rules.put(Rule("forward", "archive.example", "", self.relay.now(), "root"))
+        self.relay.subscribers.rules_changed()
+        self.relay.run()
+        self.assertEqual(self.delivered(), ["archive.example"])
+
+    def test_from_the_end(self) -> None:
+        """A new subscription begins with what is posted after it."""
+        self.delivered()
+        self.relay.subscribe("one.example")
+        self.assertEqual(self.relay.transport.sent, [])
+        self.assertEqual(self.delivered(), ["one.example"])
+
+    def test_back_again(self) -> None:
+        """A node that leaves and comes back gets what is posted from then on, and its number stays its own."""
+        self.relay.subscribe("one.example")
+        self.relay.subscribe("one.example", scope=Scope.NONE)
+        self.assertEqual(self.delivered(), [])
+        self.relay.subscribe("one.example")
+        self.assertEqual(self.delivered(), ["one.example"])
+        self.assertEqual(len(self.successResultOf(self.relay.storage.destinations.load())), 1)
+
+    def test_never_itself(self) -> None:
+        """The relay does not subscribe itself."""
+        self.relay.subscribe("relay.example")
+        self.assertEqual(self.delivered(), [])
+
+    def test_tags_are_bounded(self) -> None:
+        """All nodes together hold a bounded number of tags; the rest is cut off."""
+        self.relay.subscribe("one.example", *(f"tag{n}" for n in range(900)))
+        self.relay.subscribe("two.example", *(f"tag{n}" for n in range(900)))
+        self.assertEqual(self.relay.subscribers.index.entries, 1000)
+
+    def test_moved(self) -> None:
+        """A node that names another address of its own is sent to there."""
+        self.relay.subscribe("one.example")
+        record = self.successResultOf(self.relay.storage.nodes.get("one.example"))
+        moved = evolve(record, preferences=evolve(record.preferences, receive_url="https://one.example/receive/public/"))
+        self.relay.storage.nodes.save(moved)
+        self.relay.subscribers.update("one.example")
+        self.delivered()
+        self.assertEqual([url for url, _ in self.relay.transport.sent], ["https://one.example/receive/public/"])
