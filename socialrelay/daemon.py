@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import atexit
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import twisted
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
@@ -158,3 +160,26 @@ class Daemon(Service):
         if isinstance(result, Failure):
             self._log.failure("The relay did not stop as it should.", result)
         self._ended()
+
+
+class Unreachable(Exception):
+    """The user whom the daemon is to become cannot read the program; the message is one line."""
+
+
+def check_reachable(uid: int | None, gid: int | None) -> None:
+    """
+    Python and the relay are read also after the daemon has become another user; see that this user can. Blocks.
+
+    @param uid: C{None}: nobody is to be become.
+    @raise Unreachable: a folder above them is closed to that user, as root's home usually is.
+    """
+    if uid is None:
+        return
+    files = [each for each in (os.__file__, twisted.__file__, __file__) if each]
+    test = 'for each; do [ -r "$each" ] || { echo "$each"; exit 1; }; done'
+    command = ["/bin/sh", "-c", test, "sh", *files]
+    closed = subprocess.run(command, user=uid, group=gid, extra_groups=[], cwd="/", capture_output=True, text=True, check=False)
+    if closed.returncode:
+        raise Unreachable(
+            f"User {uid} (--uid) cannot read {closed.stdout.strip()}. Install the relay in a place that is open to that user."
+        )

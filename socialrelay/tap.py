@@ -16,7 +16,7 @@ from twisted.python import usage
 
 from socialrelay import __version__, logs, statedir
 from socialrelay.config import Config
-from socialrelay.daemon import Daemon, Terminal, leave_waiting, refuse
+from socialrelay.daemon import Daemon, Terminal, check_reachable, leave_waiting, refuse
 from socialrelay.identity import key_path, read_key
 from socialrelay.limits import raise_descriptor_limit
 from socialrelay.loading import ConfigError, load
@@ -123,6 +123,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
     if terminal_is_ours:
         terminal = Terminal()
     try:
+        check_reachable(twistd.get("uid"), twistd.get("gid"))
         state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
         read_key(key_path(config))
         relay = compose(config, reactor)
@@ -143,7 +144,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
 def greeting(config: Config) -> Iterator[str]:
     """What to say when all runs: what it is, where its data is, and what to try next."""
     yield f"socialrelay {__version__} is ready. Its data is in {config.state_dir}."
-    page = next((f"http://127.0.0.1:{found[1]}/" for each in config.listen if (found := re.match(r"tcp:(?:port=)?(\d+)", each))), "")
+    page = next((f"http://127.0.0.1:{found[1]}/" for each in config.listen if (found := re.match(r"tcp:(?:port=)?([1-9]\d*)", each))), "")
     if config.production:
         yield f"It is {config.identity.username}@{config.host}. Servers reach it at https://{config.host}/."
     else:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay import statedir
+from socialrelay.daemon import Unreachable, check_reachable
 from socialrelay.launch import command_line
 
 ROOT = Path(__file__).parent.parent
@@ -25,8 +28,10 @@ class Twistd(SynchronousTestCase):
     """Runs twistd in a folder of its own."""
 
     def setUp(self) -> None:
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir(parents=True)
+        # Not trial's own: the servers run as another user, who must reach it.
+        self.folder = Path(tempfile.mkdtemp(prefix="socialrelay-"))
+        self.folder.chmod(0o755)
+        self.addCleanup(shutil.rmtree, self.folder)
         self.state = self.folder / "state"
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith("SOCIALRELAY_")} | {"PYTHONPATH": str(ROOT)}
 
@@ -182,6 +187,16 @@ class LateStartTests(Twistd):
         self.assertEqual(done.stderr, "socialrelay: The relay ended while it was starting; its log says why.\n")
         self.assertEqual(done.returncode, 1)
 
+    def test_database(self) -> None:
+        """A database that cannot be reached is such a part."""
+        environ = {"SOCIALRELAY_POSTGRES__DSN": "host=/nowhere dbname=relay", "SOCIALRELAY_REDIS__URL": "off"}
+        arguments = ("socialrelay", "--state-dir", self.state, "--listen", "tcp:0:interface=127.0.0.1")
+        for mode in (["--nodaemon"], []):
+            done = self.twistd(*mode, "--pidfile=", "--logfile=log", *arguments, **environ)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertRegex(done.stderr, r"\Asocialrelay: [^\n]*/nowhere[^\n]*No such file or directory[^\n]*\n\Z")
+            self.assertNotIn("Traceback", (self.folder / "log").read_text())
+
     def test_starts(self) -> None:
         """The command of a daemon returns, with 0, when the relay runs."""
         done = self.late("well", "--logfile=log")
@@ -222,17 +237,18 @@ class RunningTests(Twistd):
         self.assertIn(f"Listening on {endpoint}.", [event["message"] for event in events])
 
     def test_user(self) -> None:
-        """Started by root with --uid and --gid, its data belong to that user."""
+        """Started by root with --uid and --gid, it becomes that user; if that user could not read the program, it says so at once."""
         if os.geteuid() != 0:
             return  # only root may become another
-        os.chmod(self.folder, 0o755)
-        for each in self.folder.parents:
-            if not each.stat().st_mode & 0o001:
-                return  # that user could not even get here
         pid = self.folder / "relay.pid"
         twistds = ("--uid=65534", "--gid=65534", "--pidfile", pid, "--logfile", self.folder / "relay.log")
         arguments = ("--listen", "tcp:0:interface=127.0.0.1", "--state-dir", self.state)
         done = self.twistd(*twistds, "socialrelay", *arguments)
+        try:
+            check_reachable(65534, 65534)
+        except Unreachable as error:
+            self.assertEqual((done.returncode, done.stderr), (1, f"socialrelay: {error}\n"))
+            return
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         process = int(pid.read_text())
         self.assertEqual(self.state.stat().st_uid, 65534)
