@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import frozen
 from twisted.application.service import IService, Service
@@ -64,6 +64,8 @@ from socialrelay.subscribers import Subscribers
 from socialrelay.views import About, Views
 from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
 from socialrelay.web.public import PublicSite, public_site
+
+T = TypeVar("T")
 
 TALLY_EVERY = 5.0
 PRUNE_EVERY = 30.0
@@ -121,7 +123,10 @@ def assemble(
         return datetime.now(UTC)
 
     chance = random.random
-    in_thread = partial(deferToThreadPool, reactor, reactor.getThreadPool())
+
+    def in_thread(work: Callable[..., T], *args: object) -> Deferred[T]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work, *args)
+
     budget = in_flight_budget(config.delivery.in_flight, raise_descriptor_limit())
 
     # The network
@@ -197,7 +202,6 @@ def assemble(
         quota=quota,
         in_thread=in_thread,
         now=now,
-        on_kept=lambda: judge.poke(),
     )
     judge = Judge(
         clock=reactor,
@@ -212,6 +216,7 @@ def assemble(
         quota=quota,
         on_cancelled=dispatcher.cancel,
     )
+    relay.on_kept = judge.poke
 
     # The nodes
     poller = pollers.NodePoller(

@@ -126,7 +126,11 @@ class PostLog(Protocol):
         """How many posts in C{after} < position <= C{upto} name the destination."""
 
     def cancel(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
-        """Mark an author's posts, or those of all authors of a host and its subdomains, as cancelled; their positions (of the last 7 days)."""
+        """
+        Mark an author's posts, or those of all authors of a host and its subdomains, as cancelled.
+
+        @return: their positions, of the last 7 days.
+        """
 
     def oldest(self, lifetime_start: datetime) -> Deferred[int]:
         """The greatest position that is older than C{lifetime_start} or has lost its body; 0 if none."""
@@ -496,8 +500,6 @@ class Fetcher(Protocol):
 
     def post_json(self, url: str, document: object, *, max_body: int) -> Deferred[Document]:
         """@raise FetchFailed: for any answer but 200. Redirects are not followed."""
-
-
 
 
 # What the parts of the relay offer each other

@@ -37,7 +37,7 @@ class LateSite(Factory):
     @ivar site: the site, once there is one.
     """
 
-    site: Factory | None = None
+    site: Any = None
 
     def doStart(self) -> None:
         """The site has its own."""

@@ -6,8 +6,8 @@ The way of a post: opened, verified, routed, kept, and only then acknowledged.
     accept ── the author's key is at hand ──▶ judge ──▶ publish ──▶ 202
        └───── it is not ──▶ keep in `incoming` ──▶ 202, and later: judge ──▶ publish   (L{socialrelay.judging})
 
-Only a verified post occupies an identity in the log, so that a forged one can never keep a genuine one out.  Nothing is acknowledged that is
-not durable: a sender that is told 503 comes again for hours, and is the best spool there is.
+Only a verified post occupies an identity in the log, so that a forged one can never keep a genuine one out.  Nothing is acknowledged that
+is not durable: a sender that is told 503 comes again for hours, and is the best spool there is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Relay:
     """
     Takes bodies in and brings verified posts into the log and to the queue.
 
-    @ivar on_kept: called when something was put into C{incoming}.
+    @ivar on_kept: called when something was put into C{incoming}; set by whoever judges it.
     """
 
     _log = Logger()
@@ -65,7 +65,6 @@ class Relay:
         quota: ClientQuota,
         in_thread: Callable[..., Deferred[Verdict]],
         now: Callable[[], datetime],
-        on_kept: Callable[[], None],
     ) -> None:
         self._protocol = protocol
         self._keyring = keyring
@@ -78,7 +77,7 @@ class Relay:
         self._quota = quota
         self._in_thread = in_thread
         self._now = now
-        self.on_kept = on_kept
+        self.on_kept: Callable[[], None] = lambda: None
 
     # The front door: boundaries.Intake
 

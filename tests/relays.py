@@ -162,7 +162,6 @@ class WholeRelay:
             quota=self.quota,
             in_thread=lambda work, *args: succeed(work(*args)),
             now=self.now,
-            on_kept=lambda: self.judge.poke(),
         )
         self.judge = Judge(
             clock=self.clock,
@@ -177,6 +176,7 @@ class WholeRelay:
             quota=self.quota,
             on_cancelled=self.dispatcher.cancel,
         )
+        self.relay.on_kept = self.judge.poke
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.clock.seconds())

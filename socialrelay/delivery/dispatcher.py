@@ -1,14 +1,15 @@
 """
-The service that drives the queue manager: it tells it the time, sends what it says, reads what it asks for, and writes down what it settles.
+The service that drives the queue manager: tells it the time, sends what it says, reads what it asks for, writes down what it settles.
 
-One alarm and one write are under way at most.  Everything that happens ends in a I{turn}: sends, reads and the next alarm, all of them asked
-of the manager; turns that are asked for in one reactor iteration are one turn.
+One alarm and one write are under way at most.  Everything that happens ends in a I{turn}: sends, reads and the next alarm, all of them
+asked of the manager; turns that are asked for in one reactor iteration are one turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -250,9 +251,9 @@ class Dispatcher:
             times.append(wake)
         self._alarm = self._clock.callLater(max(min(times) - now.seconds, 0.0), self._soon)
 
-    def _keep(self, coroutine: Awaitable[object]) -> None:
+    def _keep(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """Run it on its own; what it raises is a bug of ours."""
-        work = Deferred.fromCoroutine(coroutine)  # type: ignore[arg-type]
+        work: Deferred[object] = Deferred.fromCoroutine(coroutine)
         self._work.add(work)
 
         def over(result: object) -> None:
@@ -286,11 +287,11 @@ class Dispatcher:
         for position, body in bodies.items():
             self._bodies.put(position, body)
         for attempt in attempts:
-            body = bodies.get(attempt.entry.position)
-            if body is None:
+            found = bodies.get(attempt.entry.position)
+            if found is None:
                 self._manager.expired(attempt, "its body is not kept any more", self._moment())
             elif self._running:
-                self._transfer(attempt, body)
+                self._transfer(attempt, found)
             else:
                 self._manager.aborted(attempt, self._moment())
 
@@ -379,5 +380,3 @@ class Dispatcher:
         except Unavailable as reason:
             self._manager.restore(progress)
             self._log.debug("Progress is not written now: {reason}", reason=str(reason))
-
-

@@ -37,7 +37,7 @@ class DeliveryNews:
             )
         elif event.what is What.DEAD:
             self._log.warn(
-                "{host} is dead: no success for a week, the last failure was {reason}. What waited for it is expired; it is tried once a week.",
+                "{host} is dead: no success for a week, at last {reason}. What waited for it is expired; it is tried once a week.",
                 host=event.host,
                 reason=event.reason,
             )

@@ -44,8 +44,9 @@ class Destination:
     """
 
     __slots__ = (
-        "abandoning", "ahead", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired", "following", "host", "in_flight",
-        "loading", "number", "protocol", "queue", "read", "ready", "retries", "subscribed", "suspects", "url", "wants_load",
+        "abandoning", "ahead", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired", "following",
+        "host", "in_flight", "loading", "number", "protocol", "queue", "read", "ready", "retries", "subscribed", "suspects",
+        "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:

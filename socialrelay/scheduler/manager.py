@@ -9,8 +9,8 @@ It holds no timer and does no I/O. Whoever drives it says what happened and what
                                         next_wake: when to ask again
                                         changes: what to write down
 
-A destination follows the log until something keeps it from taking a post at once: then it is I{behind}, holds nothing in memory that the log
-does not hold, and reads ranges of it when it can go on. So a dead node costs one row and one timer, whatever the traffic.
+A destination follows the log until something keeps it from taking a post at once: then it is I{behind}, holds nothing in memory that the
+log does not hold, and reads ranges of it when it can go on. So a dead node costs one row and one timer, whatever the traffic.
 
 ====================  =================================================================================================
 what came back        what follows (L{outcome.judge} tells them apart)
