@@ -54,6 +54,7 @@ from socialrelay.relay import Relay
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
+from socialrelay.scheduler.record import State
 from socialrelay.services import Periodic, within
 from socialrelay.statistics import Tally
 from socialrelay.storage.cache import FallbackCache
@@ -268,14 +269,13 @@ def assemble(
     health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
     health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
 
-    async def provide_keys() -> None:
+    async def take_up() -> None:
         if config.network.author_keys:
             keyring.provide(await in_thread(read_author_keys, Path(config.network.author_keys)))
-
-    async def take_up() -> None:
-        await provide_keys()
         await authors.load()
         await subscribers.load()
+        statuses = dispatcher.destinations()
+        resolver.trust(status.record.host for status in statuses if status.record.state is State.ACTIVE and status.record.last_success)
 
     async def end_network() -> None:
         await transport.close()
