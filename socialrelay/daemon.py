@@ -12,7 +12,7 @@ import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import twisted
@@ -110,10 +110,15 @@ class Daemon(Service):
     _log = Logger()
 
     def __init__(
-        self, relay: IService, reactor: Any, terminal: Terminal, ready: Callable[[], Iterable[str]], ended: Callable[[], None]
+        self,
+        relay: IService,
+        reactor: Any,
+        terminal: Terminal,
+        ready: Callable[[], Iterable[tuple[str, Mapping[str, object]]]],
+        ended: Callable[[], None],
     ) -> None:
         """
-        @param ready: asked, when all runs, for what to say in the log.
+        @param ready: asked, when all runs, for what to log: sentences with named holes, and what fills them.
         @param ended: called when all is stopped.
         """
         self._relay = relay
@@ -137,8 +142,8 @@ class Daemon(Service):
         return maybeDeferred(self._relay.stopService).addBoth(self._stopped)
 
     def _well(self, _: object) -> None:
-        for line in self._ready():
-            self._log.info("{line}", line=line)
+        for sentence, fields in self._ready():
+            self._log.info(sentence, **fields)
         self._terminal.started()
 
     def _failed(self, failure: Failure) -> None:

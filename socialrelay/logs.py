@@ -18,15 +18,17 @@ from typing import Any, TextIO, cast
 from attrs import frozen
 from twisted.logger import (
     FilteringLogObserver,
+    ILogFilterPredicate,
     ILogObserver,
     LegacyLogObserverWrapper,
     LogEvent,
     LogLevel,
     LogLevelFilterPredicate,
+    PredicateResult,
     formatEvent,
 )
 from twisted.python.logfile import LogFile
-from zope.interface import implementer
+from zope.interface import implementer, provider
 
 MAX_FIELD = 256
 MAX_MESSAGE = 4096
@@ -152,7 +154,15 @@ def quiet(to: ILogObserver, level: str) -> ILogObserver:
             predicate.setLogLevelForNamespace(namespace, max(LogLevel.warn, LogLevel.levelWithName(level)))
         for namespace in ("twisted.scripts", "twisted.application"):
             predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
-    return cast(ILogObserver, FilteringLogObserver(to, [predicate]))
+    predicates = [predicate] if level == "debug" else [predicate, _no_factories]
+    return cast(ILogObserver, FilteringLogObserver(to, predicates))
+
+
+@provider(ILogFilterPredicate)
+def _no_factories(event: LogEvent) -> Any:
+    """Factories of every kind tell that they start and stop, under their own names."""
+    factories = ("Starting factory {factory!r}", "Stopping factory {factory!r}")
+    return PredicateResult.no if event.get("log_format") in factories else PredicateResult.maybe
 
 
 def _file(name: str) -> LogFile:

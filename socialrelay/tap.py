@@ -134,23 +134,25 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
     if not terminal_is_ours:
         terminal = leave_waiting(reactor)
 
-    def ready() -> Iterator[str]:
+    def ready() -> Iterator[tuple[str, dict[str, object]]]:
         statedir.sign(state)
         yield from greeting(config)
 
     return Daemon(relay, reactor, terminal, ready, state.release)
 
 
-def greeting(config: Config) -> Iterator[str]:
-    """What to say when all runs: what it is, where its data is, and what to try next."""
-    yield f"socialrelay {__version__} is ready. Its data is in {config.state_dir}."
-    page = next((f"http://127.0.0.1:{found[1]}/" for each in config.listen if (found := re.match(r"tcp:(?:port=)?([1-9]\d*)", each))), "")
+def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:
+    """What to log when all runs: what it is, where its data is, and what to try next."""
+    yield "socialrelay {version} is ready. Its data is in {folder}.", {"version": __version__, "folder": str(config.state_dir)}
     if config.production:
-        yield f"It is {config.identity.username}@{config.host}. Servers reach it at https://{config.host}/."
-    else:
-        yield "This is a relay for trying out: it fetches no list of servers and polls none. Set host (--host) to run a public one."
-        if page:
-            yield f"Look at {page}, or ask it 'socialrelay status'. End it with Ctrl-C."
+        handle = f"{config.identity.username}@{config.host}"
+        yield "It is {handle}. Servers reach it at https://{host}/.", {"handle": handle, "host": config.host}
+        return
+    yield "This is a relay for trying out: it fetches no list of servers and polls none. Set host (--host) to run a public one.", {}
+    for endpoint in config.listen:
+        if found := re.match(r"tcp:(?:port=)?([1-9]\d*)", endpoint):
+            yield "Look at {url}, or ask it 'socialrelay status'. End it with Ctrl-C.", {"url": f"http://127.0.0.1:{found[1]}/"}
+            return
 
 
 def _log_destination(twistd: Any, config: Config) -> logs.Destination:

@@ -38,4 +38,4 @@ class Part(Service):
 terminal = Terminal() if os.environ["FOREGROUND"] else leave_waiting(reactor)
 relay = Sequence([("database", Part())], reactor, 5.0)
 application = Application("late")
-Daemon(relay, reactor, terminal, lambda: ["ready"], lambda: None).setServiceParent(application)
+Daemon(relay, reactor, terminal, lambda: [("ready", {})], lambda: None).setServiceParent(application)

@@ -145,6 +145,13 @@ class ObserverTests(SynchronousTestCase):
                 log.emit(LogLevel.levelWithName(each), "x")
             self.assertEqual([line[1:].partition("]")[0] for line in self.out.getvalue().splitlines()], expected)
 
+    def test_factories(self) -> None:
+        """Nobody needs to know that a factory starts or stops, whosever it is."""
+        log = self.log("socialrelay.web", "info")
+        log.info("Starting factory {factory!r}", factory=object())
+        log.info("Stopping factory {factory!r}", factory=object())
+        self.assertEqual(self.out.getvalue(), "")
+
     def test_file(self) -> None:
         """A daemon logs to the file that twistd was told of, and twistd finds the observer by name."""
         name = self.mktemp()
