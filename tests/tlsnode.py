@@ -213,6 +213,7 @@ class TLSNode:
     @ivar requests: what came.
     @ivar faults: what a strict server would refuse.
     @ivar connections: how many were ever made.
+    @ivar port: where it listens; 0 for any, until it does.
     """
 
     behaviour: Behaviour = accepts
@@ -239,7 +240,7 @@ class TLSNode:
     def listen(self, reactor: Any, context: SSL.Context) -> TLSNode:
         """Listen, with a prepared context."""
         context.set_session_id(b"tlsnode")
-        self._listening = reactor.listenSSL(0, _NodeFactory(self), _Contexts(context), interface="127.0.0.1")
+        self._listening = reactor.listenSSL(self.port, _NodeFactory(self), _Contexts(context), interface="127.0.0.1")
         self.port = self._listening.getHost().port
         return self
 

@@ -1,0 +1,243 @@
+"""
+The relay as its operators run it: a process of this environment's C{twistd socialrelay}, with a folder of its own.
+
+It listens on a UNIX socket unless it is told otherwise, so that no port has to be guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import treq
+from attrs import Factory, define, frozen
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
+from twisted.web.iweb import IAgentEndpointFactory
+from zope.interface import implementer
+
+ROOT = Path(__file__).parent.parent
+ENVELOPE = "application/magic-envelope+xml"
+# Where there is util-linux, the relay ends when a test run is killed.
+_END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+
+
+class DaemonError(Exception):
+    """The relay did not do as it was told; the message has the end of its log."""
+
+
+@frozen
+class Answer:
+    """What the relay answered over HTTP."""
+
+    code: int
+    body: bytes
+    headers: Any
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+
+@frozen
+class Said:
+    """What a command printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed, read."""
+        return json.loads(self.out)
+
+
+@implementer(IAgentEndpointFactory)
+@frozen
+class _OverSocket:
+    reactor: Any
+    path: str
+
+    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:
+        return UNIXClientEndpoint(self.reactor, self.path)
+
+
+@define(eq=False)
+class Daemon:
+    """
+    A relay in a folder of its own, below C{/tmp}: embedded servers run as another user and sockets want short paths.
+
+    @ivar configuration: TOML, after what every test wants.
+    @ivar folder: its C{state}, C{relay.toml}, C{log} and C{web} socket.
+    @ivar listen: endpoint descriptions in addition to the socket.
+    """
+
+    reactor: Any
+    configuration: str = ""
+    folder: Path = Factory(lambda: _folder())
+    listen: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    _clients: int = 0
+
+    # Its life
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.folder / "state"
+
+    @property
+    def log(self) -> str:
+        """All that it logged since the first start."""
+        path = self.folder / "log"
+        return path.read_text() if path.exists() else ""
+
+    def launch(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start the process, and return at once."""
+        (self.folder / "relay.toml").write_text(self.configuration)
+        endpoints = [f"unix:{self.folder / 'web'}", *self.listen]
+        command = [
+            *_END_WITH_PARENT,
+            *(sys.executable, "-m", "socialrelay", "run", "--nodaemon"),
+            *("--config", str(self.folder / "relay.toml"), "--state-dir", str(self.state)),
+            *(word for endpoint in endpoints for word in ("--listen", endpoint)),
+            *options,
+        ]
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log, start_new_session=True)
+        return self.process
+
+    async def start(self, *options: str) -> None:
+        """
+        Start it, and wait until it is ready.
+
+        @raise DaemonError: it ended instead.
+        """
+        self.launch(*options)
+        await self.eventually(self.ready, lambda answer: answer in ("ready", "degraded"))
+
+    async def ready(self) -> str:
+        """What C{/health/ready} says; empty while nobody answers."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise DaemonError(f"The relay ended with {self.process.returncode}.\n{self.log[-3000:]}")
+        try:
+            return str((await self.get("/health/ready")).json["status"])
+        except (ConnectError, ResponseNeverReceived):
+            return ""
+
+    async def terminate(self) -> int:
+        """Stop it as an operator does; its exit code."""
+        return await self.end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it as a crash does."""
+        await self.end(signal.SIGKILL)
+
+    async def end(self, number: int) -> int:
+        """Send it a signal, and wait for its end; its exit code, negative for a signal."""
+        process = self.process
+        assert process is not None
+        self.process = None
+        if process.poll() is None:
+            process.send_signal(number)
+        code: int = await deferToThread(process.wait)
+        return code
+
+    async def remove(self) -> None:
+        """Stop it if it runs, and take away its folder."""
+        if self.process is not None:
+            await self.terminate()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def children(self, program: str) -> list[int]:
+        """Its embedded servers: process ids of the children whose program has this name."""
+        assert self.process is not None
+        found = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                if program in Path(f"/proc/{child}/comm").read_text():
+                    found.append(int(child))
+        return found
+
+    # What it is asked
+
+    def _client(self) -> HTTPClient:
+        pool = HTTPConnectionPool(self.reactor, persistent=False)
+        return HTTPClient(Agent.usingEndpointFactory(self.reactor, _OverSocket(self.reactor, str(self.folder / "web")), pool))
+
+    async def request(self, method: str, path: str, **options: Any) -> Answer:
+        """
+        Ask it over HTTP.
+
+        @param options: as for C{treq.request}. Each request comes from a client address of its own, unless one is named.
+        """
+        self._clients += 1
+        options["headers"] = {"X-Forwarded-For": f"198.51.100.{self._clients % 250 + 1}", **options.get("headers", {})}
+        response = await self._client().request(method, f"http://relay{path}", allow_redirects=False, reactor=self.reactor, **options)
+        return Answer(response.code, await treq.content(response), response.headers)
+
+    async def get(self, path: str) -> Answer:
+        """A page, as JSON where there is a choice."""
+        return await self.request("GET", path, headers={"Accept": "application/json"})
+
+    async def post(self, body: bytes, path: str = "/receive/public", content_type: str = ENVELOPE) -> int:
+        """Bring it a body; the status of its answer."""
+        answer = await self.request("POST", path, data=body, headers={"Content-Type": content_type})
+        return answer.code
+
+    async def check(self, host: str) -> Any:
+        """What the self-service page says of a node, after it has asked it."""
+        return (await self.get(f"/check?node={host}&format=json")).json
+
+    async def command(self, *words: str) -> Said:
+        """Run the operators' command."""
+        arguments = ["-m", "socialrelay", "--state-dir", str(self.state), *words]
+        out, err, code = await getProcessOutputAndValue(sys.executable, arguments, environment(), str(self.folder), self.reactor)
+        return Said(code, out.decode(), err.decode())
+
+    async def eventually(self, ask: Callable[[], Any], well: Callable[[Any], bool]) -> Any:
+        """Ask until the answer is as it should be; what it is then. The test's own deadline ends it."""
+        while not well(answer := await ask()):
+            await _pause(self.reactor)
+        return answer
+
+    async def logs(self, text: str) -> None:
+        """Wait until it has logged this."""
+
+        async def ask() -> str:
+            return self.log
+
+        await self.eventually(ask, lambda log: text in log)
+
+
+def environment() -> dict[str, str]:
+    """That of a relay which is told everything by its options."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("SOCIALRELAY_")}
+    return ours | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="socialrelay-e2e-", dir="/tmp"))
+    folder.chmod(0o711)
+    return folder
+
+
+def _pause(reactor: Any) -> Deferred[None]:
+    return deferLater(reactor, 0.03, lambda: None)

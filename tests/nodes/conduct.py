@@ -1,0 +1,56 @@
+"""
+How a node may treat whoever delivers to it.  Each conduct is called with a L{Visit}, once for each post that is brought.
+
+That nobody listens at all, or with a certificate of another authority, is the node's own doing (L{tests.nodes.node.Node.start}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.tlsnode import Exchange
+
+Conduct = Callable[[Exchange], None]
+
+
+def welcoming(visit: Exchange) -> None:
+    """Take it: 202, as diaspora* says."""
+    visit.answer(202)
+
+
+def silent(visit: Exchange) -> None:
+    """Accept the connection, read the post, and never answer."""
+
+
+def abrupt(visit: Exchange) -> None:
+    """Break the connection off."""
+    visit.reset()
+
+
+def dripping(visit: Exchange) -> None:
+    """Begin an answer, and never come to its end."""
+    visit.raw(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n.")
+
+
+def says(status: int, *headers: str) -> Conduct:
+    """Always this answer: C{says(503, "Retry-After: 60")}, C{says(301, "Location: https://elsewhere.example/")}."""
+    return lambda visit: visit.answer(status, *headers)
+
+
+def slow(reactor: Any, seconds: float) -> Conduct:
+    """Take it, after a while."""
+    return lambda visit: reactor.callLater(seconds, visit.answer, 202)
+
+
+def flapping(up: int, down: int, bad: Conduct = abrupt) -> Conduct:
+    """Take so many, then refuse so many, and again."""
+    seen = 0
+
+    def treat(visit: Exchange) -> None:
+        nonlocal seen
+        well = seen % (up + down) < up
+        seen += 1
+        (welcoming if well else bad)(visit)
+
+    return treat
