@@ -10,7 +10,7 @@ import os
 import random
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -69,7 +69,13 @@ from socialrelay.web.public import PublicSite, public_site
 T = TypeVar("T")
 
 TALLY_EVERY = 5.0
-PRUNE_EVERY = 30.0
+FORGET_EVERY = 60.0
+FORGET_STEPS = 50
+"""Small steps of a round, at most."""
+FORGET_WORTH = 1000
+"""A step that removes fewer rows is the round's last."""
+UNLISTED = timedelta(days=30)
+"""A node that no list names and that does not answer for so long is forgotten."""
 DRAIN = 5.0
 IN_FLIGHT_GRACE = 10.0
 
@@ -277,6 +283,13 @@ def assemble(
         statuses = dispatcher.destinations()
         resolver.trust(status.record.host for status in statuses if status.record.state is State.ACTIVE and status.record.last_success)
 
+    async def forget() -> None:
+        for _ in range(FORGET_STEPS):
+            if await storage.log.prune(now()) < FORGET_WORTH:
+                break
+        await storage.nodes.forget(now() - UNLISTED)
+        await storage.profiles.prune((now() - timedelta(days=config.retention.keys)).date())
+
     async def end_network() -> None:
         await transport.close()
         await of_authors.close()
@@ -294,7 +307,7 @@ def assemble(
     parts: list[tuple[str, IService]] = [
         ("the network", Part(lambda: None, end_network)),
         ("counts", Finishing(periodic("counts", tally.flush, TALLY_EVERY, TALLY_EVERY), tally.flush)),
-        ("retention", periodic("retention", lambda: storage.log.prune(now()), PRUNE_EVERY, PRUNE_EVERY)),
+        ("retention", periodic("retention", forget, FORGET_EVERY, FORGET_EVERY)),
         ("subscriptions", Part(take_up, lambda: None)),
         ("keys", Finishing(periodic("keys", keyring.flush, keyrings.FLUSH, keyrings.FLUSH), end_keyring)),
         ("deliveries", Part(dispatcher.start, lambda: dispatcher.stop(IN_FLIGHT_GRACE))),

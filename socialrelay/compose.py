@@ -26,7 +26,7 @@ from socialrelay.services import Sequence
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
 from socialrelay.storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from socialrelay.storage.memory_cache import MemoryCache
-from socialrelay.storage.postgres import open_storage
+from socialrelay.storage.postgres import Limits, open_storage
 from socialrelay.storage.stores import Storage
 
 
@@ -83,7 +83,13 @@ class Core(Service):
     async def _start(self) -> None:
         config = self._config
         self._tell_network()
-        self._storage = storage = await open_storage(self._reactor, self._dsn(), receive=config.receive, retention=config.retention)
+        self._storage = storage = await open_storage(
+            self._reactor,
+            self._dsn(),
+            receive=config.receive,
+            retention=config.retention,
+            limits=Limits(connections=config.postgres.connections),
+        )
         in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=in_thread)
         assembly = assemble(config, self._reactor, storage, self._cache, identity, self._health, await storage.log.end())

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, Intake, Unavailable
 from socialrelay.federation import NotAnEnvelope
-from socialrelay.web.receive import Reception
+from socialrelay.web.receive import PATIENCE, Reception
 from socialrelay.web.site import GuardedSite
 
 GUID = "f00dcafe0123456789abcdef01234567"
@@ -62,8 +62,9 @@ class ReceptionTests(SynchronousTestCase):
     """What senders are told."""
 
     def setUp(self) -> None:
+        self.clock = Clock()
         self.intake = FakeIntake()
-        self.reception = Reception(self.intake, GUID)
+        self.reception = Reception(self.intake, GUID, self.clock)
         self.treq: Any = StubTreq(self.reception.app.resource())
 
     def post(self, url: str = URL, body: bytes = b"<me:env/>", **options: object) -> tuple[int, bytes]:
@@ -115,6 +116,21 @@ class ReceptionTests(SynchronousTestCase):
             self.intake.error = error
             code, _ = self.post()
             self.assertEqual((code, self.headers.getRawHeaders(b"Retry-After")), (503, [b"60"]))
+
+    def test_too_slow(self) -> None:
+        """
+        A sender is not kept waiting for long, and what was begun goes on without it.
+        """
+        self.intake.waits = True
+        waiting = self.treq.post(URL, data=b"<me:env/>")
+        self.clock.advance(PATIENCE)
+        self.treq.flush()
+        self.assertEqual(self.successResultOf(waiting).code, 503)
+        self.assertEqual(self.intake.cancelled, 0)
+        drained = self.reception.drain()
+        self.assertNoResult(drained)
+        self.intake.answers[0].callback(None)
+        self.successResultOf(drained)
 
     def test_bug(self) -> None:
         """

@@ -128,7 +128,7 @@ def resolve(arguments: Mapping[str, str]) -> dict[str, str]:
     return {**arguments, "hostaddr": ",".join(addresses)}
 
 
-class _Connection(Connection):  # type: ignore[misc]
+class _Connection(Connection):
     """A connection that says when it is lost while nobody waits for an answer."""
 
     def __init__(self, reactor: Any, lost: Callable[[_Connection, str], None]) -> None:

@@ -256,6 +256,8 @@ class ControlResource(Resource):
 class QuietSite(Site):
     """A site without an access log: the acts are logged where they are done."""
 
+    noisy = False
+
     def startFactory(self) -> None:
         """Nothing to prepare."""
 

@@ -80,7 +80,7 @@ def public_site(
         public_pem=identity.public_pem,
         version=__version__,
     )
-    reception = Reception(intake, identity.guid, counters)
+    reception = Reception(intake, identity.guid, clock, counters)
     identity_pages = IdentityPages(introduction).app.resource()
     parts: dict[bytes, IResource] = dict.fromkeys(
         (b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages

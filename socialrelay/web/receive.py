@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
@@ -21,6 +22,9 @@ from socialrelay.federation import NotAnEnvelope
 from socialrelay.web.addresses import limited_as
 from socialrelay.web.answers import answer, application, sentence
 from socialrelay.web.site import client_address
+
+PATIENCE = 10.0
+"""Seconds for which a sender is kept waiting for storage; what was begun goes on without it."""
 
 RETRY_AFTER = 60
 """Seconds. Those senders that we know do not read it; others may."""
@@ -36,12 +40,13 @@ class Reception:
     app = application()
     _log = Logger()
 
-    def __init__(self, intake: Intake, guid: str, counters: Counter[str] | None = None) -> None:
+    def __init__(self, intake: Intake, guid: str, clock: IReactorTime, counters: Counter[str] | None = None) -> None:
         """
         @param guid: the relay's own.
         """
         self._intake = intake
         self._guid = guid
+        self._clock = clock
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._stopping = False
         self._in_hand = 0
@@ -82,11 +87,14 @@ class Reception:
         outcome: Deferred[None] = Deferred()
         self._in_hand += 1
         body = request.content.read()  # type: ignore[union-attr]  # it has one for as long as it is not finished
-        maybeDeferred(accept, body, limited_as(client_address(request))).addBoth(self._settled, outcome)
+        hurry = self._clock.callLater(PATIENCE, lambda: outcome.errback(Unavailable("storage takes too long")))
+        maybeDeferred(accept, body, limited_as(client_address(request))).addBoth(self._settled, outcome, hurry)
         return outcome.addCallbacks(self._accepted, self._refused, callbackArgs=(request,), errbackArgs=(request,))
 
-    def _settled(self, result: object, outcome: Deferred[None]) -> None:
-        outcome.callback(result)  # type: ignore[arg-type]  # a Failure goes down the errback side
+    def _settled(self, result: object, outcome: Deferred[None], hurry: IDelayedCall) -> None:
+        if hurry.active():
+            hurry.cancel()
+            outcome.callback(result)  # type: ignore[arg-type]  # a Failure goes down the errback side
         self._in_hand -= 1
         if not self._in_hand:
             drained, self._drained = self._drained, []
