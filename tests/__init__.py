@@ -2,6 +2,7 @@
 
 import warnings
 
-# Python's -b finds where bytes are mixed with text. These places are known, and not ours.
-for _module in (r"twisted\.internet\.unix", r"twisted\.web\.http_headers", "txredisapi"):
-    warnings.filterwarnings("ignore", category=BytesWarning, module=_module)
+# Python's -b finds where bytes are mixed with text. These places are known, and not ours; trial names them by their files.
+warnings.filterwarnings(
+    "ignore", category=BytesWarning, module=r".*(twisted[./]internet[./]unix|twisted[./]web[./]http_headers|txredisapi)"
+)
