@@ -189,7 +189,8 @@ class Daemon:
         @param options: as for C{treq.request}. Each request comes from a client address of its own, unless one is named.
         """
         self._clients += 1
-        options["headers"] = {"X-Forwarded-For": f"198.51.100.{self._clients % 250 + 1}", **options.get("headers", {})}
+        client = f"198.51.100.{self._clients % 250 + 1}"
+        options["headers"] = {"X-Forwarded-For": client, **options.get("headers", {})}
         response = await self._client().request(method, f"http://relay{path}", allow_redirects=False, reactor=self.reactor, **options)
         return Answer(response.code, await treq.content(response), response.headers)
 
@@ -218,13 +219,13 @@ class Daemon:
             await _pause(self.reactor)
         return answer
 
-    async def logs(self, text: str) -> None:
-        """Wait until it has logged this."""
+    async def logs(self, text: str, times: int = 1) -> None:
+        """Wait until it has logged this so many times."""
 
         async def ask() -> str:
             return self.log
 
-        await self.eventually(ask, lambda log: text in log)
+        await self.eventually(ask, lambda log: log.count(text) >= times)
 
 
 def environment() -> dict[str, str]:
