@@ -1,0 +1,200 @@
+"""Tests for L{socialrelay.delivery.dispatcher}, L{socialrelay.delivery.bodies} and what else is counted on the way."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.boundaries import Rejection, Unavailable
+from socialrelay.delivery.bodies import BodyCache
+from socialrelay.delivery.news import DeliveryNews
+from socialrelay.quota import ClientQuota
+from socialrelay.scheduler.orders import Event, What
+from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
+from socialrelay.statistics import REJECTIONS_MAX, Tally
+from socialrelay.storage.memory import MemoryTables, memory_storage
+from tests.envelopes import Author
+from tests.relays import EPOCH, WholeRelay
+
+ALICE = Author("alice@pod-a.example")
+
+
+class DispatcherTests(SynchronousTestCase):
+    """The service that drives the queue manager."""
+
+    def setUp(self) -> None:
+        self.relay = WholeRelay().start()
+        self.relay.keyring.hold(ALICE)
+        self.relay.subscribe("one.example")
+
+    def accept(self, text: str = "Hello") -> bytes:
+        """A post comes in."""
+        body = ALICE.post(text)
+        self.successResultOf(self.relay.relay.accept(body, "192.0.2.1"))
+        self.relay.run()
+        return body
+
+    def cursor(self) -> int:
+        """How far it is written that the node has come."""
+        [record] = self.successResultOf(self.relay.storage.destinations.load())
+        return record.cursor
+
+    def test_writes_down(self) -> None:
+        """What is delivered is written down soon after."""
+        self.accept()
+        self.assertEqual(self.cursor(), 1)
+
+    def test_storage_goes_away(self) -> None:
+        """While storage is away deliveries go on, and how far they have come is written when it is back."""
+        self.relay.transport.reply = lambda url: None
+        self.accept()
+        self.relay.tables.go_away("gone")
+        self.relay.transport.hanging[0].callback(Answer(202))
+        self.relay.run()
+        self.relay.tables.come_back()
+        self.relay.run(5.0)
+        self.assertEqual(self.cursor(), 1)
+
+    def test_reads_later(self) -> None:
+        """What has to be read while storage is away is read when it is back."""
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.accept()
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.relay.tables.go_away("gone")
+        self.relay.run(40.0)
+        self.assertEqual(len(self.relay.transport.sent), 1)
+        self.relay.tables.come_back()
+        self.relay.run(20.0)
+        self.assertEqual(len(self.relay.transport.sent), 2)
+
+    def test_body_is_gone(self) -> None:
+        """A post whose body is not kept any more is expired, and the next one is delivered."""
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.accept("First")
+        second = self.accept("Second")
+        del self.relay.tables.bodies[1]
+        after = WholeRelay(self.relay.tables).start()
+        after.run(40.0)
+        self.assertEqual([body for _, body in after.transport.sent], [second])
+        status = after.dispatcher.destination("one.example")
+        self.assertEqual((status.record.expired, status.record.cursor) if status else None, (1, 2))
+
+    def test_answer_to_a_commit_is_lost(self) -> None:
+        """A post that was written although the relay could not know it is found in the log and delivered."""
+        publish = self.relay.storage.log.publish
+
+        def written_and_lost(publication: object) -> Deferred[int | None]:
+            publish(publication)  # type: ignore[arg-type]
+            return fail(Unavailable("the connection is lost"))
+
+        self.relay.relay._posts = type("Lossy", (), {"publish": staticmethod(written_and_lost)})()
+        body = ALICE.post("Hello")
+        self.failureResultOf(self.relay.relay.accept(body, "192.0.2.1"))
+        self.relay.run(5.0)
+        self.assertEqual([sent for _, sent in self.relay.transport.sent], [body])
+
+    def test_bug_in_transport(self) -> None:
+        """A transfer that fails in a way that it should not is logged, and tried again."""
+        send = self.relay.transport.send
+        self.relay.transport.send = lambda request, timeout: fail(ZeroDivisionError())  # type: ignore[method-assign]
+        self.accept()
+        self.relay.transport.send = send  # type: ignore[method-assign]
+        self.relay.run(10.0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.relay.transport.hosts(), ["one.example"])
+
+    def test_suspended(self) -> None:
+        """The operator holds a node back and lets it go on."""
+        self.assertTrue(self.relay.dispatcher.suspend("one.example"))
+        body = self.accept()
+        self.assertEqual(self.relay.transport.sent, [])
+        self.assertTrue(self.relay.dispatcher.resume("one.example"))
+        self.relay.run()
+        self.assertEqual([sent for _, sent in self.relay.transport.sent], [body])
+        self.assertFalse(self.relay.dispatcher.suspend("nobody.example"))
+
+    def test_woken(self) -> None:
+        """An operator has a deferred node tried at once."""
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.accept()
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.assertTrue(self.relay.dispatcher.wake("one.example"))
+        self.relay.run()
+        self.assertEqual(len(self.relay.transport.sent), 2)
+
+    def test_quiet_destinations(self) -> None:
+        """The place of a node that nothing was for is written down every few minutes, so that a restart need not read the log for it."""
+        self.relay.subscribe("dogs.example", "dogs")
+        self.accept()
+        self.relay.run(700.0)
+        cursors = {record.host: record.cursor for record in self.successResultOf(self.relay.storage.destinations.load())}
+        self.assertEqual(cursors, {"one.example": 1, "dogs.example": 1})
+
+
+class BodyCacheTests(SynchronousTestCase):
+    """Bodies at hand."""
+
+    def test_bound(self) -> None:
+        """No more bytes are held than there may be, and what was used least lately goes first."""
+        cache = BodyCache(10)
+        cache.put(1, b"aaaa")
+        cache.put(2, b"bbbb")
+        cache.get(1)
+        cache.put(3, b"cccc")
+        self.assertEqual((cache.get(1), cache.get(2), cache.get(3), cache.size), (b"aaaa", None, b"cccc", 8))
+        cache.discard(1)
+        self.assertEqual(cache.size, 4)
+
+
+class QuotaTests(SynchronousTestCase):
+    """What may wait from one address."""
+
+    def test_counts(self) -> None:
+        """What is over makes room again, and an address that has nothing waiting is forgotten."""
+        quota = ClientQuota(2, 100)
+        quota.took("192.0.2.1", 1, 60)
+        self.assertEqual([quota.has_room("192.0.2.1", 40), quota.has_room("192.0.2.1", 41)], [True, False])
+        quota.took("192.0.2.1", 2, 1)
+        self.assertFalse(quota.has_room("192.0.2.1", 1))
+        for number in (1, 2, 3):
+            quota.released(number)
+        self.assertTrue(quota.has_room("192.0.2.1", 100))
+        self.assertEqual(quota._held, {})
+
+
+class TallyTests(SynchronousTestCase):
+    """Counts on their way to storage."""
+
+    def test_kept_while_storage_is_away(self) -> None:
+        """What cannot be written is written later, and nothing twice."""
+        tables = MemoryTables()
+        storage = memory_storage(tables)
+        tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
+        tally.count("accepted", "pod.example")
+        tables.go_away("gone")
+        self.successResultOf(tally.flush())
+        tally.count("accepted", "pod.example")
+        tables.come_back()
+        for _ in range(2):
+            self.successResultOf(tally.flush())
+        self.assertEqual(self.successResultOf(storage.statistics.totals()), {"accepted": 2})
+
+    def test_rejections_are_bounded(self) -> None:
+        """A flood of rejections is counted, and not all of its reasons kept."""
+        storage = memory_storage()
+        tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
+        for _ in range(REJECTIONS_MAX + 5):
+            tally.rejected(Rejection(EPOCH, "bad-signature"))
+        self.assertEqual(tally.forgotten, 5)
+
+
+class NewsTests(SynchronousTestCase):
+    """What operators are told."""
+
+    def test_polls(self) -> None:
+        """A node whose answers make its preferences doubtful is polled."""
+        storage, polled = memory_storage(), []
+        news = DeliveryNews(Tally(storage.statistics, storage.rejections, lambda: EPOCH), polled.append, log_each=False)
+        for what in What:
+            news.event(Event(what, "one.example", "HTTP 404"))
+        self.assertEqual(polled, ["one.example"])

@@ -1,0 +1,82 @@
+"""Tests for L{socialrelay.routing.index} and L{socialrelay.routing.rules}."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.routing.index import SubscriptionIndex
+from socialrelay.routing.rules import RuleBook, effective
+from socialrelay.routing.subscription import Preferences, Scope, Subscription
+
+_tags = st.frozensets(st.sampled_from("abcdef"), max_size=4)
+_change = st.tuples(st.integers(0, 5), st.sampled_from(list(Scope)), _tags)
+
+
+class IndexTests(SynchronousTestCase):
+    """Who wants a post."""
+
+    @given(st.lists(_change, max_size=30), _tags)
+    def test_as_last_said(self, changes: list[tuple[int, Scope, frozenset[str]]], post: frozenset[str]) -> None:
+        """Whatever destinations said before, what they said last counts, and nothing else is held."""
+        index, last = SubscriptionIndex(), {}
+        for number, scope, tags in changes:
+            index.put(number, scope, tags)
+            last[number] = (scope, tags)
+        wanted = {n for n, (scope, tags) in last.items() if scope is Scope.ALL or (scope is Scope.TAGS and tags & post)}
+        self.assertEqual(index.recipients(post), wanted)
+        held = [tags for scope, tags in last.values() if scope is Scope.TAGS]
+        self.assertEqual((index.entries, index.tags), (sum(map(len, held)), len(frozenset().union(*held))))
+
+
+class RuleBookTests(SynchronousTestCase):
+    """The operator's rules."""
+
+    def test_subdomains(self) -> None:
+        """A block of a host holds for what is below it, and for nothing else."""
+        rules = RuleBook.of([("block", "bad.example")], allow_list=False)
+        self.assertEqual(
+            [rules.refuses_host(host) for host in ("bad.example", "a.b.bad.example", "notbad.example")], ["blocked", "blocked", ""]
+        )
+
+    def test_author(self) -> None:
+        """An author is refused by name, or with the host, whatever the port."""
+        rules = RuleBook.of([("block", "eve@pod.example"), ("block", "bad.example")], allow_list=False)
+        refused = [rules.refuses_author(author) for author in ("eve@pod.example", "ada@pod.example", "ada@bad.example:8443")]
+        self.assertEqual(refused, ["blocked", "", "blocked"])
+
+    def test_allow_list(self) -> None:
+        """With the allow list on, whoever is not on it is refused, and a block counts before it."""
+        rules = RuleBook.of([("allow", "good.example"), ("allow", "ada@bad.example"), ("block", "x.good.example")], allow_list=True)
+        authors = ("a@good.example", "a@other.example", "ada@bad.example", "a@x.good.example")
+        self.assertEqual([rules.refuses_author(author) for author in authors], ["", "not-allowed", "", "blocked"])
+
+
+class EffectiveTests(SynchronousTestCase):
+    """What a host is subscribed to, everything considered."""
+
+    no = Preferences(Scope.NONE)
+    cats = Preferences(Scope.TAGS, frozenset({"cats"}), "https://a.example/receive/public/")
+    everything = Subscription(Scope.ALL)
+
+    def scope(self, rules: RuleBook, published: Preferences | None, manual: Subscription | None) -> Scope:
+        return effective("a.example", rules, published, manual, "https://a.example/receive/public").scope
+
+    def test_who_counts(self) -> None:
+        """A block, then the node's refusal, then C{forward}, then the operator's word, then the node's."""
+        blocked = RuleBook.of([("block", "a.example"), ("forward", "a.example")], allow_list=False)
+        forward = RuleBook.of([("forward", "a.example")], allow_list=False)
+        plain = RuleBook()
+        self.assertIs(self.scope(blocked, self.cats, self.everything), Scope.NONE)
+        self.assertIs(self.scope(forward, self.no, self.everything), Scope.NONE)
+        self.assertIs(self.scope(forward, self.cats, None), Scope.ALL)
+        self.assertIs(self.scope(plain, self.cats, self.everything), Scope.ALL)
+        self.assertIs(self.scope(plain, self.cats, None), Scope.TAGS)
+        self.assertIs(self.scope(plain, None, None), Scope.NONE)
+
+    def test_url(self) -> None:
+        """It is sent to where it says, or else to where such nodes usually receive."""
+        by_hand = effective("a.example", RuleBook(), None, self.everything, "https://a.example/receive/public")
+        published = effective("a.example", RuleBook(), self.cats, None, "https://a.example/receive/public")
+        self.assertEqual((by_hand.url, published.url), ("https://a.example/receive/public", "https://a.example/receive/public/"))
