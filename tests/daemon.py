@@ -169,12 +169,9 @@ class Daemon:
     def children(self, program: str) -> list[int]:
         """Its embedded servers: process ids of the children whose program has this name."""
         assert self.process is not None
-        found = []
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                if program in Path(f"/proc/{child}/comm").read_text():
-                    found.append(int(child))
-        return found
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        return [child for child in children if program in Path(f"/proc/{child}/comm").read_text()]
 
     # What it is asked
 

@@ -84,7 +84,9 @@ class DeliveryTests(EndToEnd):
         await self.subscribe(node)
         guid = new_guid()
         envelope = home.author("alice").post("An old pod says hello & more", guid=guid)
-        await self.accepted(urlencode({"xml": envelope}).encode(), path="/receive/public/", content_type="application/x-www-form-urlencoded")
+        await self.accepted(
+            urlencode({"xml": envelope}).encode(), path="/receive/public/", content_type="application/x-www-form-urlencoded"
+        )
         await node.has(guid)
         self.assertEqual(node.taken[0].body, envelope)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import trustme
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
@@ -28,7 +28,7 @@ class Taken:
     """
     A post that was brought, whether or not it was taken.
 
-    @ivar at: the reactor's seconds.
+    @ivar at: the reactor's seconds; of a post that was taken, those when it was answered.
     @ivar connection: which of the node's connections, counted from 1.
     """
 
@@ -50,7 +50,7 @@ class Visit(Exchange):
         if self.node.is_connected(self):
             super().answer(status, *headers, body=body, close=close)
             if 200 <= status < 300:
-                self.node.taken.append(self.brought)
+                self.node.taken.append(evolve(self.brought, at=self.node.world.reactor.seconds()))
                 self.node.changed()
 
 
@@ -193,4 +193,3 @@ class Node:
             exchange.answer(what)
         else:
             exchange.answer(200, f"Content-Type: {content_type}; charset=utf-8", body=what)
-

@@ -1,0 +1,76 @@
+"""C{python -m tests.demo}"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall, react
+
+from tests.demo.screen import INTRODUCTION, WIDE, Screen
+from tests.demo.story import Story
+
+REFRESH = 0.2
+LOOK = 1.0
+
+
+class Show:
+    """A story, and the screen on which it is seen."""
+
+    def __init__(self, seconds: float, rate: float) -> None:
+        self.seconds = seconds
+        self.rate = rate
+        console = Console()
+        self.screen = Screen(console if console.is_terminal else Console(width=WIDE))
+        self.code = 130
+        self._closed: Deferred[None] | None = None
+
+    def __call__(self, reactor: Any) -> Deferred[None]:
+        self.story = Story(reactor, self.seconds, self.rate, self.screen.tell)
+        reactor.addSystemEventTrigger("before", "shutdown", self._close)
+        return Deferred.fromCoroutine(self._run())
+
+    async def _run(self) -> None:
+        console, story = self.screen.console, self.story
+        if not console.is_terminal:
+            console.print(INTRODUCTION, highlight=False, soft_wrap=True)
+        self.screen.tell("Starting a relay, with a PostgreSQL and a Valkey of its own …")
+        await story.prepare()
+        self.screen.open(story)
+        calls = [LoopingCall(self.screen.refresh, story), LoopingCall(lambda: Deferred.fromCoroutine(story.look()))]
+        for call, interval in zip(calls, (REFRESH, LOOK), strict=True):
+            call.start(interval)
+        await story.play()
+        await story.finish()
+        for call in calls:
+            call.stop()
+        self.screen.close()
+        self.screen.summary(story)
+        self.code = 1 if story.verdict() else 0
+
+    def _close(self) -> Deferred[None]:
+        self.screen.close()
+        if self.code == 130:
+            self.screen.console.print("Stopping …")
+        return Deferred.fromCoroutine(self.story.close())
+
+
+@click.command()
+@click.option("--seconds", default=20.0, show_default=True, help="How long to post.")
+@click.option("--rate", default=4.0, show_default=True, help="Posts a second.")
+def main(seconds: float, rate: float) -> None:
+    """Show a relay at work, among small servers on this machine."""
+    show = Show(seconds, rate)
+    try:
+        react(show)
+    except SystemExit as ended:
+        if ended.code not in (0, None) and show.code == 0:
+            show.code = 1
+    sys.exit(show.code)
+
+
+if __name__ == "__main__":
+    main()
