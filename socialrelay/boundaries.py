@@ -182,6 +182,9 @@ class Incoming(Protocol):
     def claim(self, now: datetime, until: datetime, limit: int) -> Deferred[list[Waiting]]:
         """Take rows that are due, count an attempt for each, and hide them until C{until}: all in one statement."""
 
+    def recover(self, now: datetime) -> Deferred[None]:
+        """Whoever hid rows before is no more: all are due."""
+
     def postpone(self, id: int, until: datetime) -> Deferred[None]:
         """Its key is not to be had now: it is due again later, and this was no failed attempt."""
 

@@ -23,7 +23,7 @@ from socialrelay.relay import KEY_IS_FRESH, Relay
 
 ATTEMPTS = 3
 CLAIM = timedelta(minutes=10)
-"""A claimed row is due again after so long, should the process die."""
+"""A claimed row is due again after so long, should its claim be forgotten; at the next start of the relay at the latest."""
 KEYLESS = timedelta(hours=24)
 AT_ONCE = 64
 EVERY = 2.0
@@ -66,6 +66,7 @@ class Judge:
         self._quota = quota
         self._on_cancelled = on_cancelled
         self._running = False
+        self._recovered = False
         self._again = False
         self._claiming: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
@@ -101,6 +102,9 @@ class Judge:
     async def _claim(self) -> None:
         now = self._now()
         try:
+            if not self._recovered:  # the process before may have been killed with rows in its hands
+                await self._incoming.recover(now)
+                self._recovered = True
             rows = await self._incoming.claim(now, now + CLAIM, AT_ONCE - len(self._judging))
         except Unavailable:
             return

@@ -77,6 +77,18 @@ class IncomingContract:
         [row] = await incoming.claim(LATER, LATER, 1)
         self.assertEqual(row.attempts, 1)
 
+    async def test_recover(self):
+        """
+        After a start what an earlier process claimed is due again, and its attempts are remembered.
+        """
+        incoming = (await self.storage()).incoming
+        await incoming.keep(arrival())
+        await incoming.claim(NOW, LATER, 1)
+        self.assertEqual(await incoming.claim(NOW, LATER, 1), [])
+        await incoming.recover(NOW)
+        [row] = await incoming.claim(NOW, LATER, 1)
+        self.assertEqual(row.attempts, 2)
+
     async def test_finish_and_usage(self):
         """
         What is finished is gone, and the usage says what is left.

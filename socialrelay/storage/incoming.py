@@ -51,6 +51,8 @@ _CLAIM = (
 """
 )
 
+_RECOVER = "UPDATE incoming SET next_attempt = %(now)s WHERE next_attempt > %(now)s"
+
 _POSTPONE = "UPDATE incoming SET next_attempt = %(until)s, attempts = greatest(attempts - 1, 0) WHERE id = %(id)s"
 
 _FINISH = "DELETE FROM incoming WHERE id = ANY(%(ids)s::bigint[]) RETURNING sender_host, octet_length(body)"
@@ -159,6 +161,10 @@ class PostgresIncoming:
                 for id, received_at, protocol, private, sender, body, attempts in found
             ]
         )
+
+    def recover(self, now: datetime) -> Deferred[None]:
+        """See L{Incoming.recover}."""
+        return self._database.query(LAZY + _RECOVER, {"now": now}).addCallback(_nothing)
 
     def postpone(self, id: int, until: datetime) -> Deferred[None]:
         """See L{Incoming.postpone}."""

@@ -7,28 +7,34 @@ That nobody listens at all, or with a certificate of another authority, is the n
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.tlsnode import Exchange
+if TYPE_CHECKING:
+    from tests.nodes.node import Visit
 
-Conduct = Callable[[Exchange], None]
+Conduct = Callable[["Visit"], None]
 
 
-def welcoming(visit: Exchange) -> None:
+def welcoming(visit: Visit) -> None:
     """Take it: 202, as diaspora* says."""
     visit.answer(202)
 
 
-def silent(visit: Exchange) -> None:
+def silent(visit: Visit) -> None:
     """Accept the connection, read the post, and never answer."""
 
 
-def abrupt(visit: Exchange) -> None:
+def holding(visit: Visit) -> None:
+    """Answer when the node is told to (L{Node.release})."""
+    visit.node.held.append(visit)
+
+
+def abrupt(visit: Visit) -> None:
     """Break the connection off."""
     visit.reset()
 
 
-def dripping(visit: Exchange) -> None:
+def dripping(visit: Visit) -> None:
     """Begin an answer, and never come to its end."""
     visit.raw(b"HTTP/1.1 202 Accepted\r\nContent-Length: 1000000\r\n\r\n.")
 
@@ -47,7 +53,7 @@ def flapping(up: int, down: int, bad: Conduct = abrupt) -> Conduct:
     """Take so many, then refuse so many, and again."""
     seen = 0
 
-    def treat(visit: Exchange) -> None:
+    def treat(visit: Visit) -> None:
         nonlocal seen
         well = seen % (up + down) < up
         seen += 1

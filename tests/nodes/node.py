@@ -67,6 +67,8 @@ class Node:
     @ivar taken: those that it took.
     @ivar faults: what a real node would have refused. Empty at the end of every test.
     @ivar asked: paths of documents that were fetched from it.
+    @ivar reluctant: it does not answer who asks for a document.
+    @ivar held: deliveries that it has yet to answer, if its conduct is to hold them.
     """
 
     world: World
@@ -80,6 +82,8 @@ class Node:
     taken: list[Taken] = Factory(list)
     faults: list[str] = Factory(list)
     asked: list[str] = Factory(list)
+    reluctant: bool = False
+    held: list[Visit] = Factory(list)
     _server: TLSNode = Factory(TLSNode)
     _listens: bool = False
 
@@ -132,6 +136,12 @@ class Node:
         """Fires when something holds that a visit brings about."""
         return self._server.until(holds)
 
+    def release(self) -> None:
+        """Take the posts that it holds."""
+        held, self.held = self.held, []
+        for visit in held:
+            visit.answer(202)
+
     def is_connected(self, visit: Visit) -> bool:
         """Whether who came is still there."""
         return visit.connection in self._server.open
@@ -177,6 +187,8 @@ class Node:
     def _show(self, exchange: Exchange, request: Received) -> None:
         url = urlsplit(request.path)
         self.asked.append(url.path)
+        if self.reluctant:
+            return
         if url.path == "/.well-known/webfinger":
             handle = parse_qs(url.query).get("resource", [""])[0].removeprefix("acct:")
             self._answer(exchange, self.people[handle].webfinger() if handle in self.people else 404, "application/jrd+json")

@@ -48,6 +48,12 @@ class MemoryIncoming:
         return Waiting(id, arrival.received_at, arrival.protocol, arrival.private, arrival.sender, arrival.body, row.attempts)
 
     @answering
+    def recover(self, now: datetime) -> None:
+        """See L{Incoming.recover}."""
+        for id, row in self._tables.incoming.items():
+            self._tables.incoming[id] = evolve(row, next_attempt=min(row.next_attempt, now))
+
+    @answering
     def postpone(self, id: int, until: datetime) -> None:
         """See L{Incoming.postpone}."""
         row = self._tables.incoming.get(id)

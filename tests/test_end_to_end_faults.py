@@ -1,0 +1,232 @@
+"""What goes wrong around the relay, and within it, costs no accepted post and holds up nobody else."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from trustme import CA
+from twisted.internet.defer import Deferred
+
+from socialrelay import statedir
+from tests.end_to_end import OwnRelay, guids
+from tests.envelopes import Author, new_guid
+from tests.nodes.conduct import abrupt, dripping, flapping, holding, says, silent, welcoming
+from tests.nodes.node import Node
+
+
+class CrashTests(OwnRelay):
+    async def test_killed_before_delivery(self) -> None:
+        """A post that was answered 202 and not delivered when the relay was killed arrives after the next start."""
+        node, home = self.node(conduct=silent), self.node()
+        await self.subscribe(node)
+        guid = new_guid()
+        await self.accepted(home.author("alice").post("Hold on", guid=guid))
+        await node.until(lambda: bool(node.brought))
+        await self.relay.kill()
+        node.conduct = welcoming
+        await self.relay.start()
+        await node.has(guid)
+
+    async def test_killed_before_verification(self) -> None:
+        """So does one whose author's key was still being fetched."""
+        node, home = self.node(), self.node()
+        await self.subscribe(node)
+        alice = home.author("alice")
+        home.reluctant = True
+        guid = new_guid()
+        await self.accepted(alice.post("Who am I?", guid=guid))
+        await home.until(lambda: bool(home.asked))
+        await self.relay.kill()
+        home.reluctant = False
+        await self.relay.start()
+        await node.has(guid)
+
+    async def test_restarted(self) -> None:
+        """After a stop and a start everybody goes on where they were: nobody gets a post twice, and who was away gets what waited."""
+        node, away, home = self.node(), self.world.node(), self.node()
+        await self.subscribe(node)
+        await self.subscribe(away)
+        alice = home.author("alice")
+        before, after = guids(5), guids(5)
+        for guid in before:
+            await self.accepted(alice.post("Before", guid=guid))
+        await node.has(*before)
+        await self.relay.terminate()
+        await self.relay.start()
+        for guid in after:
+            await self.accepted(alice.post("After", guid=guid))
+        await node.has(*after)
+        self.assertEqual(node.guids, before + after)
+        away.start()
+        await self.relay.command("wake", away.host)
+        await away.has(*before, *after)
+        self.assertEqual(sorted(away.guids), sorted(before + after))
+
+    async def test_terminated(self) -> None:
+        """SIGTERM lets it finish what is under way, and leaves no process and no socket behind."""
+        node, home = self.node(conduct=holding), self.node()
+        await self.subscribe(node)
+        await self.accepted(home.author("alice").post("Just in time"))
+        await node.until(lambda: bool(node.brought))
+        servers = [*self.relay.children("postgres"), *self.relay.children("valkey")]
+        self.assertEqual(len(servers), 2)
+        runtime = (self.relay.state / "run").resolve()
+        process = self.relay.process
+        assert process is not None
+        process.send_signal(signal.SIGTERM)
+        await self.relay.eventually(self._closed, bool)
+        node.release()
+        code = await self.relay.terminate()
+        self.assertIn(code, (0, -signal.SIGTERM))
+        self.assertEqual([server for server in servers if Path(f"/proc/{server}").exists()], [])
+        self.assertEqual((runtime.exists(), (self.relay.folder / "web").exists()), (False, False))
+        statedir.take(self.relay.state).release()
+        self.assertEqual(len(node.taken), 1)
+        await self.relay.start()
+        await self.relay.logs("is ready. Its data is in", 2)
+        self.assertEqual(len(node.brought), 1)
+
+    async def _closed(self) -> bool:
+        return not (self.relay.folder / "web").exists()
+
+
+class StorageTests(OwnRelay):
+    async def under_load(self, author: Author, over: Deferred[None]) -> tuple[set[str], set[int]]:
+        """Post, one after the other, until it is over: what was accepted, and all answers."""
+        accepted: set[str] = set()
+        answers: set[int] = set()
+        while not over.called:
+            guid = new_guid()
+            code = await self.relay.post(author.post("And again", guid=guid))
+            answers.add(code)
+            if code == 202:
+                accepted.add(guid)
+        return accepted, answers
+
+    async def test_postgres_killed(self) -> None:
+        """While PostgreSQL is killed and comes again posts are answered 202 or 503, and all accepted ones arrive."""
+        node, home = self.node(), self.node()
+        await self.subscribe(node)
+        alice = home.author("alice")
+        first = new_guid()
+        await self.accepted(alice.post("Hello", guid=first))
+        await node.has(first)
+        over: Deferred[None] = Deferred()
+        load = Deferred.fromCoroutine(self.under_load(alice, over))
+        await node.until(lambda: len(node.taken) > 10)
+        [server] = self.relay.children("postgres")
+        os.kill(server, signal.SIGKILL)
+        await self.relay.eventually(self.relay.ready, lambda word: word == "not ready")
+        await self.relay.eventually(self.relay.ready, lambda word: word == "ready")
+        count = len(node.taken)
+        await node.until(lambda: len(node.taken) > count + 10)
+        over.callback(None)
+        accepted, answers = await load
+        self.assertEqual(answers, {202, 503})
+        await node.has(*accepted)
+
+    async def test_valkey_killed(self) -> None:
+        """While Valkey is killed and comes again nothing is refused or lost; the relay says that it is degraded, and then well again."""
+        node, home = self.node(), self.node()
+        await self.subscribe(node)
+        over: Deferred[None] = Deferred()
+        load = Deferred.fromCoroutine(self.under_load(home.author("alice"), over))
+        await node.until(lambda: len(node.taken) > 10)
+        [server] = self.relay.children("valkey")
+        os.kill(server, signal.SIGKILL)
+        await self.relay.eventually(self.relay.ready, lambda word: word == "degraded")
+        await self.relay.eventually(self.relay.ready, lambda word: word == "ready")
+        over.callback(None)
+        accepted, answers = await load
+        self.assertEqual(answers, {202})
+        await node.has(*accepted)
+
+
+class BadNodeTests(OwnRelay):
+    async def state(self, node: Node) -> str:
+        """As the operator sees it."""
+        deliveries = (await self.relay.command("node", node.host, "--json")).json["deliveries"]
+        return str(deliveries["state"])
+
+    async def test_among_others(self) -> None:
+        """A dead node, a black hole and a flapping one hold up nobody else, and get what they missed when they are well."""
+        good = [self.node() for _ in range(7)]
+        dead, hole, flaps = self.world.node(), self.node(conduct=silent), self.node(conduct=flapping(3, 2))
+        home = self.node()
+        for node in (*good, dead, hole, flaps):
+            await self.subscribe(node)
+        authors = [home.author(name) for name in ("alice", "bob", "carol", "dave")]
+        posts = guids(40)
+        for number, guid in enumerate(posts):
+            await self.accepted(authors[number % 4].post(f"Number {number}", guid=guid))
+        for node in good:
+            await node.has(*posts)
+            self.assertEqual(sorted(node.guids), sorted(posts))
+        self.assertEqual((dead.taken, hole.taken), ([], []))
+        self.assertLessEqual(len(hole.brought), 2)
+        self.assertEqual(await self.state(dead), "deferred")
+        dead.start()
+        hole.conduct = flaps.conduct = welcoming
+        await hole.stop()
+        hole.start()
+        for node in (dead, hole, flaps):
+            await self.relay.command("wake", node.host)
+            await node.has(*posts)
+
+    async def test_one_that_comes_back(self) -> None:
+        """A post by one of its own authors is a sign of life of a node that was away: it catches up."""
+        node, other = self.world.node(), self.node()
+        await self.subscribe(node)
+        await self.subscribe(other)
+        missed, own = guids(2)
+        await self.accepted(other.author("alice").post("Are you there?", guid=missed))
+        await self.relay.eventually(lambda: self.state(node), lambda state: state == "deferred")
+        node.start()
+        await self.accepted(node.author("bob").post("I am", guid=own))
+        await node.has(missed)
+        await other.has(own)
+
+    async def test_every_kind_of_trouble(self) -> None:
+        """Whatever a node does with a post, the other nodes get it, and what the node did is what the operator reads."""
+        kinds = {
+            "reset": abrupt,
+            "endless answer": dripping,
+            "HTTP 301": says(301, "Location: https://elsewhere.example/receive/public"),
+            "HTTP 500": says(500),
+            "HTTP 503": says(503, "Retry-After: 3600"),
+            "HTTP 404": says(404),
+            "HTTP 413": says(413),
+        }
+        nodes = {kind: self.node(conduct=conduct) for kind, conduct in kinds.items()}
+        nodes["certificate"] = self.world.node()
+        nodes["certificate"].start(issuer=CA())
+        good, home = self.node(), self.node()
+        for node in (*nodes.values(), good):
+            await self.subscribe(node)
+        guid = new_guid()
+        await self.accepted(home.author("alice").post("Hello to everybody", guid=guid))
+        await good.has(guid)
+        expected = {
+            "reset": ("deferred", 0),
+            "endless answer": ("active", 0),
+            "HTTP 301": ("deferred", 0),
+            "HTTP 500": ("deferred", 0),
+            "HTTP 503": ("deferred", 0),
+            "HTTP 404": ("deferred", 0),
+            "HTTP 413": ("active", 1),
+            "certificate": ("deferred", 0),
+        }
+        for kind, node in nodes.items():
+            found = await self.relay.eventually(
+                lambda node=node: self.fate(node), lambda fate, kind=kind: fate[:2] == expected[kind]
+            )
+            if kind.startswith("HTTP"):
+                self.assertIn(kind.removeprefix("HTTP "), found[2])
+        self.assertEqual(nodes["certificate"].brought, [])
+
+    async def fate(self, node: Node) -> tuple[str, int, str]:
+        """State, bounced posts, the last reason."""
+        deliveries = (await self.relay.command("node", node.host, "--json")).json["deliveries"]
+        return deliveries["state"], deliveries["bounced"], deliveries["last_reason"]
