@@ -36,9 +36,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# The lists hold for every machine: they name no package index.
+# The lists hold for every machine: they name no package index, and nothing that wants a newer Python than the relay does.
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-options \
-	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint=requirements/bounds.txt
 lock: $(VENV)/dev.stamp
 	$(COMPILE) --upgrade --extra=embedded --extra=test --extra=lint --output-file=requirements/dev.txt setup.py
 	$(COMPILE) --upgrade --constraint=requirements/dev.txt --extra=embedded --output-file=requirements/run.txt setup.py
