@@ -175,9 +175,11 @@ class Daemon:
 
     # What it is asked
 
-    def _client(self) -> HTTPClient:
+    async def _ask(self, socket: Path, method: str, path: str, **options: Any) -> Answer:
         pool = HTTPConnectionPool(self.reactor, persistent=False)
-        return HTTPClient(Agent.usingEndpointFactory(self.reactor, _OverSocket(self.reactor, str(self.folder / "web")), pool))
+        client = HTTPClient(Agent.usingEndpointFactory(self.reactor, _OverSocket(self.reactor, str(socket)), pool))
+        response = await client.request(method, f"http://relay{path}", allow_redirects=False, reactor=self.reactor, **options)
+        return Answer(response.code, await treq.content(response), response.headers)
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """
@@ -188,8 +190,7 @@ class Daemon:
         self._clients += 1
         client = f"198.51.100.{self._clients % 250 + 1}"
         options["headers"] = {"X-Forwarded-For": client, **options.get("headers", {})}
-        response = await self._client().request(method, f"http://relay{path}", allow_redirects=False, reactor=self.reactor, **options)
-        return Answer(response.code, await treq.content(response), response.headers)
+        return await self._ask(self.folder / "web", method, path, **options)
 
     async def get(self, path: str) -> Answer:
         """A page, as JSON where there is a choice."""
@@ -209,6 +210,25 @@ class Daemon:
         arguments = ["-m", "socialrelay", "--state-dir", str(self.state), *words]
         out, err, code = await getProcessOutputAndValue(sys.executable, arguments, environment(), str(self.folder), self.reactor)
         return Said(code, out.decode(), err.decode())
+
+    @property
+    def _control(self) -> Path:
+        return self.state / "run" / "control.sock"
+
+    async def view(self, what: str) -> Any:
+        """What the operators' command would be told, without the command: C{node?host=pod.example}."""
+        return (await self._ask(self._control, "GET", f"/v1/{what}")).json
+
+    async def act(self, what: str, **fields: Any) -> Any:
+        """
+        Have the relay do what the operators' command would.
+
+        @raise DaemonError: it refuses.
+        """
+        answer = await self._ask(self._control, "POST", f"/v1/{what}", json=fields)
+        if answer.code != 200:
+            raise DaemonError(answer.body.decode())
+        return answer.json
 
     async def eventually(self, ask: Callable[[], Any], well: Callable[[Any], bool]) -> Any:
         """Ask until the answer is as it should be; what it is then. The test's own deadline ends it."""

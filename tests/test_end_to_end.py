@@ -106,9 +106,8 @@ class DeliveryTests(EndToEnd):
 
 class RefusalTests(EndToEnd):
     async def reasons(self) -> dict[str, str]:
-        """What C{socialrelay rejected} says: guid, or else author, and why."""
-        said = await self.relay.command("rejected", "--json", "--limit", "1000")
-        return {row["guid"] or row["author"]: row["reason"] for row in said.json["rejected"]}
+        """What the operator is told: guid, or else author, and why."""
+        return {row["guid"] or row["author"]: row["reason"] for row in (await self.relay.view("rejected?limit=1000"))["rejected"]}
 
     async def rejected(self, name: str) -> str:
         """Wait for the reason."""
@@ -123,6 +122,8 @@ class RefusalTests(EndToEnd):
         guid = new_guid()
         await self.accepted(seal(status_message(alice.handle, "I am Alice", guid=guid), alice.handle, mallory.private_key))
         self.assertEqual(await self.rejected(alice.handle), "bad-signature")
+        said = await self.relay.command("rejected", "--json")
+        self.assertIn((alice.handle, "bad-signature"), [(row["author"], row["reason"]) for row in said.json["rejected"]])
         await self.accepted(alice.post("No, I am", guid=guid))
         await node.has(guid)
         self.assertEqual([taken.post.text for taken in node.taken], ["No, I am"])
@@ -158,7 +159,7 @@ class WishTests(EndToEnd):
 
     async def relay_key(self) -> tuple[str, str, object]:
         """The relay's handle, guid and key, as a node finds them."""
-        said = (await self.relay.command("identity", "--json")).json
+        said = await self.relay.view("identity")
         hcard = (await self.relay.get(f"/hcard/users/{said['guid']}")).body
         start, end = b"-----BEGIN PUBLIC KEY-----", b"-----END PUBLIC KEY-----"
         pem = hcard[hcard.index(start) : hcard.index(end) + len(end)]

@@ -4,20 +4,14 @@ What happens: nodes subscribe, authors post, a node goes away and comes back, so
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any
 
-import treq
 from attrs import Factory, define
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, succeed
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent, HTTPConnectionPool
-from twisted.web.iweb import IAgentEndpointFactory
-from zope.interface import implementer
 
 from tests.daemon import Daemon
 from tests.demo.cast import ALL, TEXTS, Member, Sent, tags_of
@@ -115,9 +109,9 @@ class Story:
             self.tell(f"{member.host} publishes {said}.")
         else:
             words = ("--all",) if member.tags is ALL else ("--tags", ",".join(sorted(member.tags)))
-            said = await self.relay.command("subscribe", member.host, *words)
-            if said.code:
-                raise RuntimeError(said.err)
+            done = await self.relay.command("subscribe", member.host, *words)
+            if done.code:
+                raise RuntimeError(done.err)
             self.tell(f"The operator: socialrelay subscribe {member.host} {' '.join(words)}")
 
     # The story
@@ -236,7 +230,7 @@ class Story:
         """Ask the relay how it sees its nodes, and what it rejected."""
         delivered = 0
         for member in self.members:
-            known = await self._view(f"node?host={member.host}")
+            known = await self.relay.view(f"node?host={member.host}")
             deliveries = known.get("deliveries") or {}
             member.state = deliveries.get("state", "")
             delivered += deliveries.get("delivered", 0)
@@ -245,24 +239,7 @@ class Story:
 
     async def look_at_rejected(self) -> None:
         """Ask it what it rejected."""
-        self.rejected = (await self._view("rejected?limit=1000")).get("reasons", {})
-
-    async def _view(self, what: str) -> Any:
-        agent = Agent.usingEndpointFactory(
-            self.reactor, _Control(self.reactor, str(self.relay.state / "run" / "control.sock")), HTTPConnectionPool(self.reactor, False)
-        )
-        response = await agent.request(b"GET", f"http://localhost/v1/{what}".encode())
-        return json.loads(await treq.content(response))
-
-
-@implementer(IAgentEndpointFactory)
-@define
-class _Control:
-    reactor: Any
-    path: str
-
-    def endpointForURI(self, uri: object) -> UNIXClientEndpoint:
-        return UNIXClientEndpoint(self.reactor, self.path)
+        self.rejected = (await self.relay.view("rejected?limit=1000")).get("reasons", {})
 
 
 def _free_port() -> int:
