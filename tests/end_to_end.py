@@ -68,7 +68,11 @@ class OwnRelay(EndToEnd):
         self.addCleanup(self.world.close)
         self.addCleanup(self.relay.remove)
         self.addCleanup(self.nodes_stop)
+        await self.prepare()
         await self.relay.start()
+
+    async def prepare(self) -> None:
+        """Done before the relay is started."""
 
 
 @cache

@@ -25,12 +25,14 @@ class World:
     without a running node refuses connections.
 
     @ivar people: everybody's authors by handle, dead or alive.
+    @ivar strangers: keys of other authors, by handle.
     @ivar nodes: those of now.
     """
 
     reactor: Any
     folder: Path
     people: dict[str, Author] = Factory(dict)
+    strangers: dict[str, RSAPublicKey] = Factory(dict)
     nodes: list[Node] = Factory(list)
     authority: trustme.CA = Factory(authority)
     _ports: dict[str, socket.socket] = Factory(dict)
@@ -57,7 +59,7 @@ class World:
 
     def key_of(self, handle: str) -> RSAPublicKey | None:
         """Everybody in this world knows everybody's key."""
-        return self.people[handle].public_key if handle in self.people else None
+        return self.people[handle].public_key if handle in self.people else self.strangers.get(handle)
 
     def network(self) -> str:
         """The table C{[network]} of a relay in this world."""
