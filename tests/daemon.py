@@ -90,7 +90,7 @@ class Daemon:
 
     reactor: Any
     configuration: str = ""
-    folder: Path = Factory(lambda: _folder())
+    folder: Path = Factory(lambda: new_folder())
     listen: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     _clients: int = 0
@@ -251,8 +251,9 @@ def environment() -> dict[str, str]:
     return ours | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
 
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="socialrelay-e2e-", dir="/tmp"))
+def new_folder(prefix: str = "socialrelay-e2e-") -> Path:
+    """A folder for a relay: short, and open to its embedded servers."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
     folder.chmod(0o711)
     return folder
 

@@ -171,6 +171,24 @@ class WishTests(EndToEnd):
         message = author.contact(handle, key, sharing=sharing)  # type: ignore[arg-type]
         await self.accepted(message, path=f"/receive/users/{guid}", content_type="application/json")
 
+    async def test_also_what_waits(self) -> None:
+        """That counts for the author's posts that wait, too."""
+        node, other, home = self.node(), self.node(), self.node()
+        await self.subscribe(node)
+        await self.subscribe(other)
+        alice, bob = home.author("alice"), home.author("bob")
+        waits, after = guids(2)
+        await self.relay.act("suspend", host=node.host)
+        await self.accepted(alice.post("Wait", guid=waits))
+        await other.has(waits)
+        await self.share(alice, False)
+        await self.relay.logs(f"{alice.handle} does not wish to be relayed.")
+        await self.accepted(bob.post("Me too", guid=after))
+        await other.has(after)
+        await self.relay.act("resume", host=node.host)
+        await node.has(after)
+        self.assertEqual(node.guids, [after])
+
     async def test_author_ends_sharing(self) -> None:
         """An author who ends sharing with the relay is relayed no more, and again after sharing anew."""
         node, home = self.node(), self.node()
@@ -241,7 +259,7 @@ class OperatorTests(EndToEnd):
         before, first, waiting, late = guids(4)
         await self.accepted(alice.post("Too early", guid=before))
         await other.has(before)
-        await self.subscribe(node)
+        self.assertIn("all public posts", await self.operate("subscribe", node.host, "--all"))
         await self.accepted(alice.post("Hello", guid=first))
         await node.has(first)
         self.assertIn("suspended", await self.operate("suspend", node.host))

@@ -175,6 +175,23 @@ class BadNodeTests(OwnRelay):
             await self.relay.act("wake", host=node.host)
             await node.has(*posts)
 
+    async def test_author_cannot_be_found(self) -> None:
+        """An author whose node does not answer holds up no other; when the node answers again, the post is not lost."""
+        node, home, mute = self.node(), self.node(), self.node(reluctant=True)
+        await self.subscribe(node)
+        unknown, known = guids(2)
+        await self.accepted(mute.author("eve").post("Who am I?", guid=unknown))
+        await mute.until(lambda: bool(mute.asked))
+        await self.accepted(home.author("alice").post("I am Alice", guid=known))
+        await node.has(known)
+        self.assertEqual(node.guids, [known])
+        mute.reluctant = False
+        await mute.stop()
+        mute.start()
+        await self.relay.terminate()
+        await self.relay.start()
+        await node.has(unknown)
+
     async def test_one_that_comes_back(self) -> None:
         """A post by one of its own authors is a sign of life of a node that was away: it catches up."""
         node, other = self.world.node(), self.node()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
 from rich.console import Console
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, react
+from twisted.python.failure import Failure
 
 from tests.demo.screen import INTRODUCTION, WIDE, Screen
 from tests.demo.story import Story
 
 REFRESH = 0.2
 LOOK = 1.0
+INTERRUPTED = 130
 
 
 class Show:
@@ -25,13 +28,14 @@ class Show:
         self.rate = rate
         console = Console()
         self.screen = Screen(console if console.is_terminal else Console(width=WIDE))
-        self.code = 130
-        self._closed: Deferred[None] | None = None
+        self.code = INTERRUPTED
+        self._calls: list[LoopingCall] = []
+        self._closing = False
 
     def __call__(self, reactor: Any) -> Deferred[None]:
         self.story = Story(reactor, self.seconds, self.rate, self.screen.tell)
         reactor.addSystemEventTrigger("before", "shutdown", self._close)
-        return Deferred.fromCoroutine(self._run())
+        return Deferred.fromCoroutine(self._run()).addErrback(self._unless_closing)
 
     async def _run(self) -> None:
         console, story = self.screen.console, self.story
@@ -40,20 +44,34 @@ class Show:
         self.screen.tell("Starting a relay, with a PostgreSQL and a Valkey of its own …")
         await story.prepare()
         self.screen.open(story)
-        calls = [LoopingCall(self.screen.refresh, story), LoopingCall(lambda: Deferred.fromCoroutine(story.look()))]
-        for call, interval in zip(calls, (REFRESH, LOOK), strict=True):
-            call.start(interval)
+        self._repeat(REFRESH, lambda: self.screen.refresh(story))
+        self._repeat(LOOK, lambda: Deferred.fromCoroutine(story.look()))
         await story.play()
         await story.finish()
-        for call in calls:
-            call.stop()
+        self._end_calls()
         self.screen.close()
         self.screen.summary(story)
         self.code = 1 if story.verdict() else 0
 
+    def _repeat(self, interval: float, work: Callable[[], object]) -> None:
+        call = LoopingCall(work)
+        self._calls.append(call)
+        call.start(interval).addErrback(self._unless_closing)
+
+    def _end_calls(self) -> None:
+        for call in self._calls:
+            if call.running:
+                call.stop()
+
+    def _unless_closing(self, failure: Failure) -> Failure | None:
+        """Whatever fails because everything is being stopped is no news."""
+        return None if self._closing else failure
+
     def _close(self) -> Deferred[None]:
+        self._closing = self.story.closing = True
+        self._end_calls()
         self.screen.close()
-        if self.code == 130:
+        if self.code == INTERRUPTED:
             self.screen.console.print("Stopping …")
         return Deferred.fromCoroutine(self.story.close())
 

@@ -13,7 +13,7 @@ from attrs import Factory, define
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, succeed
 from twisted.internet.task import deferLater
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, new_folder
 from tests.demo.cast import ALL, TEXTS, Member, Sent, tags_of
 from tests.envelopes import Author, new_guid, preferences, seal, status_message
 from tests.nodes import World
@@ -37,13 +37,14 @@ class Story:
     @ivar forged: posts that are not.
     @ivar rejected: what the relay says of them: reason -> count.
     @ivar delivered: deliveries, as the relay counts them.
+    @ivar closing: it is being stopped before its end.
     """
 
     reactor: Any
     seconds: float
     rate: float
     tell: Callable[[str], None]
-    relay: Daemon = Factory(lambda self: Daemon(self.reactor), takes_self=True)
+    relay: Daemon = Factory(lambda self: Daemon(self.reactor, folder=new_folder("socialrelay-demo-")), takes_self=True)
     world: World = Factory(lambda self: World(self.reactor, self.relay.folder), takes_self=True)
     members: list[Member] = Factory(list)
     authors: list[Author] = Factory(list)
@@ -55,6 +56,7 @@ class Story:
     delivered: int = 0
     rejected: dict[str, int] = Factory(dict)
     began: float = 0.0
+    closing: bool = False
     _posting: set[Deferred[None]] = Factory(set)
     _numbers: Any = Factory(count)
 
@@ -218,7 +220,7 @@ class Story:
 
     def _kept(self, result: object, running: Deferred[None]) -> object:
         self._posting.discard(running)
-        return result
+        return None if self.closing else result
 
     def _until(self, seconds: float) -> Deferred[None]:
         wait = self.began + seconds - self.reactor.seconds()

@@ -60,6 +60,7 @@ class Node:
     A server of the federation: its host name, its authors, what it wants, what it got.
 
     @ivar wants: the x-social-relay document; a status to answer with instead of one; 404 as for current diaspora* pods.
+    @ivar pages: other documents that it has: path -> body.
     @ivar conduct: how it treats whoever delivers to it.
     @ivar receives_at: path for posts, exactly.
     @ivar people: its authors by handle, whom it introduces by webfinger and hCard.
@@ -75,6 +76,7 @@ class Node:
     host: str
     port: int
     wants: bytes | int = 404
+    pages: dict[str, bytes] = Factory(dict)
     conduct: Conduct = welcoming
     receives_at: str = RECEIVE
     people: dict[str, Author] = Factory(dict)
@@ -198,7 +200,7 @@ class Node:
         elif url.path == PREFERENCES:
             self._answer(exchange, self.wants, "application/json")
         else:
-            self._answer(exchange, 404, "")
+            self._answer(exchange, self.pages.get(url.path, 404), "application/json")
 
     def _answer(self, exchange: Exchange, what: bytes | int, content_type: str) -> None:
         if isinstance(what, int):
