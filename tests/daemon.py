@@ -248,7 +248,8 @@ class Daemon:
 def environment() -> dict[str, str]:
     """That of a relay which is told everything by its options."""
     ours = {key: value for key, value in os.environ.items() if not key.startswith("SOCIALRELAY_")}
-    return ours | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return ours | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
 
 def new_folder(prefix: str = "socialrelay-e2e-") -> Path:

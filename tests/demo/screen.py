@@ -164,7 +164,7 @@ COLUMNS: tuple[tuple[str, int, JustifyMethod], ...] = (
     ("is", 16, "left"),
     ("got", 3, "right"),
     ("wait", 4, "right"),
-    ("usual", 6, "right"),
+    ("delay", 6, "right"),
     ("longest", 7, "right"),
 )
 
