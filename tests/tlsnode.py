@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import atexit
 import shutil
-import atexit
-import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
