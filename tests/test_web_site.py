@@ -27,7 +27,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.channel import LINGER
-from socialrelay.web.site import BODIES_HELD, GuardedSite, client_address
+from socialrelay.web.site import BODIES_HELD, TIME_ENOUGH, GuardedSite, client_address
 
 MAX_BODY = 5000
 
@@ -308,6 +308,12 @@ class LoopbackTests(TestCase):
         refused = await self.connect(post(b"abc"))
         await refused.ended
         self.assertEqual((refused.received, self.site.counters["refused-connections"]), (b"", 1))
+        self.clock.advance(TIME_ENOUGH)
+        for _ in range(3):
+            served = await self.connect(post(b"abc", b"/", b"Connection: close"))
+            await served.ended
+            self.assertEqual(served.statuses(), [200])
+        self.assertIn(self.site.counters["gave-way"], (1, 2, 3))  # over TLS a served connection takes a moment to end
         self.clock.advance(30.0)
         for peer in slow:
             await peer.ended
@@ -492,6 +498,27 @@ class ChannelTests(SynchronousTestCase):
             channel.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (size + 1) + b"x" * size)
         answered = [wire.value().startswith(b"HTTP/1.1 503 ") for wire in wires]
         self.assertEqual((sum(answered), answered[0], site.counters["refused-too-much-at-once"]), (1, False, 1))
+
+    def test_who_gives_way(self) -> None:
+        """
+        The place of a client that keeps us waiting goes to a newcomer, the longest wait first; one that waits for us keeps its own.
+        """
+        site = make_site(self.clock, self.resource, max_connections=2)
+        wires = []
+        for request in (b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b"POST / HT"):
+            channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+            wires.append(Wire())
+            channel.makeConnection(wires[-1])
+            channel.dataReceived(request)
+        newcomer = IPv4Address("TCP", "192.0.2.2", 1)
+        self.clock.advance(TIME_ENOUGH - 0.1)
+        site.buildProtocol(newcomer)
+        self.assertEqual(site.counters, {"refused-connections": 1})
+        self.clock.advance(0.1)
+        site.buildProtocol(newcomer).makeConnection(Wire())
+        self.assertEqual((site.connections, [wire.disconnecting for wire in wires]), (2, [False, True]))
+        site.buildProtocol(newcomer)
+        self.assertEqual(site.counters, {"refused-connections": 2, "gave-way": 1})
 
     def test_proxies_are_many(self) -> None:
         """

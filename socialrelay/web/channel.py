@@ -9,6 +9,7 @@ arrives is reset, and the sender would see a broken connection instead of the an
 
 from __future__ import annotations
 
+import math
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,16 @@ class Channel(HTTPChannel):
         """Close when everything is written, but do not wait for a peer that does not read."""
         super().loseConnection()
         self._end_within(LINGER)
+
+    def waits_since(self) -> float:
+        """When it began to wait for the client; infinite while the client waits for us."""
+        return math.inf if self._receiving_since is None else self._receiving_since
+
+    def give_way(self) -> None:
+        """End at once: somebody else needs the place."""
+        self.refused = True
+        self._let_go()
+        self.transport.abortConnection()
 
     def _end_within(self, seconds: float) -> None:
         if self._alarm is not None:

@@ -19,6 +19,9 @@ from socialrelay.web.channel import Channel
 BODIES_HELD = 64
 """Bodies of the greatest size that may be in reception at a time, in bytes altogether."""
 
+TIME_ENOUGH = 3.0
+"""Seconds after which a client that still sends may lose its connection, when others cannot connect."""
+
 _NONE_TRUSTED = TrustedProxies()
 
 
@@ -132,7 +135,7 @@ class GuardedSite(server.Site):
         """
         peer = peer_of(addr)
         limited = None if peer == UNIX or self._proxies.trusts(peer) else limited_as(peer)
-        if len(self._channels) >= self._max_connections:
+        if len(self._channels) >= self._max_connections and not self._make_room():
             self.counters["refused-connections"] += 1
             return _TurnedAway()
         if limited is not None and self._per_address[limited] >= self._max_per_address:
@@ -146,9 +149,24 @@ class GuardedSite(server.Site):
             self._per_address[limited] += 1
         return channel
 
+    def _make_room(self) -> bool:
+        """
+        End the connection whose client lets us wait longest, if it had time enough: honest senders are done in a moment, so those who hold
+        connections open for nothing keep nobody out.
+        """
+        slowest = min(self._channels, key=Channel.waits_since)
+        if slowest.waits_since() > self.reactor.seconds() - TIME_ENOUGH:
+            return False
+        self.counters["gave-way"] += 1
+        self.closed(slowest)
+        slowest.give_way()
+        return True
+
     def closed(self, channel: Channel) -> None:
-        """A connection has ended."""
-        self._channels.discard(channel)
+        """A connection has ended, or is about to."""
+        if channel not in self._channels:
+            return
+        self._channels.remove(channel)
         if channel.limited is not None:
             self._per_address[channel.limited] -= 1
             if not self._per_address[channel.limited]:
