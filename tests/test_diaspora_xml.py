@@ -65,11 +65,20 @@ class ReadTests(SynchronousTestCase):
 
     def test_declared_encoding(self) -> None:
         """
-        A document is read as UTF-8 whatever it declares.
+        A document is read as UTF-8, and refused if it declares what other parsers would read otherwise or not at all.
         """
-        for encoding in ("UTF-8", "UTF-16", "UTF-7", "ISO-8859-1"):
+        for encoding in ("UTF-8", "utf-8", "ISO-8859-1"):
             document = read_document(f"<?xml version='1.0' encoding='{encoding}'?><a><b>+ADw- é</b></a>".encode(), most_tags=10)
             self.assertEqual(document.children[0].text, "+ADw- é", encoding)
+        for declared in (
+            "'1.0' encoding='UTF-16'",
+            "'1.0' encoding='UTF-7'",
+            "'1.0' encoding='UCS-4'",
+            "'1.0' encoding='made-up'",
+            "'1.1'",
+        ):
+            error = self.assertRaises(Malformed, read_document, f"<?xml version={declared}?><a/>".encode(), most_tags=10)
+            self.assertEqual(error.reason, "not-xml", declared)
 
     def test_nothing_kept(self) -> None:
         """
