@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 MIB = 1024 * 1024
 
@@ -28,7 +28,7 @@ class Postgres:
     @ivar connections: size of the pool.
     """
 
-    dsn: str = ""
+    dsn: str = field(default="", repr=False)
     connections: int = 4
 
 
@@ -38,7 +38,7 @@ class Redis:
     @ivar url: C{redis://…}, C{unix://…}; empty for the embedded Valkey, C{off} for none.
     """
 
-    url: str = ""
+    url: str = field(default="", repr=False)
 
 
 @frozen

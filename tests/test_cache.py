@@ -310,6 +310,7 @@ class AddressTests(SynchronousTestCase):
         """
         Host, port, database, user and password are read, and what is left out has its usual value.
         """
+        self.assertNotIn("canary", repr(RedisAddress.parse("redis://:canary@cache.example")))
         self.assertEqual(RedisAddress.parse("redis://cache.example"), RedisAddress(host="cache.example"))
         self.assertEqual(
             RedisAddress.parse("rediss://me:p%40ss@cache.example:7000/3"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.config import Config, NodeList
+from socialrelay.config import Config, NodeList, Postgres, Redis
 from socialrelay.loading import ConfigError, keys, load
 
 SAMPLE = Path(__file__).parent.parent / "etc" / "socialrelay.toml"
@@ -185,6 +185,11 @@ class SampleTests(SynchronousTestCase):
             elif found := re.match(r"#(?:   )?([a-z_]+) = ", line):
                 named.add(table + found[1])
         self.assertEqual(named, {key for key, _ in keys()})
+
+    def test_shown_without_secrets(self) -> None:
+        """Where a password may stand is left out when the configuration is shown."""
+        config = Config(Path("/srv"), postgres=Postgres(dsn="password=canary"), redis=Redis(url="redis://:canary@cache.example"))
+        self.assertNotIn("canary", repr(config))
 
     def test_as_it_is(self) -> None:
         """As it comes, the sample changes nothing."""
