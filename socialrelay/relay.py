@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from socialrelay.authors import Authors
@@ -25,10 +25,13 @@ from socialrelay.boundaries import Arrival, Full, Incoming, Keyring, LogEntry, P
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
 from socialrelay.quota import ClientQuota
 from socialrelay.routing.hosts import host_of
-from socialrelay.statistics import Tally
+from socialrelay.statistics import OTHER, Tally
 
 LARGE = 65536
 """Bytes from which on a body is judged in a thread."""
+
+LARGEST_PRIVATE = 65536
+"""Bytes of a message to the relay. What it says fits into four thousand; the rest is of no interest, and expensive to read."""
 
 KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
@@ -87,6 +90,9 @@ class Relay:
 
     def accept_private(self, body: bytes, client: str) -> Deferred[None]:
         """Take a message to the relay itself."""
+        if len(body) > LARGEST_PRIVATE:
+            self.ignored(Verdict(Ruling.IGNORE, "private-only"))
+            return succeed(None)
         arrival = Arrival(self._now(), self._protocol.name, True, "", "", body)
         return Deferred.fromCoroutine(self._keep(arrival, client))
 
@@ -97,12 +103,13 @@ class Relay:
         except Refused as refused:
             self.refused(refused.reason, refused.sender)
             return
-        self._tally.count("received", host_of(sealed.sender))
         unwanted = self._authors.refuses(sealed.sender)
+        held = None if unwanted else self._keyring.at_hand(sealed.sender)
+        # Anybody may write any host into an envelope, and each that is counted is a row that stays for a year.
+        self._tally.count("received", OTHER if held is None else host_of(sealed.sender))
         if unwanted:
             self.ignored(Verdict(Ruling.IGNORE, unwanted, author=sealed.sender))
             return
-        held = self._keyring.at_hand(sealed.sender)
         if held is not None:
             verdict = await self.judge(sealed, held.key)
             if not (verdict.reason == "bad-signature" and received_at - held.fetched_at > KEY_IS_FRESH):

@@ -12,9 +12,16 @@ from twisted.logger import Logger
 from socialrelay.boundaries import Rejection, Rejections, Statistics, Unavailable
 
 SUBJECTS_MAX = 20_000
-"""Distinct pairs of event and subject between two flushes; beyond, a count goes to C{other}."""
+"""Distinct pairs of event and subject between two flushes; beyond, a count goes to L{OTHER}."""
+
+OTHER = "other"
+"""The subject of what has none that is known to be true."""
 
 REJECTIONS_MAX = 1_000
+REJECTIONS_PER_FLUSH = 10
+"""
+Reasons that are kept at once, and how many more with each flush: they stay for days, and whoever sends rubbish makes two thousand a second.
+"""
 
 
 class Tally:
@@ -33,6 +40,7 @@ class Tally:
         self._now = now
         self._counts: Counter[tuple[datetime, str, str]] = Counter()
         self._rejected: list[Rejection] = []
+        self._room = REJECTIONS_MAX
         self.totals: Counter[str] = Counter()
         self.forgotten = 0
 
@@ -41,19 +49,21 @@ class Tally:
         hour = self._now().replace(minute=0, second=0, microsecond=0)
         key = (hour, event, subject)
         if key not in self._counts and len(self._counts) >= SUBJECTS_MAX:
-            key = (hour, event, "other")
+            key = (hour, event, OTHER)
         self._counts[key] += many
         self.totals[event] += many
 
     def rejected(self, rejection: Rejection) -> None:
         """Keep why something was not relayed."""
-        if len(self._rejected) >= REJECTIONS_MAX:
-            self.forgotten += 1
-        else:
+        if self._room and len(self._rejected) < REJECTIONS_MAX:
+            self._room -= 1
             self._rejected.append(rejection)
+        else:
+            self.forgotten += 1
 
     def flush(self) -> Deferred[None]:
         """Write what was gathered; what cannot be written stays for the next time."""
+        self._room = min(REJECTIONS_MAX, self._room + REJECTIONS_PER_FLUSH)
         if not self._counts and not self._rejected:
             return succeed(None)
         return Deferred.fromCoroutine(self._flush())

@@ -11,7 +11,7 @@ from socialrelay.delivery.news import DeliveryNews
 from socialrelay.quota import ClientQuota
 from socialrelay.scheduler.orders import Event, What
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
-from socialrelay.statistics import REJECTIONS_MAX, Tally
+from socialrelay.statistics import REJECTIONS_MAX, REJECTIONS_PER_FLUSH, Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from tests.envelopes import Author
 from tests.relays import EPOCH, WholeRelay
@@ -186,6 +186,25 @@ class TallyTests(SynchronousTestCase):
         for _ in range(REJECTIONS_MAX + 5):
             tally.rejected(Rejection(EPOCH, "bad-signature"))
         self.assertEqual(tally.forgotten, 5)
+
+    def test_a_lasting_flood_of_rejections(self) -> None:
+        """Whoever sends rubbish without pause fills the store of reasons slowly, whether it can be written to or not."""
+        tables = MemoryTables()
+        storage = memory_storage(tables)
+        tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
+
+        def flood(flushes: int) -> None:
+            for _ in range(flushes):
+                for _ in range(REJECTIONS_MAX):
+                    tally.rejected(Rejection(EPOCH, "bad-signature"))
+                self.successResultOf(tally.flush())
+
+        flood(5)
+        kept = REJECTIONS_MAX + 4 * REJECTIONS_PER_FLUSH
+        self.assertEqual(len(tables.rejected), kept)
+        tables.go_away("gone")
+        flood(200)
+        self.assertLessEqual(len(tally._rejected), REJECTIONS_MAX)
 
 
 class NewsTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Full, ManualSubscription, Rule
 from socialrelay.config import Policy, Receive
 from socialrelay.federation import NotAnEnvelope
+from socialrelay.relay import LARGEST_PRIVATE
 from socialrelay.routing.subscription import Scope, Subscription
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
 from tests.envelopes import Author, private_key
@@ -68,6 +69,15 @@ class RelayTests(SynchronousTestCase):
         failure = self.failureResultOf(self.relay.relay.accept(b"<html/>", "192.0.2.1"), NotAnEnvelope)
         self.assertEqual(failure.value.reason, "not-envelope")
         self.assertEqual(self.relay.tables.incoming, {})
+
+    def test_hosts_that_strangers_name(self) -> None:
+        """What comes in is counted by host only where the host is known: made-up ones leave no rows behind."""
+        self.send(ALICE.post("Hello"))
+        for number in range(5):
+            self.send(Author(f"a@host-{number}.example").post("Hello"))
+        self.relay.tally.flush()
+        subjects = {key[1:] for key in self.relay.tables.counts if key[1] == "received"}
+        self.assertEqual(subjects, {("received", "pod-a.example"), ("received", "other")})
 
     def test_forged(self) -> None:
         """A post that its author did not sign is dropped with a reason, and does not keep the genuine one out."""
@@ -139,6 +149,15 @@ class RelayTests(SynchronousTestCase):
         self.relay.run(300.0)
         self.assertEqual(len(self.relay.transport.sent), 1)
         self.assertIn("unwished", self.reasons())
+
+    def test_large_private_message(self) -> None:
+        """A message to the relay that is too long to be about being relayed is acknowledged and not kept, let alone read."""
+        for size, kept in ((LARGEST_PRIVATE, 1), (LARGEST_PRIVATE + 1, 0)):
+            self.relay.judge._running = False
+            self.relay.tables.incoming.clear()
+            self.successResultOf(self.relay.relay.accept_private(b"x" * size, "192.0.2.1"))
+            self.assertEqual(len(self.relay.tables.incoming), kept)
+        self.assertEqual(self.relay.tally.totals["ignored"], 1)
 
     def test_invited_only(self) -> None:
         """Where the operator wants it so, only authors who made the relay their contact are relayed."""
