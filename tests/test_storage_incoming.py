@@ -26,7 +26,9 @@ class IncomingContract:
         self.assertEqual([row.id for row in rows], [ids[1], ids[0]])
         self.assertEqual([row.body for row in rows], [first.body, second.body])
         self.assertIs(type(rows[0].body), bytes)
-        self.assertEqual([(row.private, row.sender, row.protocol, row.attempts) for row in rows][1], (False, "ada@pod.example", "diaspora", 1))
+        self.assertEqual(
+            [(row.private, row.sender, row.protocol, row.attempts) for row in rows][1], (False, "ada@pod.example", "diaspora", 1)
+        )
         self.assertEqual(rows[0].received_at, ago(seconds=1))
         self.assertEqual([row.attempts for row in await incoming.claim(LATER, LATER, 10)], [2, 2])
 

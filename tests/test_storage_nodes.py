@@ -31,7 +31,9 @@ class NodesContract:
         A node is saved and comes back as it was, with and without preferences.
         """
         nodes = (await self.storage()).nodes
-        full = NodeRecord("a.example", ("check",), ago(days=9), NOW, TAGS, ago(days=3), ago(days=2), ago(days=1), 3, "HTTP 500", ago(hours=1))
+        full = NodeRecord(
+            "a.example", ("check",), ago(days=9), NOW, TAGS, ago(days=3), ago(days=2), ago(days=1), 3, "HTTP 500", ago(hours=1)
+        )
         bare = NodeRecord("b.example", ("operator",), NOW, NOW)
         for node in (full, bare):
             await nodes.save(node)

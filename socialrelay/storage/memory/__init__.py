@@ -16,9 +16,7 @@ from socialrelay.storage.stores import Storage
 __all__ = ["MemoryTables", "memory_storage"]
 
 
-def memory_storage(
-    tables: MemoryTables | None = None, *, receive: Receive = Receive(), retention: Retention = Retention()
-) -> Storage:
+def memory_storage(tables: MemoryTables | None = None, *, receive: Receive = Receive(), retention: Retention = Retention()) -> Storage:
     """
     Stores over the same tables.
 
