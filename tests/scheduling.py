@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from socialrelay.boundaries import LogEntry
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.moment import Moment
-from socialrelay.scheduler.orders import Attempt, Event, Limits, Settled
+from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble, judge
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
 
@@ -35,6 +35,9 @@ class World:
     A relay without I/O: the log, what is stored of the destinations, and a network.
 
     @ivar reply: what a host answers to a position.
+    @ivar storage: whether it can be reached.
+    @ivar reading: stretches of the log that were asked for.
+    @ivar counting: likewise.
     @ivar arrived: (host, position), in the order of the answers.
     """
 
@@ -49,6 +52,9 @@ class World:
     stored: dict[int, DestinationRecord] = field(factory=dict)
     deferred: dict[tuple[int, int], DeferredDelivery] = field(factory=dict)
     under_way: list[Attempt] = field(factory=list)
+    storage: bool = True
+    reading: list[Load] = field(factory=list)
+    counting: list[Abandon] = field(factory=list)
     manager: QueueManager = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -58,36 +64,73 @@ class World:
         return QueueManager(self.limits, Backoff(HOST_STEPS, lambda: 0.5), Backoff(POST_STEPS, lambda: 0.5), len(self.log))
 
     def subscribe(self, *numbers: int) -> None:
-        """New destinations, from the end of the log on."""
+        """New destinations, or such that come back, from the end of the log on."""
         for number in numbers:
-            self.stored[number] = record(number, cursor=len(self.log))
+            old = self.stored.get(number, record(number))
+            self.stored[number] = evolve(old, cursor=len(self.log), ahead=(), subscribed=True)
             self.manager.open(self.stored[number], self.now)
 
-    def post(self, recipients: Iterable[int], author: str = "") -> int:
-        """One more post in the log; its position."""
+    def unsubscribe(self, number: int) -> None:
+        """It wants nothing any more."""
+        self.stored[number] = evolve(self.stored[number], subscribed=False)
+        self.manager.close(number, "it wants nothing")
+
+    def post(self, recipients: Iterable[int], author: str = "", told: bool = True) -> int:
+        """
+        One more post in the log; its position.
+
+        @param told: the manager is told of it.
+        """
         position = len(self.log) + 1
         entry = LogEntry(position, author or f"author{position}@pod.example", self.now.wall, 100)
         self.log.append((entry, frozenset(recipients)))
-        self.manager.admit(entry, frozenset(recipients), self.now)
+        if told:
+            self.manager.admit(entry, frozenset(recipients), self.now)
         return position
+
+    def cancel(self, position: int) -> None:
+        """A post is wanted no more."""
+        entry, to = self.log[position - 1]
+        self.log[position - 1] = (evolve(entry, cancelled=True), to)
+        self.manager.cancel([position], "blocked")
 
     def begin(self) -> list[Attempt]:
         """Do what the manager wants, but let no answer come; what is newly under way."""
+        begun = self.ask()
+        while self.reading or self.counting:
+            self.read()
+            begun += self.ask()
+        return begun
+
+    def ask(self) -> list[Attempt]:
+        """Begin what the manager wants; what is newly under way."""
         begun = self.manager.take(self.now)
-        while loads := self.manager.loads(self.now):
-            for load in loads:
-                number = load.destination.number
-                found = [entry for entry, to in self.log[load.after : load.upto] if number in to]
-                self.manager.loaded(load, found, self.now)
-            begun += self.manager.take(self.now)
-        for abandon in self.manager.abandons():
-            number = abandon.destination.number
-            posts = sum(number in to for _, to in self.log[abandon.after : abandon.upto])
-            self.manager.abandoned(abandon, posts, self.now)
+        self.reading += self.manager.loads(self.now)
+        self.counting += self.manager.abandons()
         self.under_way += begun
         self.tried += [(attempt.destination.host.name, attempt.entry.position) for attempt in begun]
         self._note()
         return begun
+
+    def read(self) -> None:
+        """What was asked of storage is answered, as the log is now."""
+        reading, self.reading = self.reading, []
+        counting, self.counting = self.counting, []
+        for load in reading:
+            if self.storage:
+                self.manager.loaded(load, self._named(load.destination.number, load.after, load.upto), self.now)
+            else:
+                self.manager.load_failed(load, self.now)
+        for abandon in counting:
+            if self.storage:
+                posts = len(self._named(abandon.destination.number, abandon.after, abandon.upto))
+                self.manager.abandoned(abandon, posts, self.now)
+            else:
+                self.manager.abandon_failed(abandon, self.now)
+        self._note()
+
+    def _named(self, number: int, after: int, upto: int) -> list[LogEntry]:
+        return [entry for entry, to in self.log[after:upto] if number in to]
 
     def answer(self, attempt: Attempt, reply: Reply | None = None) -> None:
         """The answer to an attempt comes in."""
@@ -118,8 +161,11 @@ class World:
     def save(self) -> None:
         """Write down what changed."""
         progress = self.manager.changes(self.now)
+        if not self.storage:
+            self.manager.restore(progress)
+            return
         for found in progress.destinations:
-            self.stored[found.number] = found
+            self.stored[found.number] = evolve(found, subscribed=self.stored[found.number].subscribed)
         for key in progress.settled:
             self.deferred.pop(key, None)
         for entry in progress.deferred:
@@ -128,6 +174,8 @@ class World:
     def crash(self) -> None:
         """The process dies; another one begins with what was written down."""
         self.under_way.clear()
+        self.reading.clear()
+        self.counting.clear()
         self.manager = self._new_manager()
         for number, found in self.stored.items():
             if found.subscribed:
@@ -138,6 +186,18 @@ class World:
         self.events += self.manager.events
         self.settled += self.manager.settlements
         self.manager.events, self.manager.settlements = [], []
+
+    def named(self, number: int, since: int = 0) -> int:
+        """How many posts after a position name a destination."""
+        return len(self._named(number, since, len(self.log)))
+
+    def accounted(self, number: int) -> int:
+        """Of how many the scheduler can say what became of them, or that they are pending."""
+        [found] = [found for found in self.manager.all() if found.number == number]
+        waiting = [entry for entry in self._named(number, found.cursor, len(self.log)) if entry.position not in found.ahead]
+        ending = [position for position in found.in_flight if position <= found.cursor and position not in found.deferred]
+        settled = found.delivered + found.bounced + found.expired + found.cancelled
+        return settled + len(waiting) + len(ending) + len(found.deferred)
 
     def at(self, number: int) -> DestinationRecord:
         """A destination as it is now."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.scheduler.backoff import DAY, HOUR
-from socialrelay.scheduler.manager import CATCH_UP, QUEUE_MAX
+from socialrelay.scheduler.destination import AHEAD_MAX
+from socialrelay.scheduler.manager import CATCH_UP, LOADS, QUEUE_MAX
 from socialrelay.scheduler.orders import Limits, What
 from socialrelay.scheduler.outcome import Answer, Reply
 from socialrelay.scheduler.record import State
-from tests.scheduling import BROKEN, OK, REFUSED, World
+from tests.scheduling import BROKEN, OK, REFUSED, World, record
 
 
 class DeliveryTests(SynchronousTestCase):
@@ -320,6 +324,263 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual((world.at(0).cancelled, world.at(0).cursor), (2, 5))
 
 
+class PatienceTests(SynchronousTestCase):
+    """Whatever a destination went through, it goes on."""
+
+    def test_full(self) -> None:
+        """A destination that settled very much above a post that then fails gets that post, and what follows."""
+        world = World()
+        world.subscribe(0)
+        world.post([0])
+        [first] = world.begin()
+        for _ in range(AHEAD_MAX + 10):
+            world.post([0])
+        for _ in range(AHEAD_MAX):
+            [second] = [attempt for attempt in world.under_way if attempt is not first] or world.begin()
+            world.answer(second)
+            world.begin()
+        world.answer(first, REFUSED)
+        world.wait(HOUR)
+        self.assertEqual(world.at(0).cursor, AHEAD_MAX + 11)
+        self.assertEqual(len(world.arrived), AHEAD_MAX + 11)
+
+    def test_full_before_a_restart(self) -> None:
+        """So does one that was stored like that."""
+        world = World()
+        for _ in range(AHEAD_MAX + 10):
+            world.post([0])
+        world.stored[0] = record(0, ahead=tuple(range(2, AHEAD_MAX + 2)))
+        world.manager.open(world.stored[0], world.now)
+        world.run()
+        self.assertEqual([position for _, position in world.arrived], [1, *range(AHEAD_MAX + 2, AHEAD_MAX + 11)])
+
+    def test_many_poison_posts(self) -> None:
+        """A host at which more than fifty posts fail on their own is deferred; when it takes them they are over."""
+        world = World(reply=lambda host, position: Answer(400) if position % 2 else OK)
+        world.subscribe(0)
+        for _ in range(120):
+            world.post([0])
+        world.run()
+        self.assertIn(What.DEFERRED, [event.what for event in world.events])
+        world.reply = lambda host, position: OK
+        world.wait(DAY)
+        [destination] = world.manager.all()
+        self.assertEqual((len(world.arrived), len(destination.deferred), world.at(0).state), (120, 0, State.ACTIVE))
+
+    def test_only_a_post_of_its_own_is_left(self) -> None:
+        """A deferred host for which nothing else waits is probed with the post that is tried on its own."""
+        world = World(reply=lambda host, position: Answer(400))
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        world.reply = lambda host, position: REFUSED
+        world.wait(700.0)
+        self.assertEqual(world.at(0).state, State.DEFERRED)
+        world.reply = lambda host, position: OK
+        world.wait(HOUR)
+        self.assertEqual(world.at(0).delivered, 1)
+
+    def test_dead_gives_up_all(self) -> None:
+        """What was tried on its own is expired as well when a host is dead."""
+        world = World(reply=lambda host, position: Answer(400))
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        world.reply = lambda host, position: REFUSED
+        while world.at(0).state is not State.DEAD:
+            world.post([0])
+            world.wait(HOUR)
+        self.assertEqual(world.at(0).expired, len(world.log))
+        world.save()
+        self.assertEqual(world.deferred, {})
+
+    def test_gone_is_named_further(self) -> None:
+        """Posts that name a host which has gone are cancelled, each of them counted once, also after a restart."""
+        world = World(reply=lambda host, position: Answer(410))
+        world.subscribe(0, 1)
+        world.post([0])
+        world.wait(3 * DAY)
+        self.assertEqual(world.at(0).state, State.GONE)
+        for _ in range(3):
+            world.post([1])
+            world.post([0])
+        world.run()
+        self.assertEqual(world.at(0).cancelled, 4)
+        world.save()
+        world.post([0])
+        world.crash()
+        world.post([0])
+        world.run()
+        self.assertEqual(world.at(0).cancelled, 6)
+
+    def test_gone_and_back_within_a_minute(self) -> None:
+        """A sign of life brings back a host that has gone, even if the last sign was a moment ago."""
+        world = World(reply=lambda host, position: Answer(410))
+        world.subscribe(0)
+        world.post([0])
+        world.wait(25 * HOUR)
+        world.manager.wake("node-0.example", world.now)
+        world.run()
+        self.assertEqual(world.at(0).state, State.GONE)
+        world.reply = lambda host, position: OK
+        world.post([0])
+        world.manager.wake("node-0.example", world.now, reopen=True)
+        world.post([0])
+        world.run()
+        self.assertEqual(world.at(0).state, State.ACTIVE)
+
+    def test_suspended_stays_suspended(self) -> None:
+        """What comes back after the operator suspended a host does not let it go on."""
+        world = World(reply=lambda host, position: Answer(403))
+        world.subscribe(0)
+        for _ in range(9):
+            world.post([0])
+            world.run()
+        world.post([0])
+        [attempt] = world.begin()
+        world.manager.suspend("node-0.example")
+        world.answer(attempt)
+        world.wait(DAY)
+        self.assertEqual(world.at(0).state, State.SUSPENDED)
+
+    def test_suspended_holds_no_place(self) -> None:
+        """A suspended destination keeps nobody else from catching up."""
+        world = World(limits=Limits(catching_up=1))
+        world.subscribe(0, 1)
+        for _ in range(CATCH_UP + QUEUE_MAX):
+            world.post([0])
+        world.begin()
+        world.manager.suspend("node-0.example")
+        for _ in range(CATCH_UP):
+            world.post([1])
+        for attempt in list(world.under_way):
+            world.answer(attempt)
+        world.run()
+        self.assertEqual(world.at(1).delivered, CATCH_UP)
+
+    def test_the_same_post_again(self) -> None:
+        """A post that is refused three times is one post refused."""
+        world = World(reply=lambda host, position: Answer(400))
+        world.subscribe(0)
+        for _ in range(5):
+            world.post([0])
+        world.wait(HOUR)
+        self.assertEqual((world.at(0).bounced, world.at(0).state), (5, State.ACTIVE))
+
+    def test_one_alarm(self) -> None:
+        """A dead host that gives a sign of life every minute takes no more memory for that."""
+        world = World(reply=lambda host, position: REFUSED)
+        world.subscribe(0)
+        world.post([0])
+        world.wait(8 * DAY)
+        for _ in range(100):
+            world.post([0])
+            world.manager.wake("node-0.example", world.now)
+            world.wait(61.0)
+        self.assertLess(len(world.manager._alarms), 5)
+
+    def test_counting_is_bounded(self) -> None:
+        """When many destinations are given up at once, a few at a time are counted; storage that fails is asked again."""
+        world = World(reply=lambda host, position: REFUSED)
+        world.subscribe(*range(30))
+        world.post(range(30))
+        world.run()
+        for number in range(30):
+            world.unsubscribe(number)
+        world.storage = False
+        world.ask()
+        self.assertLessEqual(len(world.counting), LOADS)
+        world.read()
+        world.storage = True
+        world.wait(60.0)
+        self.assertEqual([world.at(number).cancelled for number in range(30)], [1] * 30)
+
+
+class LeavingTests(SynchronousTestCase):
+    """What is under way when a destination is closed."""
+
+    def _closed(self, reply: Reply) -> World:
+        world = World(reply=lambda host, position: reply)
+        world.subscribe(0)
+        world.post([0])
+        world.begin()
+        world.unsubscribe(0)
+        world.run()
+        world.wait(DAY)
+        return world
+
+    def test_nothing_more_is_tried(self) -> None:
+        """Whatever comes of it, it was the last attempt, and is counted once."""
+        for reply in (Answer(400), BROKEN, REFUSED, Answer(404)):
+            world = self._closed(reply)
+            self.assertEqual((len(world.tried), world.at(0).cancelled), (1, 1))
+            world.save()
+            self.assertEqual(world.deferred, {})
+
+    def test_delivered_all_the_same(self) -> None:
+        """If it is taken, it is delivered."""
+        world = self._closed(OK)
+        self.assertEqual((world.at(0).delivered, world.at(0).cancelled), (1, 0))
+
+    def test_tried_on_its_own(self) -> None:
+        """A post that was tried on its own and is under way is counted once."""
+        world = World(reply=lambda host, position: Answer(400))
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        world.now = world.now.later(700.0)
+        world.begin()
+        world.unsubscribe(0)
+        world.answer(world.under_way[0], OK)
+        world.run()
+        self.assertEqual((world.at(0).delivered, world.at(0).cancelled), (1, 0))
+
+    def test_back_at_once(self) -> None:
+        """A destination that is closed and opened again before anything was written loses no count."""
+        world = World()
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        world.manager.suspend("node-0.example")
+        for _ in range(3):
+            world.post([0])
+        world.unsubscribe(0)
+        world.subscribe(0)
+        world.post([0])
+        world.manager.resume("node-0.example", world.now)
+        world.run()
+        self.assertEqual((world.at(0).delivered, world.at(0).cancelled, world.at(0).cursor), (2, 3, 5))
+
+    def test_back_and_well(self) -> None:
+        """A dead host that is subscribed anew is tried at once."""
+        world = World(reply=lambda host, position: REFUSED)
+        world.subscribe(0)
+        while world.at(0).state is not State.DEAD:
+            world.post([0])
+            world.wait(HOUR)
+        world.unsubscribe(0)
+        world.run()
+        world.reply = lambda host, position: OK
+        world.subscribe(0)
+        last = world.post([0])
+        world.run()
+        self.assertEqual(world.arrived, [("node-0.example", last)])
+
+    def test_cancelled_while_it_is_read(self) -> None:
+        """A post that is cancelled while the log is being read is not sent."""
+        world = World()
+        world.subscribe(0)
+        world.post([0], told=False)
+        world.manager.extend(1, world.now)
+        world.ask()
+        [load], world.reading = world.reading, []
+        entries = [entry for entry, _ in world.log]
+        world.cancel(1)
+        world.manager.loaded(load, entries, world.now)
+        world.run()
+        self.assertEqual((world.tried, world.at(0).cancelled), ([], 1))
+
+
 REPLIES: list[Reply] = [OK, OK, OK, REFUSED, BROKEN, Answer(400), Answer(403), Answer(404), Answer(429, 100.0)]
 
 _steps = st.lists(
@@ -396,3 +657,157 @@ class ConservationTests(SynchronousTestCase):
             at = world.at(number)
             named = sum(number in to for _, to in world.log)
             self.assertEqual(at.delivered + at.bounced + at.expired + at.cancelled, named)
+
+
+NODES = 3
+
+_turmoil = st.lists(
+    st.one_of(
+        st.tuples(st.just("post"), st.sets(st.integers(0, NODES - 1)), st.integers(0, 2)),
+        st.tuples(st.just("burst"), st.sets(st.integers(0, NODES - 1), min_size=1), st.integers(1, 40)),
+        st.tuples(st.just("silent"), st.sets(st.integers(0, NODES - 1)), st.just(0)),
+        st.tuples(st.just("extend"), st.just(0), st.just(0)),
+        st.tuples(st.just("ask"), st.just(0), st.just(0)),
+        st.tuples(st.just("read"), st.just(0), st.just(0)),
+        st.tuples(st.just("begin"), st.just(0), st.just(0)),
+        st.tuples(st.just("answer"), st.integers(0, 5), st.sampled_from(range(len(REPLIES)))),
+        st.tuples(st.just("answer"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("abort"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("expire"), st.integers(0, 5), st.just(0)),
+        st.tuples(st.just("subscribe"), st.integers(0, NODES - 1), st.just(0)),
+        st.tuples(st.just("unsubscribe"), st.integers(0, NODES - 1), st.just(0)),
+        st.tuples(st.just("suspend"), st.integers(0, NODES - 1), st.just(0)),
+        st.tuples(st.just("resume"), st.integers(0, NODES - 1), st.just(0)),
+        st.tuples(st.just("wake"), st.integers(0, NODES - 1), st.booleans()),
+        st.tuples(st.just("cancel"), st.integers(0, 40), st.just(0)),
+        st.tuples(st.just("storage"), st.booleans(), st.just(0)),
+        st.tuples(st.just("wait"), st.sampled_from([1.0, 40.0, 700.0, HOUR, DAY, 8 * DAY]), st.just(0)),
+        st.tuples(st.just("save"), st.just(0), st.just(0)),
+        st.tuples(st.just("crash"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+class Turmoil:
+    """A world in which everything happens, and its ledger."""
+
+    def __init__(self, case: SynchronousTestCase) -> None:
+        self.case = case
+        self.world = World(limits=Limits(in_flight=4, probes=2, catching_up=2))
+        self.world.subscribe(*range(NODES))
+        self.since = dict.fromkeys(range(NODES), 0)
+        self.crashed = False
+
+    def do(self, what: str, one: Any, two: Any) -> None:
+        """One step; the ledger is even after it."""
+        world = self.world
+        attempt = world.under_way[one % len(world.under_way)] if what in ("answer", "abort", "expire") and world.under_way else None
+        if what == "post":
+            world.post(self.subscribed(one), author=f"author{two}@pod.example")
+        elif what == "burst":
+            for _ in range(two):
+                world.post(self.subscribed(one))
+        elif what == "silent":
+            world.post(one, told=False)
+        elif what == "extend":
+            world.manager.extend(len(world.log), world.now)
+        elif what in ("ask", "read", "begin", "save"):
+            getattr(world, what)()
+        elif what == "answer" and attempt:
+            world.answer(attempt, REPLIES[two])
+        elif what == "abort" and attempt:
+            world.under_way.remove(attempt)
+            world.manager.aborted(attempt, world.now)
+        elif what == "expire" and attempt:
+            world.under_way.remove(attempt)
+            world.manager.expired(attempt, "its body is not kept any more", world.now)
+        elif what == "subscribe" and not world.stored[one].subscribed:
+            self.subscribe(one)
+        elif what == "unsubscribe" and world.stored[one].subscribed:
+            world.unsubscribe(one)
+        elif what in ("suspend", "resume", "wake"):
+            arguments = {"suspend": (), "resume": (world.now,), "wake": (world.now, two)}[what]
+            getattr(world.manager, what)(f"node-{one}.example", *arguments)
+        elif what == "cancel" and one < len(world.log):
+            world.cancel(one + 1)
+        elif what == "storage":
+            world.storage = one
+        elif what == "wait":
+            world.now = world.now.later(one)
+        elif what == "crash":
+            self.crash()
+        self.check()
+
+    def subscribed(self, numbers: Iterable[int]) -> list[int]:
+        """Posts name those who are subscribed; and now and then one that was when its recipients were determined."""
+        return [number for number in numbers if self.world.stored[number].subscribed or number == 0]
+
+    def subscribe(self, number: int) -> None:
+        """It comes back; if the relay does not know it any more, what it was named in before counts no longer."""
+        known = any(destination.number == number for destination in self.world.manager.all())
+        self.world.subscribe(number)
+        if not known:
+            self.account_anew(number)
+
+    def crash(self) -> None:
+        """The process dies. What was under way past the cursor of a destination that was given up dies uncounted."""
+        self.crashed = True
+        self.world.crash()
+        for destination in self.world.manager.all():
+            self.account_anew(destination.number)
+
+    def account_anew(self, number: int) -> None:
+        self.since[number] = self.world.named(number) - self.world.accounted(number)
+
+    def check(self) -> None:
+        """What holds at every moment."""
+        manager = self.world.manager
+        for destination in manager.all():
+            number = destination.number
+            self.case.assertEqual(self.world.named(number) - self.since[number], self.world.accounted(number))
+            self.case.assertLessEqual(destination.host.in_flight, 2)
+            self.case.assertLessEqual(len(destination.queue), CATCH_UP + QUEUE_MAX)
+            authors = [entry.author for entry in destination.in_flight.values()]
+            self.case.assertEqual(len(authors), len(set(authors)))
+        self.case.assertLessEqual(manager.in_flight, 4)
+        self.case.assertLessEqual(manager._probes, 2)
+        self.case.assertLessEqual(len(manager._holding), 2)
+        self.case.assertLessEqual(len(self.world.reading), LOADS)
+        if not self.crashed:
+            self.case.assertEqual(len(self.world.arrived), len(set(self.world.arrived)))
+
+    def end_well(self) -> None:
+        """Storage, the network and the operator are well again: nothing is pending any more."""
+        world = self.world
+        world.storage = True
+        for destination in list(world.manager.all()):
+            world.manager.resume(destination.host.name, world.now)
+        for attempt in list(world.under_way):
+            world.answer(attempt, OK)
+        world.manager.extend(len(world.log), world.now)
+        world.wait(9 * DAY)
+        self.check()
+        world.manager.changes(world.now, all_followers=True)
+        for destination in world.manager.all():
+            self.case.assertEqual((len(destination.deferred), len(destination.ahead)), (0, 0))
+            self.case.assertTrue(destination.following)
+            self.case.assertEqual(destination.cursor, len(world.log))
+            settled = destination.delivered + destination.bounced + destination.expired + destination.cancelled
+            self.case.assertEqual(settled, world.named(destination.number) - self.since[destination.number])
+        manager = world.manager
+        self.case.assertEqual((manager.in_flight, manager._probes, manager._loading, manager._counting), (0, 0, 0, 0))
+        self.case.assertEqual(manager._holding, set())
+
+
+class TurmoilTests(SynchronousTestCase):
+    """What holds whatever happens in whatever order."""
+
+    @settings(max_examples=300, deadline=None)
+    @given(_turmoil)
+    def test_ledger_is_even(self, steps: list[tuple[str, object, object]]) -> None:
+        """Each post that names a destination is delivered, bounced, expired, cancelled or pending, once; in the end none is pending."""
+        turmoil = Turmoil(self)
+        for step in steps:
+            turmoil.do(*step)
+        turmoil.end_well()

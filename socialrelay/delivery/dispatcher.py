@@ -1,7 +1,7 @@
 """
 The service that drives the queue manager: tells it the time, sends what it says, reads what it asks for, writes down what it settles.
 
-One alarm and one write are under way at most.  Everything that happens ends in a I{turn}: sends, reads and the next alarm, all of them
+One alarm and one write are under way at most; storage that fails is asked again.  Everything that happens ends in a I{turn}: sends, reads and the next alarm, all of them
 asked of the manager; turns that are asked for in one reactor iteration are one turn.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -31,6 +31,9 @@ SAVE_RETRY = 2.0
 FOLLOWERS_EVERY = 600.0
 """Seconds between writing the cursors of destinations that follow and had nothing to take."""
 RESYNC_EVERY = 30.0
+RESYNC_SOON = 1.0
+STOP_STORAGE = 2.0
+"""Seconds that a stop waits for what storage is still asked."""
 
 
 class Dispatcher:
@@ -77,7 +80,7 @@ class Dispatcher:
         self._saving: Deferred[None] | None = None
         self._followers_at = 0.0
         self._resync_at = 0.0
-        self._uncertain = False
+        self._seen = 0
 
     # Life
 
@@ -101,9 +104,7 @@ class Dispatcher:
         await self._end_all(list(self._sending.values()), grace)
         for sending in list(self._sending.values()):
             sending.cancel()
-        await self._end_all(list(self._work), grace)
-        if self._saving is not None:
-            await self._end_all([self._saving], grace)
+        await self._end_all([*self._work, *([self._saving] if self._saving is not None else [])], STOP_STORAGE)
         self._manager_turn_is_over()
         await self._write(all_followers=True)
 
@@ -138,8 +139,7 @@ class Dispatcher:
 
     def uncertain(self) -> None:
         """A post may have got a position without our knowing: look how long the log is."""
-        self._uncertain = True
-        self._resync_at = self._clock.seconds() + 1.0
+        self._resync_soon()
         self._soon()
 
     def open(self, record: DestinationRecord, deferred: Iterable[DeferredDelivery] = ()) -> None:
@@ -230,10 +230,10 @@ class Dispatcher:
             self._keep(self._load(load))
         for abandon in self._manager.abandons():
             self._keep(self._abandon(abandon))
-        self._manager_turn_is_over()
         self._set_alarm(now)
         if self._manager.unsaved:
             self._save_soon(SAVE_PAUSE)
+        self._manager_turn_is_over()
 
     def _manager_turn_is_over(self) -> None:
         events, self._manager.events = self._manager.events, []
@@ -280,9 +280,10 @@ class Dispatcher:
     async def _fetch_and_send(self, attempts: Sequence[Attempt]) -> None:
         try:
             bodies = await self._posts.bodies({attempt.entry.position for attempt in attempts})
-        except Unavailable:
+        except Exception as error:
             for attempt in attempts:
                 self._manager.aborted(attempt, self._moment())
+            _raise_a_bug(error)
             return
         for position, body in bodies.items():
             self._bodies.put(position, body)
@@ -296,13 +297,15 @@ class Dispatcher:
                 self._manager.aborted(attempt, self._moment())
 
     def _transfer(self, attempt: Attempt, body: bytes) -> None:
-        destination = attempt.destination
-        request = self._protocols[destination.protocol].delivery(destination.url, body)
-        transfer = self._transport.send(request, self._timeout)
+        transfer = maybeDeferred(self._begin_transfer, attempt.destination, body)
         over: Deferred[None] = Deferred(lambda _: transfer.cancel())
         self._sending[attempt] = over
         transfer.addCallbacks(self._replied, self._cut_off, callbackArgs=(attempt,), errbackArgs=(attempt,))
         transfer.addBoth(self._sent, attempt, over)
+
+    def _begin_transfer(self, destination: Destination, body: bytes) -> Deferred[Reply]:
+        request = self._protocols[destination.protocol].delivery(destination.url, body)
+        return self._transport.send(request, self._timeout)
 
     def _replied(self, reply: Reply, attempt: Attempt) -> None:
         self._manager.ended(attempt, judge(reply), self._moment())
@@ -323,38 +326,42 @@ class Dispatcher:
     async def _load(self, load: Load) -> None:
         try:
             entries = await self._posts.read(load.destination.number, load.after, load.upto)
-        except Unavailable:
+        except Exception as error:
             self._manager.load_failed(load, self._moment())
+            _raise_a_bug(error)
         else:
             self._manager.loaded(load, entries, self._moment())
 
     async def _abandon(self, abandon: Abandon) -> None:
-        posts = 0
         try:
             posts = await self._posts.pending(abandon.destination.number, abandon.after, abandon.upto)
-        except Unavailable as reason:
-            host = abandon.destination.host.name
-            self._log.warn("What {host} is not sent could not be counted: {reason}", host=host, reason=str(reason))
-        self._manager.abandoned(abandon, posts, self._moment())
+        except Exception as error:
+            self._manager.abandon_failed(abandon, self._moment())
+            _raise_a_bug(error)
+        else:
+            self._manager.abandoned(abandon, posts, self._moment())
 
     def _look_after_the_log(self, now: Moment) -> None:
         if now.seconds >= self._resync_at:
             self._resync_at = now.seconds + RESYNC_EVERY
-            self._keep(self._resync(self._manager.end))
+            self._keep(self._resync())
         if now.seconds >= self._followers_at:
-            self._followers_at = now.seconds + FOLLOWERS_EVERY
-            self._keep(self._write(all_followers=True))
+            self._save_soon(0.0)
 
-    async def _resync(self, end_before: int) -> None:
-        """Read how long the log is; believe it if no post came meanwhile or an answer to a commit was lost."""
+    def _resync_soon(self) -> None:
+        self._resync_at = min(self._resync_at, self._clock.seconds() + RESYNC_SOON)
+
+    async def _resync(self) -> None:
+        """Read how long the log is. What was there the last time already, and we have not been told of meanwhile, we never will be."""
         try:
             end = await self._posts.end()
         except Unavailable:
-            self._resync_at = self._clock.seconds() + 1.0
+            self._resync_soon()
             return
-        if self._uncertain or self._manager.end == end_before:
-            self._manager.extend(end, self._moment())
-        self._uncertain = False
+        self._manager.extend(self._seen, self._moment())
+        self._seen = end
+        if end > self._manager.end:
+            self._resync_soon()
 
     # Writing down
 
@@ -364,7 +371,10 @@ class Dispatcher:
 
     def _begin_save(self) -> None:
         self._save = None
-        self._saving = Deferred.fromCoroutine(self._write())
+        all_followers = self._clock.seconds() >= self._followers_at
+        if all_followers:
+            self._followers_at = self._clock.seconds() + FOLLOWERS_EVERY
+        self._saving = Deferred.fromCoroutine(self._write(all_followers))
         self._saving.addErrback(lambda failure: self._log.failure("Progress could not be written", failure=failure))
         self._saving.addBoth(self._saved)
 
@@ -377,6 +387,13 @@ class Dispatcher:
         progress: Progress = self._manager.changes(self._moment(), all_followers)
         try:
             await self._destinations.save(progress)
-        except Unavailable as reason:
+        except Exception as error:
             self._manager.restore(progress)
-            self._log.debug("Progress is not written now: {reason}", reason=str(reason))
+            _raise_a_bug(error)
+            self._log.debug("Progress is not written now: {reason}", reason=str(error))
+
+
+def _raise_a_bug(error: Exception) -> None:
+    """That storage is away now belongs to life; whatever else was raised is to be seen in the log."""
+    if not isinstance(error, Unavailable):
+        raise error

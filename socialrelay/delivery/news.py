@@ -46,7 +46,7 @@ class DeliveryNews:
 
     def settled(self, settled: Settled) -> None:
         """A post is over at a node."""
-        self._tally.count(settled.outcome, settled.host)
+        self._tally.count(settled.outcome, settled.host, settled.posts)
         if self._log_each or settled.outcome == "bounced":
             self._log.info(
                 "Post {position} is {outcome} at {host}: {reason}.",

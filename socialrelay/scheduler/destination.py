@@ -11,6 +11,7 @@ from bisect import insort
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
+from math import inf
 from typing import Protocol
 
 from socialrelay.scheduler.host import Host
@@ -35,18 +36,21 @@ class Entry(Protocol):
 
 class Destination:
     """
+    @ivar begin: the log's end when it was subscribed: what it is named in up to there and did not get is given up.
     @ivar queue: waiting, in the order of the log.
     @ivar retries: posts that are tried on their own and are due.
     @ivar in_flight: position -> what is being sent.
     @ivar ahead: settled positions above the cursor, ascending.
     @ivar deferred: position -> a post that is tried on its own.
     @ivar suspects: positions that got a 5xx answer since the host began to fail: the next probe takes another post.
+    @ivar alarm: monotonic seconds at which it is thought of again.
+    @ivar stale: posts were cancelled since the stretch of the log that is on its way was asked for.
     """
 
     __slots__ = (
-        "abandoning", "ahead", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired", "following",
-        "host", "in_flight", "loading", "number", "protocol", "queue", "read", "ready", "retries", "subscribed", "suspects",
-        "url", "wants_load",
+        "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired",
+        "following", "host", "in_flight", "loading", "number", "protocol", "queue", "read", "ready", "retries", "stale", "subscribed",
+        "suspects", "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -55,41 +59,46 @@ class Destination:
         self.protocol = record.protocol
         self.in_flight: dict[int, Entry] = {}
         self.deferred: dict[int, DeferredDelivery] = {}
-        self.reopen(record)
-
-    def reopen(self, record: DestinationRecord) -> None:
-        """Begin where the record says, with nothing in memory."""
         self.url = record.url
         self.subscribed = record.subscribed
-        self.cursor = self.read = record.cursor
+        self.begin = self.cursor = self.read = record.cursor
         self.ahead = list(record.ahead)
         self.delivered, self.bounced = record.delivered, record.bounced
         self.expired, self.cancelled = record.expired, record.cancelled
         self.queue: deque[Entry] = deque()
         self.retries: deque[Entry] = deque()
         self.suspects: list[int] = []
+        self.alarm = inf
         self.following = False
-        self.loading = self.wants_load = self.ready = self.abandoning = self.dirty = False
+        self.loading = self.stale = self.wants_load = self.ready = self.abandoning = self.dirty = False
+
+    def reopen(self, record: DestinationRecord) -> None:
+        """It is subscribed anew. It counts on, and what it was not sent until now is not sent any more."""
+        self.url = record.url
+        self.subscribed = True
+        self.begin = record.cursor
+        self.drop_queue()
 
     @property
-    def full(self) -> bool:
-        """So much is settled above the cursor that nothing more is begun until the cursor moves."""
-        return len(self.ahead) >= AHEAD_MAX
+    def limit(self) -> float:
+        """Nothing above is begun: when much is settled above the cursor, what is below that comes first."""
+        return self.ahead[-1] if len(self.ahead) >= AHEAD_MAX else inf
 
     def next_entry(self) -> Entry | None:
         """
         What may be sent now: the first post whose author has none under way, so that each author's posts arrive in order.
 
-        While the host is probed, a post that got a 5xx answer is passed over if there is another.
+        While the host is probed, a post that failed before is passed over if there is another.
         """
         busy = {entry.author for entry in self.in_flight.values()}
-        for entry in self.retries:
-            if entry.author not in busy:
-                return entry
-        if self.full:
-            return None
-        passed_over = None
+        limit = self.limit
+        retry = next((entry for entry in self.retries if entry.author not in busy), None)
+        if retry is not None and not self.host.probing:
+            return retry
+        passed_over = retry
         for entry in self.queue:
+            if entry.position > limit:
+                break
             if entry.author in busy:
                 continue
             if entry.position not in self.suspects:
@@ -104,11 +113,6 @@ class Destination:
         else:
             self.queue.remove(entry)
         self.in_flight[entry.position] = entry
-
-    def put_back(self, entry: Entry) -> None:
-        """It is under way no more, and not settled: it will be read from the log again."""
-        self.in_flight.pop(entry.position, None)
-        self.drop_queue()
 
     def drop_queue(self) -> None:
         """Forget what waits in memory; the log has it."""

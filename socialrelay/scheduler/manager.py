@@ -32,6 +32,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
+from math import inf
 
 from socialrelay.scheduler.backoff import DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.destination import Destination, Entry
@@ -54,6 +55,8 @@ POST_TRIES = 3
 POST_RETRY = 600.0
 DEFERRED_POSTS_MAX = 50
 WAKE_PAUSE = 60.0
+PAUSE = 5.0
+"""Seconds until what storage, or the relay itself, cut short is tried again."""
 GONE_ANSWERS = 3
 GONE_AFTER = timedelta(days=1)
 
@@ -82,7 +85,9 @@ class QueueManager:
         self._singles: deque[Load] = deque()
         self._loading = 0
         self._holding: set[int] = set()
-        self._abandons: list[Abandon] = []
+        self._abandons: deque[Abandon] = deque()
+        self._counting = 0
+        self._uncounted: list[Abandon] = []
         self._alarms: list[tuple[float, int, int]] = []
         self._dirty: set[int] = set()
         self._deferred: dict[tuple[int, int], DeferredDelivery] = {}
@@ -101,21 +106,19 @@ class QueueManager:
         if host is None:
             host = self._hosts[record.host] = Host(record.host, self._limits.window)
             host.restore(record, now, DEAD_PROBE)
-            if host.probing:
-                self._alarm(host.next_attempt, record.number)
         destination = self._at.get(record.number)
         if destination is None:
             destination = self._at[record.number] = Destination(record, host)
             self._of_host.setdefault(record.host, []).append(destination)
         else:
             destination.reopen(record)
-            if host.state is State.GONE:
+            if host.state is not State.SUSPENDED:
                 host.recovered()
-                self._mark(destination)
+            self._mark(destination)
         for entry in deferred:
             destination.deferred[entry.position] = entry
             self._alarm(now.seconds_at(entry.next_attempt, DEAD_PROBE), record.number, entry.position)
-        destination.following = destination.read >= self.end and host.state is State.ACTIVE
+        self._abandon_the_past(destination, "cancelled", "it takes nothing any more")
         self._consider(destination, now)
 
     def moved(self, number: int, url: str) -> None:
@@ -126,10 +129,7 @@ class QueueManager:
         """It is subscribed no more: what is pending is cancelled."""
         destination = self._at[number]
         destination.subscribed = False
-        for position in list(destination.deferred):
-            self._end_deferred(destination, position, "cancelled", reason)
-        destination.retries.clear()
-        self._abandon(destination, "cancelled", reason)
+        self._abandon(destination, self.end, "cancelled", reason)
 
     # Posts come in
 
@@ -143,7 +143,7 @@ class QueueManager:
             destination = self._at.get(number)
             if destination is None:
                 continue
-            if not destination.subscribed or destination.host.state is State.GONE:
+            if not self._wanted(destination):
                 self._cancel_new(destination, entry)
             elif destination.following and len(destination.queue) < QUEUE_MAX:
                 destination.queue.append(entry)
@@ -165,23 +165,28 @@ class QueueManager:
                 self._fall_behind(destination)
         self.end = end
         for destination in self._at.values():
+            self._abandon_the_past(destination, "cancelled", "it takes nothing any more")
             self._consider(destination, now)
+
+    def _wanted(self, destination: Destination) -> bool:
+        """It takes posts, now or later."""
+        return destination.subscribed and destination.host.state is not State.GONE
 
     def _fall_behind(self, destination: Destination) -> None:
         destination.read = max(destination.read, self.end)
         destination.following = False
 
     def _cancel_new(self, destination: Destination, entry: Entry) -> None:
-        """It takes nothing any more: a post that was already addressed to it is cancelled."""
-        if not destination.abandoning and destination.cursor >= self.end:
+        """It takes nothing any more: a post that was already addressed to it is cancelled. Else it is in a stretch that is counted."""
+        if destination.following:
             destination.cursor = destination.read = entry.position
-            self._count(destination, "cancelled")
-            self._mark(destination)
+            self._count(destination, entry.position, "cancelled", "it takes nothing any more")
 
     def cancel(self, positions: Collection[int], reason: str) -> None:
         """These posts are wanted no more; what is under way goes on."""
         gone = frozenset(positions)
         for destination in self._at.values():
+            destination.stale = destination.loading
             for entry in [entry for entry in destination.queue if entry.position in gone]:
                 destination.queue.remove(entry)
                 self._settle(destination, entry.position, "cancelled", reason)
@@ -239,9 +244,10 @@ class QueueManager:
                 self._to_load.appendleft(destination)
                 break
             destination.wants_load = False
-            if destination.abandoning or destination.following or destination.host.waits(now):
+            if destination.abandoning or destination.following or destination.loading or destination.host.waits(now):
                 continue
             destination.loading = True
+            destination.stale = False
             self._holding.add(destination.number)
             self._loading += 1
             found.append(Load(destination, destination.read, min(destination.read + RANGE, self.end)))
@@ -249,7 +255,8 @@ class QueueManager:
 
     def abandons(self) -> list[Abandon]:
         """Which stretches of the log to count and give up."""
-        found, self._abandons = self._abandons, []
+        found = [self._abandons.popleft() for _ in range(min(LOADS - self._counting, len(self._abandons)))]
+        self._counting += len(found)
         return found
 
     def next_wake(self) -> float | None:
@@ -270,7 +277,7 @@ class QueueManager:
             self._loaded_single(load, entries, now)
             return
         destination.loading = False
-        if destination.abandoning or destination.read != load.after or destination.host.waits(now):
+        if destination.abandoning or destination.stale or destination.read != load.after or destination.host.waits(now):
             self._holding.discard(destination.number)
             self._consider(destination, now)
             return
@@ -300,10 +307,10 @@ class QueueManager:
         """Storage could not be read: asked again in a while."""
         self._loading -= 1
         if load.single:
-            self._alarm(now.seconds + 5.0, load.destination.number, load.upto)
+            self._alarm(now.seconds + PAUSE, load.destination.number, load.upto)
         else:
             load.destination.loading = False
-            self._alarm(now.seconds + 5.0, load.destination.number)
+            self._remember(load.destination, now.seconds + PAUSE)
 
     def abandoned(self, abandon: Abandon, posts: int, now: Moment) -> None:
         """
@@ -313,19 +320,25 @@ class QueueManager:
         """
         destination = abandon.destination
         destination.abandoning = False
+        self._counting -= 1
         known = sum(abandon.after < p <= abandon.upto for p in destination.ahead)
         known += sum(abandon.after < p <= abandon.upto for p in destination.in_flight if p not in destination.deferred)
         lost = max(posts - known, 0)
         destination.cursor = destination.read = max(abandon.upto, destination.cursor)
         destination.ahead = [p for p in destination.ahead if p > destination.cursor]
         destination.suspects.clear()
-        self._count(destination, abandon.outcome, lost)
-        if lost:
-            self._gaps.append(Gap(destination.number, abandon.after, abandon.upto, lost, abandon.outcome, abandon.reason))
         self._mark(destination)
-        if not destination.subscribed or destination.host.state is State.GONE:
-            self._abandon(destination, abandon.outcome, abandon.reason)
+        if lost:
+            self._count(destination, abandon.upto, abandon.outcome, abandon.reason, lost)
+            self._gaps.append(Gap(destination.number, abandon.after, abandon.upto, lost, abandon.outcome, abandon.reason))
+        self._abandon_the_past(destination, abandon.outcome, abandon.reason)
         self._consider(destination, now)
+
+    def abandon_failed(self, abandon: Abandon, now: Moment) -> None:
+        """Storage could not count it: asked again in a while."""
+        self._counting -= 1
+        self._uncounted.append(abandon)
+        self._alarm(now.seconds + PAUSE, abandon.destination.number)
 
     def expired(self, attempt: Attempt, reason: str, now: Moment) -> None:
         """The post is not kept any more, or too old: it was not sent."""
@@ -333,18 +346,27 @@ class QueueManager:
         self._finish(attempt.destination, attempt.entry.position, "expired", reason)
         self._consider(attempt.destination, now)
 
-    def aborted(self, attempt: Attempt, now: Moment, pause: float = 5.0) -> None:
-        """It was not sent, or cut off by ourselves: nothing is known. It is read from the log again after C{pause} seconds."""
+    def aborted(self, attempt: Attempt, now: Moment) -> None:
+        """It was not sent, or cut off by ourselves: nothing is known. It is read from the log again in a while."""
         self._landed(attempt)
         destination, position = attempt.destination, attempt.entry.position
-        destination.put_back(attempt.entry)
-        self._alarm(now.seconds + pause, destination.number, position if position in destination.deferred else -1)
+        if self._lapsed(attempt):
+            self._finish(destination, position, "cancelled", "it takes nothing any more")
+        elif position in destination.deferred:
+            self._alarm(now.seconds + PAUSE, destination.number, position)
+        else:
+            self._drop(destination)
+            self._remember(destination, now.seconds + PAUSE)
 
     def ended(self, attempt: Attempt, judgement: Judgement, now: Moment) -> None:
         """An attempt came to its end."""
         destination, position = attempt.destination, attempt.entry.position
         self._landed(attempt)
         effect = judgement.effect
+        first = position not in destination.deferred
+        lapsed = self._lapsed(attempt)
+        if lapsed and effect not in (Effect.DELIVERED, Effect.BOUNCED):
+            self._finish(destination, position, "cancelled", judgement.reason)
         if effect is Effect.DELIVERED:
             destination.host.refused = 0
             destination.host.last_success = now.wall
@@ -355,12 +377,13 @@ class QueueManager:
             self._well(destination)
             destination.suspects.clear()
             self._finish(destination, position, "bounced", judgement.reason)
-            self._refused(destination, judgement, now)
+            self._refused(destination, judgement, now, first)
         elif effect is Effect.POST_LATER:
             self._well(destination)
             destination.suspects.clear()
-            self._later(destination, position, judgement, now)
-            self._refused(destination, judgement, now)
+            if not lapsed:
+                self._later(destination, position, judgement, now)
+            self._refused(destination, judgement, now, first)
         elif position in destination.deferred and judgement.answered and effect is Effect.HOST_FAILED and not attempt.probe:
             self._later(destination, position, judgement, now, forever=True)
         else:
@@ -382,6 +405,7 @@ class QueueManager:
         if known.state is State.GONE and reopen:
             known.state = State.DEFERRED
             known.gone_answers, known.gone_since = 0, None
+            known.woken_at = -inf
         if known.probing and now.seconds - known.woken_at >= WAKE_PAUSE:
             known.woken_at = now.seconds
             known.next_attempt = now.seconds
@@ -395,7 +419,7 @@ class QueueManager:
             return False
         known.state = State.SUSPENDED
         for destination in self._of_host[host]:
-            destination.drop_queue()
+            self._drop(destination)
             self._mark(destination)
         return True
 
@@ -470,14 +494,24 @@ class QueueManager:
         """Think of a destination, or of one of its deferred posts, at a monotonic time."""
         heapq.heappush(self._alarms, (at, number, position))
 
+    def _remember(self, destination: Destination, at: float) -> None:
+        """Think of a destination at a monotonic time; once, however often this is asked for."""
+        if at < destination.alarm:
+            destination.alarm = at
+            self._alarm(at, destination.number)
+
     def _ring(self, now: Moment) -> None:
         while self._alarms and self._alarms[0][0] <= now.seconds:
-            _, number, position = heapq.heappop(self._alarms)
+            at, number, position = heapq.heappop(self._alarms)
             destination = self._at[number]
             if position < 0:
+                if at >= destination.alarm:
+                    destination.alarm = inf
+                self._abandons += self._uncounted
+                self._uncounted.clear()
                 self._consider(destination, now)
             elif position in destination.deferred and position not in destination.in_flight:
-                if destination.host.state is State.ACTIVE:
+                if not destination.host.waits(now):
                     self._singles.append(Load(destination, position - 1, position, single=True))
                 else:
                     self._alarm(max(destination.host.next_attempt, now.seconds) + POST_RETRY, number, position)
@@ -488,6 +522,8 @@ class QueueManager:
 
     def _consider(self, destination: Destination, now: Moment) -> None:
         """See what a destination needs: to send, or to read."""
+        if destination.host.probing and destination.host.waits(now):
+            self._remember(destination, destination.host.next_attempt)
         if destination.host.waits(now) or destination.abandoning:
             return
         if (destination.queue or destination.retries) and destination.host.has_room():
@@ -500,7 +536,9 @@ class QueueManager:
             self._ready.append(destination)
 
     def _consider_load(self, destination: Destination, now: Moment) -> None:
-        if destination.following or destination.loading or destination.wants_load or destination.abandoning or destination.full:
+        if destination.following or destination.loading or destination.wants_load or destination.abandoning:
+            return
+        if destination.read >= destination.limit:
             return
         if not destination.subscribed or len(destination.queue) >= QUEUE_MAX or destination.host.waits(now):
             return
@@ -541,14 +579,25 @@ class QueueManager:
         attempt.destination.host.in_flight -= 1
         attempt.destination.in_flight.pop(attempt.entry.position, None)
 
-    def _count(self, destination: Destination, outcome: str, posts: int = 1) -> None:
+    def _lapsed(self, attempt: Attempt) -> bool:
+        """While it was under way the destination was given up, up to this post at least: this was its last attempt."""
+        destination, position = attempt.destination, attempt.entry.position
+        return not self._wanted(destination) or (position <= destination.cursor and position not in destination.deferred)
+
+    def _drop(self, destination: Destination) -> None:
+        """Hold nothing of it in memory, and have it read the log. What takes nothing any more goes on to be told what comes."""
+        if self._wanted(destination) or not destination.following:
+            destination.drop_queue()
+            self._holding.discard(destination.number)
+
+    def _count(self, destination: Destination, position: int, outcome: str, reason: str, posts: int = 1) -> None:
         setattr(destination, outcome, getattr(destination, outcome) + posts)
+        self._mark(destination)
+        self.settlements.append(Settled(outcome, destination.host.name, position, reason, posts))
 
     def _settle(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
-        self._count(destination, outcome)
         destination.settle(position, self.end)
-        self._mark(destination)
-        self.settlements.append(Settled(outcome, destination.host.name, position, reason))
+        self._count(destination, position, outcome, reason)
 
     def _finish(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
         """A post is over, whether it was next in the log or tried on its own."""
@@ -561,9 +610,7 @@ class QueueManager:
         del destination.deferred[position]
         self._deferred.pop((destination.number, position), None)
         self._over.add((destination.number, position))
-        self._count(destination, outcome)
-        self._mark(destination)
-        self.settlements.append(Settled(outcome, destination.host.name, position, reason))
+        self._count(destination, position, outcome, reason)
 
     def _defer_post(self, destination: Destination, position: int, attempts: int, delay: float, reason: str, now: Moment) -> None:
         entry = DeferredDelivery(destination.number, position, attempts, now.wall + timedelta(seconds=delay), reason)
@@ -571,9 +618,11 @@ class QueueManager:
         destination.deferred[position] = self._deferred[(destination.number, position)] = entry
         self._over.discard((destination.number, position))
         self._alarm(now.seconds + delay, destination.number, position)
+        self._mark(destination)
         if not known:
             destination.settle(position, self.end)
-        self._mark(destination)
+            if len(destination.deferred) > DEFERRED_POSTS_MAX and destination.host.state is State.ACTIVE:
+                self._defer(destination.host, f"more than {DEFERRED_POSTS_MAX} posts fail on their own", None, now)
 
     def _later(self, destination: Destination, position: int, judgement: Judgement, now: Moment, forever: bool = False) -> None:
         """
@@ -589,9 +638,10 @@ class QueueManager:
         delay = self._post_backoff.delay(attempts) if forever else POST_RETRY
         self._defer_post(destination, position, attempts, max(delay, judgement.wait or 0.0), judgement.reason, now)
 
-    def _refused(self, destination: Destination, judgement: Judgement, now: Moment) -> None:
+    def _refused(self, destination: Destination, judgement: Judgement, now: Moment, first: bool) -> None:
+        """C{first}: the post was not refused before."""
         host = destination.host
-        host.refused += 1
+        host.refused += first
         if host.refused >= REFUSED_IN_A_ROW:
             host.refused = 0
             self._defer(host, f"{REFUSED_IN_A_ROW} posts refused in a row, the last with {judgement.reason}", None, now)
@@ -615,21 +665,16 @@ class QueueManager:
                 for entry in waiting:
                     destination.queue.remove(entry)
                 self._defer_post(destination, position, 1, self._post_backoff.delay(1), "HTTP 5xx while other posts are taken", now)
-        if len(destination.deferred) > DEFERRED_POSTS_MAX:
-            self._defer(destination.host, f"more than {DEFERRED_POSTS_MAX} posts fail on their own", None, now)
 
     def _host_failed(self, attempt: Attempt, judgement: Judgement, now: Moment) -> None:
         destination, host = attempt.destination, attempt.destination.host
         position = attempt.entry.position
         if position in destination.deferred:
             self._alarm(now.seconds + POST_RETRY, destination.number, position)
-        elif position <= destination.cursor:
-            self._count(destination, "cancelled")
-            self._mark(destination)
         elif judgement.answered and judgement.effect is Effect.HOST_FAILED and position not in destination.suspects:
             destination.suspects = [*destination.suspects[-DEFERRED_POSTS_MAX:], position]
-        if attempt.cohort != host.cohort or host.state is State.SUSPENDED:
-            destination.drop_queue()
+        if attempt.cohort != host.cohort or host.state in (State.SUSPENDED, State.GONE):
+            self._drop(destination)
             return
         if judgement.effect is Effect.GONE:
             host.gone_answers += 1
@@ -643,6 +688,8 @@ class QueueManager:
 
     def _defer(self, host: Host, reason: str, wait: float | None, now: Moment) -> None:
         """The host failed: nothing for it stays in memory, and it is tried again after a while."""
+        if host.state is State.SUSPENDED:
+            return
         host.failures += 1
         host.cohort += 1
         host.failing_since = host.failing_since or now.wall
@@ -654,12 +701,14 @@ class QueueManager:
         if was is not host.state or host.failures == 1:
             self.events.append(Event(What(host.state.value), host.name, reason, delay, host.failures))
         for destination in self._of_host[host.name]:
-            destination.drop_queue()
-            self._holding.discard(destination.number)
-            self._alarm(host.next_attempt, destination.number)
+            self._drop(destination)
+            for entry in destination.retries:
+                self._alarm(host.next_attempt + POST_RETRY, destination.number, entry.position)
+            destination.retries.clear()
+            self._remember(destination, host.next_attempt)
             self._mark(destination)
             if dead and destination.subscribed:
-                self._abandon(destination, "expired", "the node is dead")
+                self._abandon(destination, self.end, "expired", "the node is dead")
 
     def _gone(self, host: Host, reason: str) -> None:
         host.state = State.GONE
@@ -667,14 +716,27 @@ class QueueManager:
         self.events.append(Event(What.GONE, host.name, reason))
         for destination in self._of_host[host.name]:
             self._mark(destination)
-            self._abandon(destination, "cancelled", "the node says that it is gone")
+            self._abandon(destination, self.end, "cancelled", "the node says that it is gone")
 
-    def _abandon(self, destination: Destination, outcome: str, reason: str) -> None:
+    def _abandon_the_past(self, destination: Destination, outcome: str, reason: str) -> None:
+        """Give up what there was before it was subscribed, or all of it if it takes nothing."""
+        if not self._wanted(destination):
+            self._abandon(destination, self.end, outcome, reason)
+        elif destination.cursor < destination.begin:
+            self._abandon(destination, destination.begin, outcome, reason)
+
+    def _abandon(self, destination: Destination, upto: int, outcome: str, reason: str) -> None:
+        """Give up what is pending: what is tried on its own at once, the stretch of the log up to C{upto} when it has been counted."""
         destination.drop_queue()
         self._holding.discard(destination.number)
-        if self.end > destination.cursor and not destination.abandoning:
+        for position in [position for position in destination.deferred if position not in destination.in_flight]:
+            self._end_deferred(destination, position, outcome, reason)
+        destination.retries.clear()
+        if upto > destination.cursor and not destination.abandoning:
             destination.abandoning = True
-            self._abandons.append(Abandon(destination, destination.cursor, self.end, outcome, reason))
+            self._abandons.append(Abandon(destination, destination.cursor, upto, outcome, reason))
+        elif not destination.abandoning and not self._wanted(destination):
+            destination.following = True
 
 
 def queue_manager(limits: Limits, chance: Callable[[], float], end: int) -> QueueManager:

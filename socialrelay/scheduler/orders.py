@@ -96,9 +96,11 @@ class Settled:
     A post is over at a destination.
 
     @ivar outcome: delivered, bounced, expired or cancelled.
+    @ivar position: the last, if it is more than one.
     """
 
     outcome: str
     host: str
     position: int
     reason: str = ""
+    posts: int = 1
