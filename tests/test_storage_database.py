@@ -117,7 +117,9 @@ class DatabaseTests(TestCase):
         away = until(database, False)
         name = connect_arguments("")["application_name"]
         [(data,)] = await database.query("SELECT current_database()::text")
-        servers.postgres().run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{data}' AND application_name = '{name}'")
+        servers.postgres().run(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{data}' AND application_name = '{name}'"
+        )
         await away
         await self.assertFailure(database.query("SELECT 1"), Unavailable)
         await until(database, True)

@@ -224,9 +224,7 @@ class _Link:
         self.job = job
         self._set_alarm(self._pool.limits.answer, self._overdue, job)
         cursor: Cursor = self._connection.cursor()
-        cursor.execute(job.statement, job.parameters).addCallbacks(
-            self._answered, self._failed, callbackArgs=(job,), errbackArgs=(job,)
-        )
+        cursor.execute(job.statement, job.parameters).addCallbacks(self._answered, self._failed, callbackArgs=(job,), errbackArgs=(job,))
 
     def _answered(self, cursor: Cursor, job: _Job) -> None:
         if self.job is not job:
