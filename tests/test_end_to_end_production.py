@@ -59,5 +59,5 @@ lists = [{{ name = "test", url = "https://list.example{LIST}" }}]
         await self.relay.terminate()
         self.relay.launch("--host", "other.example")
         self.assertEqual(await self.relay.end(0), 1)
-        [line] = [line for line in self.relay.log.splitlines() if line.startswith("socialrelay: ")]
-        self.assertIn("relay.example", line)
+        self.assertIn("this database belongs to relay@relay.example", self.relay.log)
+        self.assertNotIn("Traceback", self.relay.log)

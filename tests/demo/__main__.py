@@ -31,11 +31,13 @@ class Show:
         self.code = INTERRUPTED
         self._calls: list[LoopingCall] = []
         self._closing = False
+        self._running: Deferred[None]
 
     def __call__(self, reactor: Any) -> Deferred[None]:
         self.story = Story(reactor, self.seconds, self.rate, self.screen.tell)
         reactor.addSystemEventTrigger("before", "shutdown", self._close)
-        return Deferred.fromCoroutine(self._run()).addErrback(self._unless_closing)
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(self._unless_closing)
+        return self._running
 
     async def _run(self) -> None:
         console, story = self.screen.console, self.story
@@ -70,6 +72,7 @@ class Show:
     def _close(self) -> Deferred[None]:
         self._closing = self.story.closing = True
         self._end_calls()
+        self._running.cancel()
         self.screen.close()
         if self.code == INTERRUPTED:
             self.screen.console.print("Stopping …")
