@@ -276,7 +276,7 @@ class FetcherTests(TestCase):
             for addresses in ((address,), ("1.1.1.1", address)):
                 with self.subTest(addresses):
                     self.make(resolver=Resolver(reactor, Names(evil_example=addresses)), allow=())
-                    self.assertIn("not a public address", str(await self.failure("https://evil.example/")))
+                    self.assertEqual(str(await self.failure("https://evil.example/")), "it resolves to what is not a public address")
 
     async def test_second_lock(self) -> None:
         """What the resolver lets through by mistake is broken off before a request is sent."""

@@ -343,7 +343,8 @@ class Resolver:
                 known.addresses, known.resolved_at = _chosen(answer.addresses), now
                 known.look_again, known.failure, known.failures, known.proven = now + FRESH, None, 0, True
                 return
-            known.failure = AddressRefused(f"it resolves to {bad}, which is not a public address")
+            # The address itself is for the log: this reason is shown to whoever asks, also for names that only our own network knows.
+            known.failure = AddressRefused("it resolves to what is not a public address")
             known.addresses = ()
             self._log.warn("{host} resolves to {address}, which is not a public address.", host=host, address=str(bad))
         elif answer.final or not (known.addresses and now - known.resolved_at < STALE):
