@@ -144,7 +144,12 @@ class PostLog(Protocol):
 
 @frozen
 class Arrival:
-    """A body to be acknowledged, that could not be judged at once."""
+    """
+    A body to be acknowledged, that could not be judged at once.
+
+    @ivar sender: the handle in it; empty for a private message.
+    @ivar sender_host: whose share of the room it takes: the handle's host, or L{socialrelay.quota.place_of} the client.
+    """
 
     received_at: datetime
     protocol: str

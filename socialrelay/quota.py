@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from zlib import crc32
+
+PLACES = 16
+_SALT = os.urandom(16)
+
+
+def place_of(client: str, salt: bytes = _SALT) -> str:
+    """
+    Where a message to the relay is counted until its sender is known.
+
+    A host may have only so many bodies waiting; a message that is encrypted shows no host, and whoever fills one common place would keep
+    all others out.  So there are some, and the client's address decides which, in a way that changes with each start: it tells nothing of
+    the address, and nobody can choose.
+
+    @return: a text that is no host name.
+    """
+    return f"private-{crc32(salt + client.encode()) % PLACES}"
+
 
 class ClientQuota:
     """

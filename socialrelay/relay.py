@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from socialrelay.authors import Authors
 from socialrelay.boundaries import Arrival, Full, Incoming, Keyring, LogEntry, PostLog, Publication, Rejection, Unavailable
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
-from socialrelay.quota import ClientQuota
+from socialrelay.quota import ClientQuota, place_of
 from socialrelay.routing.hosts import host_of
 from socialrelay.statistics import OTHER, Tally
 
@@ -93,7 +93,7 @@ class Relay:
         if len(body) > LARGEST_PRIVATE:
             self.ignored(Verdict(Ruling.IGNORE, "private-only"))
             return succeed(None)
-        arrival = Arrival(self._now(), self._protocol.name, True, "", "", body)
+        arrival = Arrival(self._now(), self._protocol.name, True, "", place_of(client), body)
         return Deferred.fromCoroutine(self._keep(arrival, client))
 
     async def _accept(self, body: bytes, client: str) -> None:

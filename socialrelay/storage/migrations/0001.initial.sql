@@ -35,7 +35,7 @@ COMMENT ON COLUMN incoming.received_at IS 'When it was acknowledged';
 COMMENT ON COLUMN incoming.protocol IS 'Which federation protocol opens it';
 COMMENT ON COLUMN incoming.private IS 'It came to the relay itself, encrypted';
 COMMENT ON COLUMN incoming.sender IS 'The handle that it claims to be signed by; empty for a private message, which says it only inside';
-COMMENT ON COLUMN incoming.sender_host IS 'The host of that handle; empty for a private message';
+COMMENT ON COLUMN incoming.sender_host IS 'Whose share of the room it takes: the host of that handle, or for a private message one of a few places';
 COMMENT ON COLUMN incoming.body IS 'The bytes as received';
 COMMENT ON COLUMN incoming.body_hash IS 'SHA-256 of body: the same bytes wait once';
 COMMENT ON COLUMN incoming.attempts IS 'How often judging it was begun; written before each try, so that a body that kills the process is counted';
