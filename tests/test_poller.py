@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Document, FetchFailed, Full, Membership, NodeRecord, PollReport, Unavailable
 from socialrelay.config import Polling
 from socialrelay.nodes.plan import NOTHING
-from socialrelay.nodes.poller import ASKED_ADDITIONALLY, PENALTY, NodePoller
+from socialrelay.nodes.poller import ASKED_ADDITIONALLY, CHECK, PENALTY, NodePoller
 from socialrelay.routing.subscription import Effective, Preferences, Scope
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from socialrelay.storage.memory_cache import MemoryCache
@@ -111,6 +111,18 @@ class PollTests(PollerCase):
         self.assertEqual((report.preferences, report.faults, report.url, report.at), (CATS, (), url(POD), START))
         self.assertEqual((self.node().preferences, self.node().last_answer), (CATS, START))
         self.assertEqual((self.members.updated, self.alive), ([POD], [POD]))
+
+    def test_as_many_as_may_be(self) -> None:
+        """A node that strangers name becomes known only as long as there is room; who is known already is not concerned."""
+        self.make(max_nodes=1)
+        self.answer(published())
+        self.answer(published(), "new.example")
+        self.assertIn("as many nodes as it may", self.poll("new.example", CHECK).faults[-1])
+        self.assertEqual((set(self.tables.nodes), self.members.updated), ({POD}, []))
+        self.assertEqual(self.poll(POD, CHECK).faults, ())
+        self.make(max_nodes=2)
+        self.assertEqual(self.poll("new.example", CHECK).faults, ())
+        self.assertIn("new.example", self.tables.nodes)
 
     def test_stays_on_the_host(self) -> None:
         """Redirects to other hosts are not followed."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import SelfService, Unavailable
-from socialrelay.web.check import IN_ALL, PER_CLIENT, CheckPage, typed_host
+from socialrelay.web.check import IN_ALL, PER_CLIENT, PER_DOMAIN, CheckPage, typed_host
 from tests.test_web_pages import outline_faults
 from tests.web_requests import Answer, ask, config, introduction
 
@@ -168,6 +168,16 @@ class CheckPageTests(SynchronousTestCase):
         self.cache.counts["check:all"] = IN_ALL
         found = self.ask("/check?node=pod.example&format=json")
         self.assertEqual((found.code, found.header(b"Retry-After"), self.service.checked), (429, "60", []))
+
+    def test_limit_per_domain(self) -> None:
+        """
+        Whoever has a domain cannot have any number of names below it checked; other domains are not concerned.
+        """
+        self.cache.counts["check:domain:evil.example"] = PER_DOMAIN
+        for name in ("evil.example", "a.evil.example", "b.c.evil.example"):
+            found = self.ask(f"/check?node={name}&format=json")
+            self.assertEqual((found.code, found.header(b"Retry-After"), self.service.checked), (429, "3600", []), name)
+        self.assertEqual(self.ask("/check?node=pod.example").code, 200)
 
     def test_typed(self) -> None:
         """

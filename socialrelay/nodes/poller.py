@@ -208,6 +208,8 @@ class NodePoller:
         now = self._now()
         report = PollReport(host, url, now, reading.preferences, reading.faults)
         node = self._known(host, source, await self._nodes.get(host), reading, now)
+        if node is not None and source == CHECK and await self._is_one_too_many(host):
+            return evolve(report, faults=(*report.faults, "The relay knows as many nodes as it may, so nothing is sent: ask its operator."))
         if node is not None:
             done = conclude(node, reading.answer, now, self._config, self._chance(), asked=bool(source))
             await self._nodes.save(done.node)
@@ -227,6 +229,9 @@ class NodePoller:
         if source and source != CHECK and source not in node.sources:
             return evolve(node, sources=(*node.sources, source))
         return node
+
+    async def _is_one_too_many(self, host: str) -> bool:
+        return await self._nodes.get(host) is None and await self._nodes.count() >= self._config.max_nodes
 
     async def _fetch(self, url: str, host: str, node: NodeRecord | None) -> _Reading:
         stored = node.preferences if node is not None else None

@@ -22,6 +22,10 @@ IN_ALL = 60
 WINDOW = 60.0
 """Checks by one client and by all together in so many seconds: each makes the relay connect to a host that a stranger names."""
 
+PER_DOMAIN = 60
+DOMAIN_WINDOW = 3600.0
+"""Checks of hosts below one domain of two labels, likewise: whoever has a domain has any number of names, and each may subscribe."""
+
 _LONGEST = 300
 
 STATES = {
@@ -75,9 +79,9 @@ class CheckPage:
             return self._answer(request, "")
         if request.method == b"HEAD":  # link checkers and previews do not set the relay to work
             return self._answer(request, host)
-        refusal = await self._refusal(request)
+        refusal, wait = await self._refusal(request, host)
         if refusal:
-            return self._answer(request, host, refusal, code=429, headers={"Retry-After": str(int(WINDOW))})
+            return self._answer(request, host, refusal, code=429, headers={"Retry-After": str(int(wait))})
         try:
             return self._answer(request, host, result=await shielded(self._self_service.check(host)))
         except ValueError as error:
@@ -85,13 +89,17 @@ class CheckPage:
         except Unavailable:
             return self._answer(request, host, "The relay cannot look this up at the moment; please try again.", code=503)
 
-    async def _refusal(self, request: Request) -> str:
+    async def _refusal(self, request: Request, host: str) -> tuple[str, float]:
+        """Why not, empty if nothing speaks against it, and for how many seconds."""
         client = limited_as(client_address(request))
         if await self._cache.count(f"check:client:{client}", WINDOW) > PER_CLIENT:
-            return f"That was more than {PER_CLIENT} checks in a minute; please wait a moment."
+            return f"That was more than {PER_CLIENT} checks in a minute; please wait a moment.", WINDOW
         if await self._cache.count("check:all", WINDOW) > IN_ALL:
-            return "Many nodes are being checked at this moment; please try again in a minute."
-        return ""
+            return "Many nodes are being checked at this moment; please try again in a minute.", WINDOW
+        domain = ".".join(host.rsplit(".", 2)[-2:])
+        if await self._cache.count(f"check:domain:{domain}", DOMAIN_WINDOW) > PER_DOMAIN:
+            return f"That was more than {PER_DOMAIN} checks of names below one domain in an hour; please come back later.", DOMAIN_WINDOW
+        return "", 0.0
 
     def _answer(
         self,
