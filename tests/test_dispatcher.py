@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Rejection, Unavailable
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.news import DeliveryNews
+from socialrelay.federation import DeliveryRequest
 from socialrelay.quota import ClientQuota
-from socialrelay.scheduler.orders import Event, What
+from socialrelay.scheduler.orders import Event, Settled, What
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
 from socialrelay.statistics import REJECTIONS_MAX, REJECTIONS_PER_FLUSH, Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
@@ -101,6 +102,103 @@ class DispatcherTests(SynchronousTestCase):
         self.relay.transport.send = send  # type: ignore[method-assign]
         self.relay.run(10.0)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.relay.transport.hosts(), ["one.example"])
+
+    def test_bug_in_reading(self) -> None:
+        """Whatever is raised where storage is asked is logged, and asked again; the others are not held up."""
+        read, bodies = self.relay.storage.log.read, self.relay.storage.log.bodies
+        store = self.relay.dispatcher._posts
+        broken = type("Broken", (), {"read": lambda *_: fail(ZeroDivisionError()), "bodies": lambda *_: fail(ZeroDivisionError())})()
+        broken.end, broken.pending = store.end, store.pending
+        self.relay.dispatcher._posts = broken
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.accept()
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.relay.run(100.0)
+        broken.read = read
+        self.relay.dispatcher._bodies.discard(1)
+        self.relay.run(20.0)
+        broken.bodies = bodies
+        self.relay.run(20.0)
+        self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.relay.transport.sent), 2)
+        self.assertEqual(self.cursor(), 1)
+
+    def test_bug_in_the_protocol(self) -> None:
+        """A delivery that cannot be made up holds up no other."""
+        self.relay.subscribe("two.example")
+        protocol = self.relay.dispatcher._protocols["diaspora"]
+
+        def delivery(url: str, body: bytes) -> DeliveryRequest:
+            if "one.example" in url:
+                raise ZeroDivisionError
+            return protocol.delivery(url, body)
+
+        self.relay.dispatcher._protocols = {"diaspora": type("Broken", (), {"delivery": staticmethod(delivery)})()}
+        self.accept()
+        self.assertEqual(self.relay.transport.hosts(), ["two.example"])
+        self.assertEqual(self.relay.dispatcher.in_flight, 0)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_progress_that_is_refused(self) -> None:
+        """Progress that storage refuses, for whatever reason, is not forgotten."""
+        save = self.relay.dispatcher._destinations.save
+        self.relay.dispatcher._destinations = type("Broken", (), {"save": lambda *_: fail(ZeroDivisionError())})()
+        self.accept()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.relay.dispatcher._destinations.save = save
+        self.relay.run(5.0)
+        self.assertEqual(self.cursor(), 1)
+
+    def test_one_write_at_a_time(self) -> None:
+        """While one write is under way no other is begun, also when the places of quiet destinations are due."""
+        under_way: list[Deferred[None]] = []
+
+        def save(progress: object) -> Deferred[None]:
+            under_way.append(Deferred())
+            return under_way[-1]
+
+        self.relay.dispatcher._destinations = type("Slow", (), {"save": staticmethod(save)})()
+        self.accept()
+        self.relay.run(700.0)
+        self.assertEqual(len(under_way), 1)
+        under_way[0].callback(None)
+        self.accept("More")
+        self.relay.run(5.0)
+        self.assertEqual(len(under_way), 2)
+
+    def test_counting_while_storage_is_away(self) -> None:
+        """What a node that left was not sent is counted when storage is back."""
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.accept()
+        [status] = self.relay.dispatcher.destinations()
+        self.relay.tables.go_away("gone")
+        self.relay.dispatcher.close(status.record.number, "it wants nothing")
+        self.relay.run()
+        self.relay.tables.come_back()
+        self.relay.run(20.0)
+        [record] = self.successResultOf(self.relay.storage.destinations.load())
+        self.assertEqual((record.cancelled, record.cursor), (1, 1))
+        self.assertEqual(len(self.relay.tables.gaps), 1)
+
+    def test_a_post_on_its_way(self) -> None:
+        """A post that storage shows before it has answered is taken as it comes: nobody falls behind for it."""
+        publish = self.relay.storage.log.publish
+        answers: list[tuple[Deferred[int | None], object]] = []
+
+        def slow(publication: object) -> Deferred[int | None]:
+            answers.append((Deferred(), self.successResultOf(publish(publication))))  # type: ignore[arg-type]
+            return answers[-1][0]
+
+        self.relay.relay._posts = type("Slow", (), {"publish": staticmethod(slow)})()
+        self.relay.run(29.99)
+        self.relay.relay.accept(ALICE.post("Hello"), "192.0.2.1")
+        self.relay.run(0.02)
+        [(answer, position)] = answers
+        [status] = self.relay.dispatcher.destinations()
+        self.assertTrue(status.following)
+        answer.callback(position)  # type: ignore[arg-type]
+        self.relay.run(0.0)
         self.assertEqual(self.relay.transport.hosts(), ["one.example"])
 
     def test_suspended(self) -> None:
@@ -209,6 +307,13 @@ class TallyTests(SynchronousTestCase):
 
 class NewsTests(SynchronousTestCase):
     """What operators are told."""
+
+    def test_given_up(self) -> None:
+        """Posts that are given up together are all counted."""
+        storage = memory_storage()
+        tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
+        DeliveryNews(tally, lambda host: None, log_each=False).settled(Settled("expired", "one.example", 9, "the node is dead", 7))
+        self.assertEqual(tally.totals["expired"], 7)
 
     def test_polls(self) -> None:
         """A node whose answers make its preferences doubtful is polled."""

@@ -803,7 +803,7 @@ class Turmoil:
 class TurmoilTests(SynchronousTestCase):
     """What holds whatever happens in whatever order."""
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(_turmoil)
     def test_ledger_is_even(self, steps: list[tuple[str, object, object]]) -> None:
         """Each post that names a destination is delivered, bounced, expired, cancelled or pending, once; in the end none is pending."""

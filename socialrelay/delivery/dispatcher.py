@@ -1,8 +1,8 @@
 """
 The service that drives the queue manager: tells it the time, sends what it says, reads what it asks for, writes down what it settles.
 
-One alarm and one write are under way at most; storage that fails is asked again.  Everything that happens ends in a I{turn}: sends, reads and the next alarm, all of them
-asked of the manager; turns that are asked for in one reactor iteration are one turn.
+One alarm and one write are under way at most; storage that fails is asked again.  Everything that happens ends in a I{turn}: sends, reads
+and the next alarm, all of them asked of the manager; turns that are asked for in one reactor iteration are one turn.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ class Dispatcher:
         self._sending: dict[Attempt, Deferred[None]] = {}
         self._saving: Deferred[None] | None = None
         self._followers_at = 0.0
+        self._followers_due = False
         self._resync_at = 0.0
         self._seen = 0
 
@@ -104,11 +105,11 @@ class Dispatcher:
         await self._end_all(list(self._sending.values()), grace)
         for sending in list(self._sending.values()):
             sending.cancel()
-        await self._end_all([*self._work, *([self._saving] if self._saving is not None else [])], STOP_STORAGE)
+        await self._end_all([*self._work, *filter(None, [self._saving])], STOP_STORAGE)
         self._manager_turn_is_over()
         await self._write(all_followers=True)
 
-    async def _end_all(self, under_way: Sequence[Deferred[object]] | Sequence[Deferred[None]], grace: float) -> None:
+    async def _end_all(self, under_way: Sequence[Deferred[Any]], grace: float) -> None:
         """Wait for them, at most so many seconds; none of them is cancelled."""
         if not under_way:
             return
@@ -346,7 +347,9 @@ class Dispatcher:
             self._resync_at = now.seconds + RESYNC_EVERY
             self._keep(self._resync())
         if now.seconds >= self._followers_at:
-            self._save_soon(0.0)
+            self._followers_at = now.seconds + FOLLOWERS_EVERY
+            self._followers_due = True
+            self._save_soon(SAVE_PAUSE)
 
     def _resync_soon(self) -> None:
         self._resync_at = min(self._resync_at, self._clock.seconds() + RESYNC_SOON)
@@ -371,16 +374,14 @@ class Dispatcher:
 
     def _begin_save(self) -> None:
         self._save = None
-        all_followers = self._clock.seconds() >= self._followers_at
-        if all_followers:
-            self._followers_at = self._clock.seconds() + FOLLOWERS_EVERY
+        all_followers, self._followers_due = self._followers_due, False
         self._saving = Deferred.fromCoroutine(self._write(all_followers))
         self._saving.addErrback(lambda failure: self._log.failure("Progress could not be written", failure=failure))
         self._saving.addBoth(self._saved)
 
     def _saved(self, _: object) -> None:
         self._saving = None
-        if self._manager.unsaved:
+        if self._manager.unsaved or self._followers_due:
             self._save_soon(SAVE_RETRY)
 
     async def _write(self, all_followers: bool = False) -> None:
