@@ -105,9 +105,11 @@ class Judge:
             if not self._recovered:  # the process before may have been killed with rows in its hands
                 await self._incoming.recover(now)
                 self._recovered = True
-            rows = await self._incoming.claim(now, now + CLAIM, AT_ONCE - len(self._judging))
+            room = AT_ONCE - len(self._judging)
+            rows = await self._incoming.claim(now, now + CLAIM, room)
         except Unavailable:
             return
+        self._again = self._again or len(rows) == room
         for row in rows:
             self._begin(row)
 

@@ -35,6 +35,7 @@ class Subscribers:
     One change is made at a time, so that two polls of a node cannot overtake each other.
 
     @ivar rules: the operator's rules as they are now.
+    @ivar _acted_upon: blocked, and what was queued of them is cancelled.
     @ivar index: destination numbers by what they want.
     """
 
@@ -73,6 +74,7 @@ class Subscribers:
         self._numbers: dict[str, int] = {}
         self._urls: dict[str, str] = {}
         self.rules = RuleBook()
+        self._acted_upon = self.rules.blocked
         self.index = SubscriptionIndex()
 
     # Asked by others
@@ -96,6 +98,7 @@ class Subscribers:
     async def load(self) -> None:
         """Take up what is stored; once, at start."""
         self.rules = await self._read_rules()
+        self._acted_upon = self.rules.blocked
         records = {record.host: record for record in await self._destinations.load() if record.protocol == self._protocol}
         deferred: dict[int, list[DeferredDelivery]] = {}
         for entry in await self._destinations.deferred():
@@ -124,16 +127,16 @@ class Subscribers:
         return wish
 
     async def _update_all(self) -> None:
-        before = self.rules
         self.rules = await self._read_rules()
         for host, wish in (await self._wishes()).items():
             await self._apply(host, wish)
-        for subject in self.rules.blocked - before.blocked:
+        for subject in self.rules.blocked - self._acted_upon:
             if "@" in subject:
                 positions = await self._posts.cancel(author=subject)
             else:
                 positions = await self._posts.cancel(host=subject)
             self._served.cancel(positions, "blocked by the operator")
+        self._acted_upon = self.rules.blocked
 
     async def _read_rules(self) -> RuleBook:
         return RuleBook.of([(rule.action, rule.subject) for rule in await self._rules.all()], self._allow_list)
@@ -169,15 +172,15 @@ class Subscribers:
             self._urls[host] = wish.url
             self._served.open(record)
         elif wish.wanted and number is not None and self._urls[host] != wish.url:
-            self._urls[host] = wish.url
             await self._destinations.open(host, self._protocol, wish.url, self._now())
+            self._urls[host] = wish.url
             self._served.moved(number, wish.url)
         if wish.wanted and number is not None:
             self.index.put(number, wish.scope, wish.tags)
         elif number is not None:
+            await self._destinations.close(number)
             del self._numbers[host], self._urls[host]
             self.index.remove(number)
-            await self._destinations.close(number)
             self._served.close(number, wish.why)
         if wish is _NOTHING:
             self._effective.pop(host, None)

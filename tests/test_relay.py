@@ -5,17 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import Full, ManualSubscription, Rule
+from socialrelay.boundaries import Full, ManualSubscription, NodeRecord, Rule, Unavailable
 from socialrelay.config import Policy, Receive
 from socialrelay.federation import NotAnEnvelope
+from socialrelay.judging import AT_ONCE
 from socialrelay.relay import LARGEST_PRIVATE
-from socialrelay.routing.subscription import Scope, Subscription
+from socialrelay.routing.subscription import Preferences, Scope, Subscription
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
 from tests.envelopes import Author, private_key
-from tests.relays import HANDLE, WholeRelay
+from tests.relays import EPOCH, HANDLE, WholeRelay
 
 ALICE = Author("alice@pod-a.example")
 BOB = Author("bob@pod-b.example")
@@ -37,6 +38,19 @@ class RelayTests(SynchronousTestCase):
         """Why bodies were not relayed."""
         self.relay.tally.flush()
         return [rejection.reason for rejection in self.successResultOf(self.relay.storage.rejections.recent(10))]
+
+    def test_backlog(self) -> None:
+        """However much waits to be judged is judged without a pause."""
+        self.relay.subscribe("all.example")
+        del self.relay.keyring.at_once[ALICE.handle]
+        for number in range(2 * AT_ONCE + 1):
+            self.relay.relay.accept(ALICE.post(f"Post {number}"), "192.0.2.1")
+        self.relay.clock.advance(0)
+        self.relay.run(3000.0)
+        self.relay.keyring.hold(ALICE)
+        self.relay.clock.advance(700.0)
+        self.relay.run(0.5)
+        self.assertEqual(self.relay.tally.totals["accepted"], 2 * AT_ONCE + 1)
 
     def test_to_whoever_wants_it(self) -> None:
         """A post goes, byte for byte, to the nodes that want all and to those that want one of its tags, and to no other."""
@@ -303,6 +317,37 @@ class SubscriberTests(SynchronousTestCase):
         self.relay.subscribe("one.example")
         self.assertEqual(self.delivered(), ["one.example"])
         self.assertEqual(len(self.successResultOf(self.relay.storage.destinations.load())), 1)
+
+    def test_leaves_while_storage_is_away(self) -> None:
+        """A node that says no while storage is away, and says so again later, is not served any more; what it was sent counts."""
+        self.relay.subscribe("one.example")
+        self.assertEqual(self.delivered(), ["one.example"])
+        close = self.relay.storage.destinations.close
+        self.relay.subscribers._destinations = wrapped = type("Away", (), {"close": lambda *_: fail(Unavailable("gone"))})()
+        wrapped.open = self.relay.storage.destinations.open
+        self.relay.storage.nodes.save(NodeRecord("one.example", ("test",), EPOCH, EPOCH, Preferences(Scope.NONE)))
+        self.failureResultOf(self.relay.subscribers.update("one.example"), Unavailable)
+        wrapped.close = close
+        self.successResultOf(self.relay.subscribers.update("one.example"))
+        self.assertEqual(self.delivered(), [])
+        [record] = self.successResultOf(self.relay.storage.destinations.load())
+        self.assertFalse(record.subscribed)
+
+    def test_blocked_while_storage_is_away(self) -> None:
+        """What is queued of somebody who was blocked is cancelled when the rules are read again, if it could not be done at first."""
+        self.relay.subscribe("one.example")
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+        self.delivered()
+        log = self.relay.subscribers._posts
+        self.relay.subscribers._posts = type("Away", (), {"cancel": lambda *_, **__: fail(Unavailable("gone"))})()
+        self.relay.storage.rules.put(Rule("block", ALICE.handle, "", self.relay.now(), "root"))
+        self.failureResultOf(self.relay.subscribers.rules_changed(), Unavailable)
+        self.relay.subscribers._posts = log
+        self.successResultOf(self.relay.subscribers.rules_changed())
+        self.relay.transport.reply = lambda url: Answer(202)
+        self.relay.transport.sent.clear()
+        self.relay.run(100.0)
+        self.assertEqual(self.relay.transport.sent, [])
 
     def test_never_itself(self) -> None:
         """The relay does not subscribe itself."""
