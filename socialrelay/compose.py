@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -18,12 +19,14 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from socialrelay.assembly import assemble
+from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.health import Health, Phase
-from socialrelay.identity import check_key_file, key_path, load_identity
+from socialrelay.identity import IdentityError, check_key_file, key_path, load_identity
 from socialrelay.listening import Listener
-from socialrelay.services import Sequence
+from socialrelay.services import Sequence, StartFailed, reason_of
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
+from socialrelay.storage.database import StorageError
 from socialrelay.storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.postgres import Limits, open_storage
@@ -83,15 +86,12 @@ class Core(Service):
     async def _start(self) -> None:
         config = self._config
         self._tell_network()
-        self._storage = storage = await open_storage(
-            self._reactor,
-            self._dsn(),
-            receive=config.receive,
-            retention=config.retention,
-            limits=Limits(connections=config.postgres.connections),
-        )
+        self._storage = storage = await self._open_storage()
         in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
-        identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=in_thread)
+        try:
+            identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=in_thread)
+        except IdentityError as error:
+            raise StartFailed("identity", str(error)) from error
         assembly = assemble(config, self._reactor, storage, self._cache, identity, self._health, await storage.log.end())
         self._front.site = assembly.public.site
         self._parts = Sequence(assembly.parts, self._reactor, config.stop_timeout * 0.8)
@@ -102,6 +102,17 @@ class Core(Service):
             await self._parts.stopService()
         if self._storage is not None:
             await self._storage.close()
+
+    async def _open_storage(self) -> Storage:
+        config = self._config
+        limits = Limits(connections=config.postgres.connections)
+        try:
+            return await open_storage(self._reactor, self._dsn(), receive=config.receive, retention=config.retention, limits=limits)
+        except Unavailable as error:
+            advice = " Start it, or correct postgres.dsn." if config.postgres.dsn else ""
+            raise StartFailed("PostgreSQL", reason_of(error) + advice) from error
+        except StorageError as error:
+            raise StartFailed("PostgreSQL", str(error)) from error
 
     def _tell_network(self) -> None:
         """The table for tests bends rules: whoever runs with it is told."""
@@ -138,9 +149,12 @@ def compose(config: Config, reactor: Any) -> IService:
 
     @raise socialrelay.listening.CannotListen: a socket cannot be had.
     @raise socialrelay.identity.IdentityError: the key file cannot be used.
+    @raise StartFailed: another file cannot be read.
     """
     if config.production:
         check_key_file(key_path(config))
+    if config.network.ca_file:
+        _check_readable("network.ca_file", config.network.ca_file)
     health = Health()
     front = LateSite()
     listener = Listener(reactor, config.listen, front)
@@ -159,6 +173,13 @@ def compose(config: Config, reactor: Any) -> IService:
         ("life", Life(health)),
     ]
     return Sequence(children, reactor, config.stop_timeout)
+
+
+def _check_readable(option: str, path: str) -> None:
+    try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        raise StartFailed(option, f"{path} cannot be read: {error.strerror}") from None
 
 
 def _cache(config: Config, reactor: Any, children: list[tuple[str, IService]]) -> FallbackCache | MemoryCache:

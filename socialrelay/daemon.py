@@ -30,15 +30,23 @@ _STARTED = b"started\n"
 
 def refuse(reason: str) -> SystemExit:
     """What to raise to end the process before it has started: one line on standard error, and 1."""
-    return SystemExit(f"socialrelay: {reason}")
+    return SystemExit(_line(reason))
+
+
+def _line(reason: str) -> str:
+    return f"socialrelay: {reason}" if reason.endswith((".", "?", "!")) else f"socialrelay: {reason}."
 
 
 class Terminal:
     """Whoever started the relay: hears once whether it started."""
 
-    def __init__(self, pipe: int | None = None) -> None:
-        """@param pipe: to the process that waits in our place; C{None} if standard error is still ours."""
+    def __init__(self, pipe: int | None = None, *, sees_log: bool = False) -> None:
+        """
+        @param pipe: to the process that waits in our place; C{None} if standard error is still ours.
+        @param sees_log: standard error is where the log goes, which says why a start failed.
+        """
         self._pipe = pipe
+        self._sees_log = sees_log
         self._failed = False
         # Registered before anything else registers, so that it is called after all else.
         atexit.register(self._exit)
@@ -51,7 +59,8 @@ class Terminal:
     def failed(self, reason: str) -> None:
         """It does not, and the process is about to end, with 1."""
         self._failed = True
-        self._tell(2 if self._pipe is None else self._pipe, f"socialrelay: {reason}\n".encode())
+        if not self._sees_log:
+            self._tell(2 if self._pipe is None else self._pipe, f"{_line(reason)}\n".encode())
 
     def _tell(self, where: int, what: bytes) -> None:
         try:
@@ -139,6 +148,7 @@ class Daemon(Service):
     def stopService(self) -> Deferred[None]:
         """@return: fires when everything is stopped."""
         super().stopService()
+        self._log.info("Stopping.")
         return maybeDeferred(self._relay.stopService).addBoth(self._stopped)
 
     def _well(self, _: object) -> None:

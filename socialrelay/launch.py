@@ -11,11 +11,18 @@ def run(arguments: Sequence[str]) -> None:
     Become C{twistd socialrelay}.
 
     @param arguments: options of twistd and of the relay, in any order: C{["--nodaemon", "--host", "relay.example"]}.
+    @raise SystemExit: there is no such user or group.
     """
     from twisted.scripts.twistd import run as run_twistd
 
     sys.argv = command_line(arguments)
-    run_twistd()
+    try:
+        run_twistd()
+    except KeyError as error:
+        if "name not found" not in str(error):
+            raise
+        # What pwd and grp say; twistd lets it through.
+        raise SystemExit(f"socialrelay: --uid or --gid: {error.args[0].partition(': ')[2]}.") from None
 
 
 def command_line(arguments: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import Any
 
@@ -74,7 +75,13 @@ class Listener(Service):
         results: list[IListeningPort | Failure] = []
         try:
             serverFromString(self._reactor, description).listen(self._factory).addBoth(results.append)
+        except OSError as error:  # a file that it names
+            raise CannotListen(
+                f"Cannot listen on {description}: {_words(error)}. Correct --listen, or listen in the configuration."
+            ) from None
         except Exception as error:  # each endpoint's parser raises what it likes, for what people write
+            if description.startswith("systemd:") and isinstance(error, LookupError):
+                raise CannotListen(f"Cannot listen on {description}: systemd handed no such socket over. {_ADVICE}") from None
             raise CannotListen(f"The endpoint {description} is not understood: {_words(error)}. {_ADVICE}") from None
         if not results:
             raise CannotListen(f"The endpoint {description} is of a kind that cannot be bound at once. {_ADVICE}")
@@ -93,12 +100,15 @@ def _words(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError) and isinstance(error.socketError, OSError):
         error = error.socketError
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        # A UNIX socket's lock is a link to a process id, which stands in the place of a file's name.
+        return f"{error.strerror}: {error.filename}" if str(error.filename or "").startswith("/") else error.strerror
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _remedy(error: BaseException | None) -> str:
     code = getattr(getattr(error, "socketError", error), "errno", None)
-    if code == 13:
+    if code == errno.EACCES:
         return "Ports below 1024 are root's: start as root with --uid and --gid, or listen on another."
-    return "Stop what uses it, or name another with --listen."
+    if code == errno.EADDRINUSE:
+        return "Stop what uses it, or name another with --listen."
+    return "Name another with --listen."

@@ -66,7 +66,8 @@ def load(
     values.setdefault("state_dir", default_state_dir(environ))
     config: Config = _build(Config, values)
     for key, reason in check(config):
-        raise ConfigError(sources.get(key.partition("[")[0], "configuration"), key, reason)
+        source = sources.get(key.partition("[")[0], "configuration")
+        raise ConfigError(source, "" if source.startswith("--") else key, reason)  # an option's name says the key
     return config
 
 

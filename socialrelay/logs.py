@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 from attrs import frozen
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import (
     FilteringLogObserver,
     ILogFilterPredicate,
@@ -34,6 +35,7 @@ MAX_FIELD = 256
 MAX_MESSAGE = 4096
 FILE_LENGTH = 10_000_000
 FILES = 10
+FILE_MODE = 0o640
 
 _LEGACY = frozenset(("message", "time", "system", "isError", "format", "printed", "failure", "why", "logLevel"))
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
@@ -87,6 +89,7 @@ class Destination:
     Where twistd was asked to log to, and how.
 
     @ivar logfile: C{-} for standard output; empty for the default: standard output in the foreground, C{twistd.log} of a daemon.
+    @ivar uid: whom a new file is given to; only its owner can rotate it.
     """
 
     logfile: str = ""
@@ -95,6 +98,8 @@ class Destination:
     nodaemon: bool = True
     format: str = "text"
     level: str = "info"
+    uid: int | None = None
+    gid: int | None = None
 
 
 _destination = Destination()
@@ -120,14 +125,23 @@ def observer(destination: Destination) -> ILogObserver:
     """Make an observer that writes to a destination."""
     if destination.syslog:
         return _syslog(destination)
-    to_stdout = destination.logfile == "-" or (destination.nodaemon and not destination.logfile)
+    to_stdout = _to_stdout(destination)
     if to_stdout and not destination.nodaemon:
         sys.exit("socialrelay: A daemon has no standard output to log to. Name a file with --logfile, or use --nodaemon.")
-    out = sys.stdout if to_stdout else _file(destination.logfile or "twistd.log")
+    out = sys.stdout if to_stdout else _file(destination)
     if destination.format == "json":
         return Lines(out, as_json)
     journal = to_stdout and "JOURNAL_STREAM" in os.environ
     return Lines(out, lambda event: as_text(event, times=not journal))
+
+
+def on_standard_error() -> bool:
+    """Whether what is logged is seen where standard error is: on one terminal, in one journal."""
+    return not _destination.syslog and _to_stdout(_destination) and os.path.samestat(os.fstat(1), os.fstat(2))
+
+
+def _to_stdout(destination: Destination) -> bool:
+    return destination.logfile == "-" or (destination.nodaemon and not destination.logfile)
 
 
 @implementer(ILogObserver)
@@ -154,7 +168,7 @@ def quiet(to: ILogObserver, level: str) -> ILogObserver:
             predicate.setLogLevelForNamespace(namespace, max(LogLevel.warn, LogLevel.levelWithName(level)))
         for namespace in ("twisted.scripts", "twisted.application"):
             predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
-    predicates = [predicate] if level == "debug" else [predicate, _no_factories]
+    predicates = [predicate] if level == "debug" else [predicate, _no_factories, _no_second_signal]
     return cast(ILogObserver, FilteringLogObserver(to, predicates))
 
 
@@ -165,11 +179,23 @@ def _no_factories(event: LogEvent) -> Any:
     return PredicateResult.no if event.get("log_format") in factories else PredicateResult.maybe
 
 
-def _file(name: str) -> LogFile:
+@provider(ILogFilterPredicate)
+def _no_second_signal(event: LogEvent) -> Any:
+    """Who presses Ctrl-C again while the daemon stops has done nothing wrong."""
+    failure = event.get("log_failure")
+    second = event.get("log_namespace") == "twisted.internet.base" and failure is not None and failure.check(ReactorNotRunning)
+    return PredicateResult.no if second else PredicateResult.maybe
+
+
+def _file(destination: Destination) -> LogFile:
     """A file that is rotated when it is long, and on SIGUSR1, as twistd's own."""
+    name = destination.logfile or "twistd.log"
     path = os.path.abspath(name)
+    mode = None if os.path.exists(path) else FILE_MODE
     try:
-        file = LogFile(os.path.basename(path), os.path.dirname(path), rotateLength=FILE_LENGTH, maxRotatedFiles=FILES)
+        file = LogFile(os.path.basename(path), os.path.dirname(path), defaultMode=mode, rotateLength=FILE_LENGTH, maxRotatedFiles=FILES)
+        if mode is not None and os.geteuid() == 0 and destination.uid is not None:
+            os.chown(path, destination.uid, -1 if destination.gid is None else destination.gid)
     except OSError as error:
         sys.exit(f"socialrelay: The log {name} cannot be written: {error.strerror}. Name another with --logfile.")
 

@@ -6,9 +6,14 @@ Whatever can be found wrong before twistd leaves the terminal is found here, and
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
@@ -19,7 +24,7 @@ from socialrelay.config import Config
 from socialrelay.daemon import Daemon, Terminal, check_reachable, leave_waiting, refuse
 from socialrelay.identity import key_path, read_key
 from socialrelay.limits import raise_descriptor_limit
-from socialrelay.loading import ConfigError, load
+from socialrelay.loading import ConfigError, default_state_dir, load
 from socialrelay.services import reason_of
 
 
@@ -83,9 +88,9 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise refuse(f"{error}. See twistd socialrelay --help.") from None
+            raise refuse(f"{str(error).rstrip('.')}. See twistd socialrelay --help.") from None
         except ConfigError as error:
-            raise refuse(f"{error}.") from None
+            raise refuse(str(error)) from None
 
     def postOptions(self) -> None:
         """Make the configuration, and tell twistd of our log before it makes its own."""
@@ -121,7 +126,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
     raise_descriptor_limit()
     terminal_is_ours = twistd.get("nodaemon", True) or twistd.get("debug", False)
     if terminal_is_ours:
-        terminal = Terminal()
+        terminal = Terminal(sees_log=logs.on_standard_error())
     try:
         check_reachable(twistd.get("uid"), twistd.get("gid"))
         state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
@@ -151,8 +156,20 @@ def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:
     yield "This is a relay for trying out: it fetches no list of servers and polls none. Set host (--host) to run a public one.", {}
     for endpoint in config.listen:
         if found := re.match(r"tcp:(?:port=)?([1-9]\d*)", endpoint):
-            yield "Look at {url}, or ask it 'socialrelay status'. End it with Ctrl-C.", {"url": f"http://127.0.0.1:{found[1]}/"}
+            yield "Look at {url}, or ask it: {command} status", {"url": f"http://127.0.0.1:{found[1]}/", "command": command(config)}
             return
+
+
+def command(config: Config) -> str:
+    """How the operators' command of this installation is called for this relay, from the folder that it was started in."""
+    installed = Path(sys.prefix, "bin", "socialrelay")
+    on_path = shutil.which("socialrelay")
+    if on_path is not None and Path(on_path).exists() and installed.exists() and Path(on_path).samefile(installed):
+        name = "socialrelay"
+    else:
+        name = str(installed.relative_to(Path.cwd()) if installed.is_relative_to(Path.cwd()) else installed)
+    usual = config.state_dir == default_state_dir(os.environ)
+    return name if usual else f"{name} --state-dir {shlex.quote(str(config.state_dir))}"
 
 
 def _log_destination(twistd: Any, config: Config) -> logs.Destination:
@@ -164,4 +181,6 @@ def _log_destination(twistd: Any, config: Config) -> logs.Destination:
         nodaemon=bool(twistd.get("nodaemon") or twistd.get("debug")),
         format=config.log_format,
         level=config.log_level,
+        uid=twistd.get("uid"),
+        gid=twistd.get("gid"),
     )

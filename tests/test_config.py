@@ -139,7 +139,7 @@ class LoadTests(SynchronousTestCase):
     def test_host(self) -> None:
         """The host must be a public name, and an error names where it was said."""
         for host in ("localhost", "10.0.0.1", "https://relay.example.org/", "relay.example.org:443", "relay_x.example"):
-            self.assertIn("--host: host: must be the relay's public host name", self.refused(host=host))
+            self.assertIn("--host: must be the relay's public host name", self.refused(host=host))
         self.assertIn("SOCIALRELAY_HOST: host:", self.refused(environ={"SOCIALRELAY_HOST": "localhost"}))
 
     def test_no_file(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import syslog
 from io import StringIO
 from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -152,6 +154,14 @@ class ObserverTests(SynchronousTestCase):
         log.info("Stopping factory {factory!r}", factory=object())
         self.assertEqual(self.out.getvalue(), "")
 
+    def test_second_signal(self) -> None:
+        """A second Ctrl-C, which comes while the reactor stops, is no trouble."""
+        log = self.log("twisted.internet.base", "info")
+        log.failure("while calling from thread", Failure(ReactorNotRunning()))
+        self.assertEqual(self.out.getvalue(), "")
+        log.failure("while calling from thread", Failure(ValueError()))
+        self.assertIn("ValueError", self.out.getvalue())
+
     def test_file(self) -> None:
         """A daemon logs to the file that twistd was told of, and twistd finds the observer by name."""
         name = self.mktemp()
@@ -161,6 +171,7 @@ class ObserverTests(SynchronousTestCase):
         chosen()(event("hello", log_namespace="socialrelay"))
         with open(name) as file:
             self.assertEqual(json.loads(file.read())["message"], "hello")
+        self.assertEqual(os.stat(name).st_mode & 0o777, 0o640)
 
     def test_syslog(self) -> None:
         """The system's log gets the same sentence, without the time, which it has itself."""

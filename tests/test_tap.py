@@ -108,7 +108,7 @@ class RefusedStartTests(Twistd):
 
     def test_host(self) -> None:
         """A host that is none."""
-        self.assertIn("--host: host: must be the relay's public host name", self.refused("--host", "localhost"))
+        self.assertIn("--host: must be the relay's public host name", self.refused("--host", "localhost"))
 
     def test_lock(self) -> None:
         """A state directory that another relay holds."""
@@ -157,6 +157,29 @@ class RefusedStartTests(Twistd):
         """An endpoint that is none."""
         for endpoint in ("tcp:http", "pigeon:coop", "tcp:80:speed=high"):
             self.assertIn(f"The endpoint {endpoint} is not understood", self.refused("--listen", endpoint))
+        for endpoint, reason in (
+            ("ssl:0:privateKey=/nowhere.pem", "No such file or directory: /nowhere.pem."),
+            ("unix:/nowhere/web", "No such file or directory. Name another"),
+            ("systemd:domain=INET:index=0", "systemd handed no such socket over."),
+        ):
+            self.assertIn(f"Cannot listen on {endpoint}: {reason}", self.refused("--listen", endpoint))
+
+    def test_network_file(self) -> None:
+        """A file with authorities that is not there."""
+        said = self.refused("--listen", "tcp:0:interface=127.0.0.1", SOCIALRELAY_NETWORK__CA_FILE="/nowhere.pem")
+        self.assertEqual(said, "socialrelay: network.ca_file: /nowhere.pem cannot be read: No such file or directory.\n")
+
+    def test_user(self) -> None:
+        """A user whom nobody knows, said to C{socialrelay run}."""
+        done = subprocess.run(
+            [sys.executable, "-m", "socialrelay", "run", "--uid", "no-such-user"],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        self.assertEqual((done.returncode, done.stderr), (1, "socialrelay: --uid or --gid: name not found: 'no-such-user'.\n"))
 
 
 class LateStartTests(Twistd):
@@ -196,6 +219,25 @@ class LateStartTests(Twistd):
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertRegex(done.stderr, r"\Asocialrelay: [^\n]*/nowhere[^\n]*No such file or directory[^\n]*\n\Z")
             self.assertNotIn("Traceback", (self.folder / "log").read_text())
+
+    def test_said_once(self) -> None:
+        """On a terminal that shows the log, the log's line is all."""
+        environ = self.environ | {"SOCIALRELAY_POSTGRES__DSN": "host=/nowhere dbname=relay", "SOCIALRELAY_REDIS__URL": "off"}
+        command = [TWISTD, "--nodaemon", "--pidfile=", "socialrelay", "--state-dir", self.state, "--listen", "tcp:0:interface=127.0.0.1"]
+        done = subprocess.run(
+            [str(each) for each in command],
+            cwd=self.folder,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout.count("/nowhere"), 1)
+        self.assertIn("PostgreSQL: ", done.stdout)
+        self.assertIn("Start it, or correct postgres.dsn.", done.stdout)
 
     def test_starts(self) -> None:
         """The command of a daemon returns, with 0, when the relay runs."""
