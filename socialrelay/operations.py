@@ -176,7 +176,7 @@ class Operations:
         lists = await self.lists.fetch()
         if not lists:
             return self._done(who, "fetch", "lists", "No node list is configured, so none was fetched.", lists={})
-        message = "The node list was fetched." if len(lists) == 1 else f"{len(lists)} node lists were fetched."
+        message = "The node list was asked." if len(lists) == 1 else f"{len(lists)} node lists were asked."
         return self._done(who, "fetch", "lists", message, lists=dict(lists))
 
     # Deliveries

@@ -277,7 +277,7 @@ class NodeTests(OperatorTestCase):
         self.relay.lists.results = {"the-federation": "1200 hosts, 3 of them new"}
         answer = self.now(self.acts.lists_fetch(who="ada"))
         self.assertEqual(
-            (answer["message"], answer["lists"]), ("The node list was fetched.", {"the-federation": "1200 hosts, 3 of them new"})
+            (answer["message"], answer["lists"]), ("The node list was asked.", {"the-federation": "1200 hosts, 3 of them new"})
         )
 
 

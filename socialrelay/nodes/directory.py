@@ -122,7 +122,7 @@ class NodeDirectory:
             listing = await self._in_thread(lambda: read_list(body, most=self._config.max_nodes))
         except (FetchFailed, BadList) as error:
             result = _Fetched(source, None, f"failed, what it named before stays: {error}")
-            self._log.info("The node list {source} failed, what it named before stays: {reason}", source=source.name, reason=str(error))
+            self._log.warn("The node list {source} failed, what it named before stays: {reason}", source=source.name, reason=str(error))
         else:
             result = _Fetched(source, listing)
         seconds = RETRY_FAILED if result.listing is None else max(self._config.list_interval - ROUND / 2, 1.0)
