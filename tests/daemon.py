@@ -233,8 +233,12 @@ class Daemon:
     async def eventually(self, ask: Callable[[], Any], well: Callable[[Any], bool]) -> Any:
         """Ask until the answer is as it should be; what it is then. The test's own deadline ends it."""
         while not well(answer := await ask()):
-            await _pause(self.reactor)
+            await self.pause()
         return answer
+
+    def pause(self) -> Deferred[None]:
+        """A moment, before something that failed is tried again."""
+        return deferLater(self.reactor, 0.03, lambda: None)
 
     async def logs(self, text: str, times: int = 1) -> None:
         """Wait until it has logged this so many times."""
@@ -257,7 +261,3 @@ def new_folder(prefix: str = "socialrelay-e2e-") -> Path:
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
     folder.chmod(0o711)
     return folder
-
-
-def _pause(reactor: Any) -> Deferred[None]:
-    return deferLater(reactor, 0.03, lambda: None)

@@ -19,7 +19,7 @@ from tests.daemon import Daemon
 from tests.envelopes import new_guid
 from tests.nodes import Node, World
 
-NAMES = [f"pod-{number}.example" for number in range(120)]
+NAMES = [f"pod-{number}.example" for number in range(150)]
 
 
 class EndToEnd(TestCase):

@@ -7,10 +7,12 @@ import signal
 from pathlib import Path
 
 from trustme import CA
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.error import ConnectError
+from twisted.web.client import ResponseFailed
 
 from socialrelay import statedir
-from tests.end_to_end import OwnRelay, guids
+from tests.end_to_end import EndToEnd, OwnRelay, guids
 from tests.envelopes import Author, new_guid
 from tests.nodes.conduct import abrupt, flapping, holding, says, silent, welcoming
 from tests.nodes.node import Node
@@ -43,6 +45,30 @@ class CrashTests(OwnRelay):
         await self.relay.start()
         await node.has(guid)
 
+    async def test_killed_under_load(self) -> None:
+        """All that was answered 202 arrives, whenever the relay is killed."""
+        node, home = self.node(), self.node()
+        await self.subscribe(node)
+        authors = [home.author(name) for name in ("alice", "bob", "carol")]
+        accepted: set[str] = set()
+
+        async def load(author: Author) -> None:
+            while len(accepted) < 150:
+                guid = new_guid()
+                try:
+                    if await self.relay.post(author.post("And again", guid=guid)) == 202:
+                        accepted.add(guid)
+                except (ConnectError, ResponseFailed):
+                    await self.relay.pause()
+
+        loads = gatherResults([Deferred.fromCoroutine(load(author)) for author in authors])
+        for posts in (30, 90):
+            await node.until(lambda posts=posts: len(node.taken) > posts)
+            await self.relay.kill()
+            await self.relay.start()
+        await loads
+        await node.has(*accepted)
+
     async def test_restarted(self) -> None:
         """After a stop and a start everybody goes on where they were: nobody gets a post twice, and who was away gets what waited."""
         node, away, home = self.node(), self.world.node(), self.node()
@@ -63,6 +89,23 @@ class CrashTests(OwnRelay):
         await self.relay.act("wake", host=away.host)
         await away.has(*before, *after)
         self.assertEqual(sorted(away.guids), sorted(before + after))
+
+    async def test_author_cannot_be_found(self) -> None:
+        """An author whose node does not answer holds up no other; when the node answers again, the post is not lost."""
+        node, home, mute = self.node(), self.node(), self.node(reluctant=True)
+        await self.subscribe(node)
+        unknown, known = guids(2)
+        await self.accepted(mute.author("eve").post("Who am I?", guid=unknown))
+        await mute.until(lambda: bool(mute.asked))
+        await self.accepted(home.author("alice").post("I am Alice", guid=known))
+        await node.has(known)
+        self.assertEqual(node.guids, [known])
+        mute.reluctant = False
+        await mute.stop()
+        mute.start()
+        await self.relay.terminate()
+        await self.relay.start()
+        await node.has(unknown)
 
     async def test_terminated(self) -> None:
         """SIGTERM lets it finish what is under way, and leaves no process and no socket behind."""
@@ -144,7 +187,7 @@ class StorageTests(OwnRelay):
         await node.has(*accepted)
 
 
-class BadNodeTests(OwnRelay):
+class BadNodeTests(EndToEnd):
     async def state(self, node: Node) -> str:
         """As the operator sees it."""
         deliveries = (await self.relay.view(f"node?host={node.host}"))["deliveries"]
@@ -174,23 +217,6 @@ class BadNodeTests(OwnRelay):
         for node in (dead, hole, flaps):
             await self.relay.act("wake", host=node.host)
             await node.has(*posts)
-
-    async def test_author_cannot_be_found(self) -> None:
-        """An author whose node does not answer holds up no other; when the node answers again, the post is not lost."""
-        node, home, mute = self.node(), self.node(), self.node(reluctant=True)
-        await self.subscribe(node)
-        unknown, known = guids(2)
-        await self.accepted(mute.author("eve").post("Who am I?", guid=unknown))
-        await mute.until(lambda: bool(mute.asked))
-        await self.accepted(home.author("alice").post("I am Alice", guid=known))
-        await node.has(known)
-        self.assertEqual(node.guids, [known])
-        mute.reluctant = False
-        await mute.stop()
-        mute.start()
-        await self.relay.terminate()
-        await self.relay.start()
-        await node.has(unknown)
 
     async def test_one_that_comes_back(self) -> None:
         """A post by one of its own authors is a sign of life of a node that was away: it catches up."""

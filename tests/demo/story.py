@@ -120,6 +120,7 @@ class Story:
 
     async def play(self) -> None:
         """Post at a steady rate, and let things happen in between."""
+        self.tell("alice, bob and carol post. The relay fetches each one's public key from the author's own node, once.")
         self.began = self.reactor.seconds()
         turns: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             (0.15, self._forge),
