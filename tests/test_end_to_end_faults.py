@@ -45,6 +45,21 @@ class CrashTests(OwnRelay):
         await self.relay.start()
         await node.has(guid)
 
+    async def test_everything_killed(self) -> None:
+        """Nor is anything lost when the servers that the relay brought along are killed together with it."""
+        node, home = self.node(conduct=silent), self.node()
+        await self.subscribe(node)
+        guid = new_guid()
+        await self.accepted(home.author("alice").post("Hold on", guid=guid))
+        await node.until(lambda: bool(node.brought))
+        servers = [*self.relay.children("postgres"), *self.relay.children("valkey")]
+        await self.relay.kill()
+        for server in servers:
+            os.killpg(server, signal.SIGKILL)
+        node.conduct = welcoming
+        await self.relay.start()
+        await node.has(guid)
+
     async def test_killed_under_load(self) -> None:
         """All that was answered 202 arrives, whenever the relay is killed."""
         node, home = self.node(), self.node()
@@ -217,6 +232,44 @@ class BadNodeTests(EndToEnd):
         for node in (dead, hole, flaps):
             await self.relay.act("wake", host=node.host)
             await node.has(*posts)
+        for node in (*good, dead, hole, flaps):
+            ledger = await self.relay.eventually(lambda node=node: self.ledger(node), lambda ledger: ledger["delivered"] >= 40)
+            self.assertEqual(ledger, {"delivered": 40, "bounced": 0, "expired": 0, "cancelled": 0, "behind": 0, "waiting": 0})
+
+    async def ledger(self, node: Node) -> dict[str, int]:
+        """What became of all posts that were for it."""
+        deliveries = (await self.relay.view(f"node?host={node.host}"))["deliveries"]
+        return {name: deliveries[name] for name in ("delivered", "bounced", "expired", "cancelled", "behind", "waiting")}
+
+    async def test_unsubscribed_while_it_fails(self) -> None:
+        """What waits for a node is cancelled with its subscription, and counted; a new subscription begins with what comes then."""
+        node, other, home = self.world.node(), self.node(), self.node()
+        await self.subscribe(node)
+        await self.subscribe(other)
+        alice = home.author("alice")
+        old, new = guids(3), new_guid()
+        for guid in old:
+            await self.accepted(alice.post("Old", guid=guid))
+        await other.has(*old)
+        for act in ("unsubscribe", "block"):
+            await self.relay.eventually(lambda: self.state(node), lambda state: state == "deferred")
+            await self.relay.act(act, **{"subject" if act == "block" else "host": node.host})
+            if act == "block":
+                await self.relay.act("unblock", subject=node.host)
+            await self.relay.eventually(lambda: self.ledger(node), lambda ledger: ledger["cancelled"] >= 3)
+            if act == "unsubscribe":
+                await self.subscribe(node)
+                old = guids(3)
+                for guid in old:
+                    await self.accepted(alice.post("Old", guid=guid))
+                await other.has(*old)
+        node.start()
+        await self.accepted(alice.post("New", guid=new))
+        await self.relay.act("wake", host=node.host)
+        await node.has(new)
+        self.assertEqual(node.guids, [new])
+        ledger = await self.relay.eventually(lambda: self.ledger(node), lambda ledger: ledger["delivered"] >= 1)
+        self.assertEqual((ledger["delivered"], ledger["cancelled"]), (1, 6))
 
     async def test_one_that_comes_back(self) -> None:
         """A post by one of its own authors is a sign of life of a node that was away: it catches up."""
