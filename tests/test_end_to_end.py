@@ -91,6 +91,17 @@ class DeliveryTests(EndToEnd):
         await node.has(guid)
         self.assertEqual(node.taken[0].body, envelope)
 
+    async def test_large(self) -> None:
+        """A post of the greatest length that pods know arrives."""
+        node, home = self.node(), self.node()
+        await self.subscribe(node)
+        alice = home.author("alice")
+        guid = new_guid()
+        body = alice.post("日" * 65535, guid=guid)
+        await self.accepted(body)
+        await node.has(guid)
+        self.assertEqual(node.taken[0].body, body)
+
     async def test_burst(self) -> None:
         """Many posts of several authors, one upon the other, arrive once each."""
         node, home = self.node(), self.node()

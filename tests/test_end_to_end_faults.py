@@ -13,7 +13,7 @@ from twisted.web.client import ResponseFailed
 
 from socialrelay import statedir
 from tests.end_to_end import EndToEnd, OwnRelay, guids
-from tests.envelopes import Author, new_guid
+from tests.envelopes import Author, new_guid, preferences
 from tests.nodes.conduct import abrupt, flapping, holding, says, silent, welcoming
 from tests.nodes.node import Node
 
@@ -104,6 +104,28 @@ class CrashTests(OwnRelay):
         await self.relay.act("wake", host=away.host)
         await away.has(*before, *after)
         self.assertEqual(sorted(away.guids), sorted(before + after))
+
+    async def test_remembered(self) -> None:
+        """What operators, authors and nodes said holds after a restart."""
+        node, held, refuses, home = self.node(), self.node(), self.node(wants=preferences("cats")), self.node()
+        for each in (node, held, refuses):
+            await self.subscribe(each)
+        refuses.wants = preferences(subscribe=False)
+        await self.relay.check(refuses.host)
+        await self.relay.act("suspend", host=held.host)
+        alice, spam = home.author("alice"), home.author("spam")
+        await self.relay.act("block", subject=spam.handle)
+        await self.relay.terminate()
+        await self.relay.start()
+        first, blocked, last = guids(3)
+        await self.accepted(alice.post("Hello", guid=first))
+        await node.has(first)
+        await self.accepted(spam.post("Buy", guid=blocked))
+        await self.accepted(alice.post("Bye", guid=last))
+        await node.has(last)
+        self.assertEqual([each.guids for each in (node, held, refuses)], [[first, last], [], []])
+        await self.relay.act("resume", host=held.host)
+        await held.has(first, last)
 
     async def test_author_cannot_be_found(self) -> None:
         """An author whose node does not answer holds up no other; when the node answers again, the post is not lost."""
