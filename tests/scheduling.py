@@ -9,6 +9,7 @@ from attrs import define, evolve, field
 
 from socialrelay.boundaries import LogEntry
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
+from socialrelay.scheduler.destination import RANGE
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled
@@ -38,6 +39,7 @@ class World:
     @ivar storage: whether it can be reached.
     @ivar reading: stretches of the log that were asked for.
     @ivar counting: likewise.
+    @ivar rows: that were read.
     @ivar arrived: (host, position), in the order of the answers.
     """
 
@@ -53,6 +55,7 @@ class World:
     deferred: dict[tuple[int, int], DeferredDelivery] = field(factory=dict)
     under_way: list[Attempt] = field(factory=list)
     storage: bool = True
+    rows: int = 0
     reading: list[Load] = field(factory=list)
     counting: list[Abandon] = field(factory=list)
     manager: QueueManager = field(init=False)
@@ -117,8 +120,11 @@ class World:
         reading, self.reading = self.reading, []
         counting, self.counting = self.counting, []
         for load in reading:
+            assert load.upto - load.after <= RANGE
             if self.storage:
-                self.manager.loaded(load, self._named(load.destination.number, load.after, load.upto), self.now)
+                found = self._named(load.destination.number, load.after, load.upto)
+                self.rows += len(found)
+                self.manager.loaded(load, found, self.now)
             else:
                 self.manager.load_failed(load, self.now)
         for abandon in counting:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Rejection, Unavailable
 from socialrelay.delivery.bodies import BodyCache
+from socialrelay.delivery.dispatcher import COUNTED
 from socialrelay.delivery.news import DeliveryNews
 from socialrelay.federation import DeliveryRequest
 from socialrelay.quota import ClientQuota
@@ -181,6 +182,23 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual((record.cancelled, record.cursor), (1, 1))
         self.assertEqual(len(self.relay.tables.gaps), 1)
 
+    def test_counting_in_steps(self) -> None:
+        """However long the stretch is that is given up, it is counted in queries that take a moment."""
+        asked: list[tuple[int, int]] = []
+
+        def pending(destination: int, after: int, upto: int) -> Deferred[int]:
+            asked.append((after, upto))
+            return succeed(1)
+
+        store = self.relay.dispatcher._posts
+        self.relay.dispatcher._posts = type("Log", (), {"pending": staticmethod(pending), "end": store.end, "read": store.read})()
+        [status] = self.relay.dispatcher.destinations()
+        self.relay.dispatcher._manager.end = 2 * COUNTED + 1
+        self.relay.dispatcher.close(status.record.number, "it wants nothing")
+        self.relay.run()
+        self.assertEqual(asked, [(0, COUNTED), (COUNTED, 2 * COUNTED), (2 * COUNTED, 2 * COUNTED + 1)])
+        self.assertEqual(self.relay.dispatcher.destinations()[0].record.cancelled, 3)
+
     def test_a_post_on_its_way(self) -> None:
         """A post that storage shows before it has answered is taken as it comes: nobody falls behind for it."""
         publish = self.relay.storage.log.publish
@@ -191,9 +209,9 @@ class DispatcherTests(SynchronousTestCase):
             return answers[-1][0]
 
         self.relay.relay._posts = type("Slow", (), {"publish": staticmethod(slow)})()
-        self.relay.run(29.99)
+        self.relay.clock.advance(self.relay.dispatcher._resync_at - self.relay.clock.seconds() - 0.01)
         self.relay.relay.accept(ALICE.post("Hello"), "192.0.2.1")
-        self.relay.run(0.02)
+        self.relay.run(0.5)
         [(answer, position)] = answers
         [status] = self.relay.dispatcher.destinations()
         self.assertTrue(status.following)

@@ -467,6 +467,26 @@ class PatienceTests(SynchronousTestCase):
         world.wait(HOUR)
         self.assertEqual((world.at(0).bounced, world.at(0).state), (5, State.ACTIVE))
 
+    def test_reads_what_it_takes(self) -> None:
+        """A destination that is named in every post does not read the log over and over to catch up."""
+        world = World()
+        for _ in range(3000):
+            world.post([0])
+        world.stored[0] = record(0)
+        world.manager.open(world.stored[0], world.now)
+        world.run()
+        self.assertEqual(world.at(0).delivered, 3000)
+        self.assertLess(world.rows, 6 * 3000)
+
+    def test_a_few_at_a_time(self) -> None:
+        """A post that very many want is begun a few at a time, and nobody is left out."""
+        world = World()
+        world.subscribe(*range(30))
+        world.post(range(30))
+        begun = [len(world.manager.take(world.now, 8)) for _ in range(3)]
+        self.assertEqual((begun, world.manager.more), ([8, 8, 8], True))
+        self.assertEqual((len(world.manager.take(world.now, 8)), world.manager.more), (6, False))
+
     def test_one_alarm(self) -> None:
         """A dead host that gives a sign of life every minute takes no more memory for that."""
         world = World(reply=lambda host, position: REFUSED)

@@ -26,12 +26,16 @@ from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
 from socialrelay.scheduler.outcome import Reply, judge
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
 
+AT_ONCE = 128
+"""Deliveries begun before the reactor has its turn."""
 SAVE_PAUSE = 0.25
 SAVE_RETRY = 2.0
 FOLLOWERS_EVERY = 600.0
 """Seconds between writing the cursors of destinations that follow and had nothing to take."""
 RESYNC_EVERY = 30.0
 RESYNC_SOON = 1.0
+COUNTED = 100_000
+"""Positions of the log that are counted by one query."""
 STOP_STORAGE = 2.0
 """Seconds that a stop waits for what storage is still asked."""
 
@@ -226,7 +230,9 @@ class Dispatcher:
         self._turn = None
         now = self._moment()
         self._look_after_the_log(now)
-        self._send(self._manager.take(now))
+        self._send(self._manager.take(now, AT_ONCE))
+        if self._manager.more:
+            self._soon()
         for load in self._manager.loads(now):
             self._keep(self._load(load))
         for abandon in self._manager.abandons():
@@ -334,8 +340,10 @@ class Dispatcher:
             self._manager.loaded(load, entries, self._moment())
 
     async def _abandon(self, abandon: Abandon) -> None:
+        posts = 0
         try:
-            posts = await self._posts.pending(abandon.destination.number, abandon.after, abandon.upto)
+            for after in range(abandon.after, abandon.upto, COUNTED):
+                posts += await self._posts.pending(abandon.destination.number, after, min(after + COUNTED, abandon.upto))
         except Exception as error:
             self._manager.abandon_failed(abandon, self._moment())
             _raise_a_bug(error)

@@ -20,6 +20,9 @@ from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, St
 
 AHEAD_MAX = 1024
 
+RANGE = 5000
+"""Positions of the log that are read at a time, at most."""
+
 
 class Entry(Protocol):
     """A post as the scheduler sees it (L{socialrelay.boundaries.LogEntry})."""
@@ -44,12 +47,13 @@ class Destination:
     @ivar deferred: position -> a post that is tried on its own.
     @ivar suspects: positions that got a 5xx answer since the host began to fail: the next probe takes another post.
     @ivar alarm: monotonic seconds at which it is thought of again.
+    @ivar reach: positions to read the next time: few where many name it, so that what is read is also taken.
     @ivar stale: posts were cancelled since the stretch of the log that is on its way was asked for.
     """
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired",
-        "following", "host", "in_flight", "loading", "number", "protocol", "queue", "read", "ready", "retries", "stale", "subscribed",
+        "following", "host", "in_flight", "loading", "number", "protocol", "queue", "reach", "read", "ready", "retries", "stale", "subscribed",
         "suspects", "url", "wants_load",
     )  # fmt: skip
 
@@ -69,6 +73,7 @@ class Destination:
         self.retries: deque[Entry] = deque()
         self.suspects: list[int] = []
         self.alarm = inf
+        self.reach = RANGE
         self.following = False
         self.loading = self.stale = self.wants_load = self.ready = self.abandoning = self.dirty = False
 

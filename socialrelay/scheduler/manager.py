@@ -35,7 +35,7 @@ from datetime import timedelta
 from math import inf
 
 from socialrelay.scheduler.backoff import DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
-from socialrelay.scheduler.destination import Destination, Entry
+from socialrelay.scheduler.destination import RANGE, Destination, Entry
 from socialrelay.scheduler.host import Host
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled, What
@@ -44,8 +44,6 @@ from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Ga
 
 QUEUE_MAX = 8
 """Posts that may wait in memory for a destination which follows; one more and it is behind."""
-RANGE = 5000
-"""Positions read at a time."""
 CATCH_UP = 32
 """Posts taken from such a range at a time."""
 LOADS = 8
@@ -64,6 +62,7 @@ GONE_AFTER = timedelta(days=1)
 class QueueManager:
     """
     @ivar end: the greatest position that was admitted.
+    @ivar more: the last L{take} left some for the next.
     @ivar events: what happened, for whoever drives it to take away.
     @ivar settlements: likewise.
     """
@@ -71,6 +70,7 @@ class QueueManager:
     def __init__(self, limits: Limits, backoff: Backoff, post_backoff: Backoff, end: int) -> None:
         self.end = end
         self.in_flight = 0
+        self.more = False
         self.events: list[Event] = []
         self.settlements: list[Settled] = []
         self._limits = limits
@@ -197,11 +197,19 @@ class QueueManager:
 
     # What is to be done
 
-    def take(self, now: Moment) -> list[Attempt]:
-        """What to send now; it counts as under way."""
+    def take(self, now: Moment, most: float = inf) -> list[Attempt]:
+        """
+        What to send now; it counts as under way.
+
+        @param most: when it is so many, the others are left for the next time.
+        """
         self._ring(now)
         attempts: list[Attempt] = []
+        self.more = False
         for _ in range(len(self._ready)):
+            if len(attempts) >= most:
+                self.more = True
+                break
             if self.in_flight >= self._limits.in_flight:
                 break
             destination = self._ready.popleft()
@@ -250,7 +258,7 @@ class QueueManager:
             destination.stale = False
             self._holding.add(destination.number)
             self._loading += 1
-            found.append(Load(destination, destination.read, min(destination.read + RANGE, self.end)))
+            found.append(Load(destination, destination.read, min(destination.read + destination.reach, self.end)))
         return found
 
     def abandons(self) -> list[Abandon]:
@@ -282,6 +290,7 @@ class QueueManager:
             self._consider(destination, now)
             return
         read, outlived = load.upto, []
+        destination.reach = min(2 * destination.reach, RANGE)
         for entry in entries:
             if destination.knows(entry.position):
                 continue
@@ -291,6 +300,7 @@ class QueueManager:
                 destination.queue.append(entry)
             else:
                 read = entry.position - 1
+                destination.reach = min(2 * max(read - load.after, CATCH_UP), RANGE)
                 break
         destination.read = read
         for position, outcome, reason in outlived:  # after the queue is filled: settling moves the cursor up to it
