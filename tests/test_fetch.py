@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -340,7 +341,10 @@ class TrustTests(SynchronousTestCase):
         folder = Path(self.mktemp())
         folder.mkdir()
         self.assertEqual(load_trust("", folder).bundle, system_bundle())
-        together = load_trust(str(authority_file()), folder).bundle.read_bytes()
+        self.addCleanup(os.umask, os.umask(0))
+        bundle = load_trust(str(authority_file()), folder).bundle
+        together = bundle.read_bytes()
+        self.assertEqual(bundle.stat().st_mode & 0o777, 0o600)
         self.assertTrue(together.startswith(system_bundle().read_bytes()) and together.endswith(authority_file().read_bytes()))
 
     def test_no_store(self) -> None:

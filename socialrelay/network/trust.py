@@ -6,6 +6,7 @@ The store is loaded once.  A context per connection, as Twisted's default policy
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
@@ -71,7 +72,12 @@ def load_trust(ca_file: str, directory: Path) -> Trust:
     if ca_file:
         together = bundle.read_bytes() + b"\n" + Path(ca_file).read_bytes()
         bundle = directory / "trusted.pem"
-        bundle.write_bytes(together)
+        fresh = directory / ".trusted.pem.new"
+        fresh.unlink(missing_ok=True)
+        # Whatever the umask is: who can write to it can be any node.
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(together)
+        fresh.replace(bundle)
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
