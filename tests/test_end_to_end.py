@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -239,6 +240,17 @@ class SubscriptionTests(EndToEnd):
         await self.post_for(node)
         shown = await self.relay.eventually(lambda: self.relay.check(node.host), lambda page: page["deliveries"]["delivered"])
         self.assertEqual((shown["deliveries"]["state"], shown["deliveries"]["delivered"]), ("active", 1))
+
+    async def test_where(self) -> None:
+        """A node that publishes where it takes posts, as Friendica does, gets them there and nowhere else."""
+        node = self.node(receives_at="/receive/public/")
+        receive = f"https://{node.host}/receive/public/"
+        node.wants = json.dumps(
+            {"subscribe": True, "scope": "tags", "tags": {"0": "Cats", "3": "dogs"}, "protocols": {"diaspora": {"receive": receive}}}
+        ).encode()
+        shown = await self.relay.check(node.host)
+        self.assertEqual((shown["faults"], shown["subscription"]["tags"]), ([], ["cats", "dogs"]))
+        await self.post_for(node)
 
     async def test_published_no(self) -> None:
         """A node that publishes that it wants nothing gets nothing, also if it was subscribed by hand."""

@@ -150,11 +150,10 @@ def nodes(story: Story, wide: bool) -> Table:
     for member in story.members:
         usual, longest = ("", "") if member.delays is None else map(_duration, member.delays)
         waiting = Text(str(member.waiting or ""), style="yellow")
-        cells = [_name(member), _asked_for(member), _state(member), str(member.got or ""), waiting, usual, longest]
-        if wide:
-            cells.append(Text(member.node.taken[-1].post.text if member.node.taken else "", style="dim"))
-            cells[-1].highlight_regex(r"#\w+", "cyan")
-        table.add_row(*cells)
+        last = Text(member.node.taken[-1].post.text if wide and member.node.taken else "", style="dim")
+        last.highlight_regex(r"#\w+", "cyan")
+        cells = (_name(member), _asked_for(member), _state(member), str(member.got or ""), waiting, usual, longest)
+        table.add_row(*cells, *([last] if wide else []))
     return table
 
 

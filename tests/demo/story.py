@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -58,7 +59,7 @@ class Story:
     began: float = 0.0
     closing: bool = False
     _posting: set[Deferred[None]] = Factory(set)
-    _numbers: Any = Factory(count)
+    _numbers: count[int] = Factory(count)
 
     # Before
 
@@ -148,7 +149,7 @@ class Story:
     async def _complete(self) -> None:
         for member in self.members:
             if not member.away:
-                await member.node.until(lambda member=member: not member.waiting)
+                await member.node.until(partial(_has_all, member))
         await self.look()
         while sum(self.rejected.values()) < self.forged:  # it writes them down together, every few seconds
             await deferLater(self.reactor, 0.2, lambda: None)
@@ -243,6 +244,10 @@ class Story:
     async def look_at_rejected(self) -> None:
         """Ask it what it rejected."""
         self.rejected = (await self.relay.view("rejected?limit=1000")).get("reasons", {})
+
+
+def _has_all(member: Member) -> bool:
+    return not member.waiting
 
 
 def _free_port() -> int:
