@@ -53,8 +53,8 @@ class Destination:
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired",
-        "following", "host", "in_flight", "loading", "number", "protocol", "queue", "reach", "read", "ready", "retries", "stale", "subscribed",
-        "suspects", "url", "wants_load",
+        "following", "host", "in_flight", "loading", "number", "protocol", "queue", "reach", "read", "ready", "retries", "stale",
+        "subscribed", "suspects", "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
