@@ -37,6 +37,7 @@ from math import inf
 from socialrelay.scheduler.backoff import DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.destination import RANGE, Destination, Entry
 from socialrelay.scheduler.host import Host
+from socialrelay.scheduler.journal import Journal
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled, What
 from socialrelay.scheduler.outcome import Effect, Judgement
@@ -89,10 +90,7 @@ class QueueManager:
         self._counting = 0
         self._uncounted: list[Abandon] = []
         self._alarms: list[tuple[float, int, int]] = []
-        self._dirty: set[int] = set()
-        self._deferred: dict[tuple[int, int], DeferredDelivery] = {}
-        self._over: set[tuple[int, int]] = set()
-        self._gaps: list[Gap] = []
+        self._journal = Journal()
 
     # Destinations come and go
 
@@ -114,7 +112,7 @@ class QueueManager:
             destination.reopen(record)
             if host.state is not State.SUSPENDED:
                 host.recovered()
-            self._mark(destination)
+            self._journal.changed(destination)
         for entry in deferred:
             destination.deferred[entry.position] = entry
             self._alarm(now.seconds_at(entry.next_attempt, DEAD_PROBE), record.number, entry.position)
@@ -308,7 +306,7 @@ class QueueManager:
         destination.following = destination.read >= self.end
         destination.advance(self.end)
         if destination.dirty:
-            self._mark(destination)
+            self._journal.changed(destination)
         if destination.following or not destination.queue:
             self._holding.discard(destination.number)
         self._consider(destination, now)
@@ -337,10 +335,10 @@ class QueueManager:
         destination.cursor = destination.read = max(abandon.upto, destination.cursor)
         destination.ahead = [p for p in destination.ahead if p > destination.cursor]
         destination.suspects.clear()
-        self._mark(destination)
+        self._journal.changed(destination)
         if lost:
             self._count(destination, abandon.upto, abandon.outcome, abandon.reason, lost)
-            self._gaps.append(Gap(destination.number, abandon.after, abandon.upto, lost, abandon.outcome, abandon.reason))
+            self._journal.gap(Gap(destination.number, abandon.after, abandon.upto, lost, abandon.outcome, abandon.reason))
         self._abandon_the_past(destination, abandon.outcome, abandon.reason)
         self._consider(destination, now)
 
@@ -430,7 +428,7 @@ class QueueManager:
         known.state = State.SUSPENDED
         for destination in self._of_host[host]:
             self._drop(destination)
-            self._mark(destination)
+            self._journal.changed(destination)
         return True
 
     def resume(self, host: str, now: Moment) -> bool:
@@ -441,7 +439,7 @@ class QueueManager:
         if known.state is not State.ACTIVE:
             known.recovered()
             for destination in self._of_host[host]:
-                self._mark(destination)
+                self._journal.changed(destination)
         self._consider_host(known, now)
         return True
 
@@ -468,37 +466,19 @@ class QueueManager:
                     before = destination.cursor
                     destination.advance(self.end)
                     if destination.cursor > before:
-                        self._mark(destination)
-        progress = Progress(
-            tuple(self._at[number].record(now) for number in sorted(self._dirty)),
-            tuple(self._deferred.values()),
-            tuple(self._over),
-            tuple(self._gaps),
-        )
-        for number in self._dirty:
-            self._at[number].dirty = False
-        self._dirty, self._deferred, self._over, self._gaps = set(), {}, set(), []
-        return progress
+                        self._journal.changed(destination)
+        return self._journal.take(now)
 
     def restore(self, progress: Progress) -> None:
         """It could not be written: it belongs to the next changes."""
-        self._dirty.update(record.number for record in progress.destinations)
-        for entry in progress.deferred:
-            if entry.position in self._at[entry.destination].deferred:
-                self._deferred.setdefault((entry.destination, entry.position), entry)
-        self._over.update(progress.settled)
-        self._gaps[:0] = progress.gaps
+        self._journal.put_back(progress, self._at)
 
     @property
     def unsaved(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self._dirty or self._deferred or self._over or self._gaps)
+        return bool(self._journal)
 
     # Within
-
-    def _mark(self, destination: Destination) -> None:
-        destination.dirty = True
-        self._dirty.add(destination.number)
 
     def _alarm(self, at: float, number: int, position: int = -1) -> None:
         """Think of a destination, or of one of its deferred posts, at a monotonic time."""
@@ -602,7 +582,7 @@ class QueueManager:
 
     def _count(self, destination: Destination, position: int, outcome: str, reason: str, posts: int = 1) -> None:
         setattr(destination, outcome, getattr(destination, outcome) + posts)
-        self._mark(destination)
+        self._journal.changed(destination)
         self.settlements.append(Settled(outcome, destination.host.name, position, reason, posts))
 
     def _settle(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
@@ -618,17 +598,16 @@ class QueueManager:
 
     def _end_deferred(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
         del destination.deferred[position]
-        self._deferred.pop((destination.number, position), None)
-        self._over.add((destination.number, position))
+        self._journal.over(destination, position)
         self._count(destination, position, outcome, reason)
 
     def _defer_post(self, destination: Destination, position: int, attempts: int, delay: float, reason: str, now: Moment) -> None:
         entry = DeferredDelivery(destination.number, position, attempts, now.wall + timedelta(seconds=delay), reason)
         known = position in destination.deferred
-        destination.deferred[position] = self._deferred[(destination.number, position)] = entry
-        self._over.discard((destination.number, position))
+        destination.deferred[position] = entry
+        self._journal.deferred(entry)
         self._alarm(now.seconds + delay, destination.number, position)
-        self._mark(destination)
+        self._journal.changed(destination)
         if not known:
             destination.settle(position, self.end)
             if len(destination.deferred) > DEFERRED_POSTS_MAX and destination.host.state is State.ACTIVE:
@@ -664,7 +643,7 @@ class QueueManager:
         if host.state is not State.ACTIVE:
             self.events.append(Event(What.BACK, host.name, failures=host.failures))
         host.recovered()
-        self._mark(destination)
+        self._journal.changed(destination)
 
     def _release_suspects(self, destination: Destination, judgement: Judgement, now: Moment) -> None:
         """The host takes posts: those that it answered with an error are tried on their own."""
@@ -716,7 +695,7 @@ class QueueManager:
                 self._alarm(host.next_attempt + POST_RETRY, destination.number, entry.position)
             destination.retries.clear()
             self._remember(destination, host.next_attempt)
-            self._mark(destination)
+            self._journal.changed(destination)
             if dead and destination.subscribed:
                 self._abandon(destination, self.end, "expired", "the node is dead")
 
@@ -725,7 +704,7 @@ class QueueManager:
         host.last_reason = reason
         self.events.append(Event(What.GONE, host.name, reason))
         for destination in self._of_host[host.name]:
-            self._mark(destination)
+            self._journal.changed(destination)
             self._abandon(destination, self.end, "cancelled", "the node says that it is gone")
 
     def _abandon_the_past(self, destination: Destination, outcome: str, reason: str) -> None:
