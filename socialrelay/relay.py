@@ -189,7 +189,7 @@ class Relay:
         self._queue.published(LogEntry(position, verdict.author, now, len(sealed.body)), recipients, sealed.body)
         self._tally.count("accepted", origin)
         self._log.info(
-            "Accepted {guid} of {handle}: {count} nodes want it.", guid=verdict.guid, handle=verdict.author, count=len(recipients)
+            "Accepted {guid} of {handle}; nodes that want it: {count}.", guid=verdict.guid, handle=verdict.author, count=len(recipients)
         )
 
     def refused(self, reason: str, sender: str, verdict: Verdict | None = None) -> None:

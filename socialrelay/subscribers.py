@@ -16,7 +16,7 @@ from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
 
-_NOTHING = Effective(Scope.NONE, why="it has no subscription")
+_NOTHING = Effective(Scope.NONE, why="neither it nor the operator asks for posts")
 
 
 class Served(Protocol):
