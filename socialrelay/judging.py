@@ -34,6 +34,7 @@ class Judge:
     """
     Empties C{incoming}, at most L{AT_ONCE} bodies at a time.
 
+    @ivar _unreturned: rows that could not be put off while storage was away, and until when: that was no failed attempt.
     @ivar on_cancelled: told of positions whose author wishes no more to be relayed.
     """
 
@@ -71,6 +72,7 @@ class Judge:
         self._claiming: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._judging: set[Deferred[None]] = set()
+        self._unreturned: dict[int, datetime] = {}
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
@@ -105,6 +107,9 @@ class Judge:
             if not self._recovered:  # the process before may have been killed with rows in its hands
                 await self._incoming.recover(now)
                 self._recovered = True
+            for id, until in list(self._unreturned.items()):
+                await self._incoming.postpone(id, until)
+                del self._unreturned[id]
             room = AT_ONCE - len(self._judging)
             rows = await self._incoming.claim(now, now + CLAIM, room)
         except Unavailable:
@@ -230,9 +235,11 @@ class Judge:
             return key
 
     async def _postpone(self, row: Waiting, until: datetime) -> None:
+        until = max(until, self._now() + timedelta(seconds=1))
         try:
-            await self._incoming.postpone(row.id, max(until, self._now() + timedelta(seconds=1)))
+            await self._incoming.postpone(row.id, until)
         except Unavailable:
+            self._unreturned[row.id] = until
             self._log.debug("{id} stays claimed: storage is away.", id=row.id)
 
     async def _quarantine(self, row: Waiting, reason: str) -> None:

@@ -8,7 +8,7 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import Full, ManualSubscription, NodeRecord, Rule, Unavailable
+from socialrelay.boundaries import Full, HeldKey, ManualSubscription, NodeRecord, Rule, Unavailable
 from socialrelay.config import Policy, Receive
 from socialrelay.federation import NotAnEnvelope
 from socialrelay.judging import AT_ONCE
@@ -38,6 +38,24 @@ class RelayTests(SynchronousTestCase):
         """Why bodies were not relayed."""
         self.relay.tally.flush()
         return [rejection.reason for rejection in self.successResultOf(self.relay.storage.rejections.recent(10))]
+
+    def test_storage_goes_away_while_it_is_judged(self) -> None:
+        """A body in hand when storage goes away is judged soon after it is back, and that was no failed attempt."""
+        self.relay.subscribe("all.example")
+        del self.relay.keyring.at_once[ALICE.handle]
+        looked_up: list[Deferred[HeldKey]] = []
+        self.relay.keyring.key = lambda handle: looked_up.append(Deferred()) or looked_up[-1]  # type: ignore[func-returns-value,method-assign]
+        body = ALICE.post("Hello")
+        self.send(body)
+        for _ in range(5):
+            self.relay.tables.go_away("gone")
+            looked_up.pop().callback(HeldKey(ALICE.public_key, self.relay.now()))
+            self.relay.run(3.0)
+            self.relay.tables.come_back()
+            self.relay.run(40.0)
+        looked_up.pop().callback(HeldKey(ALICE.public_key, self.relay.now()))
+        self.relay.run()
+        self.assertEqual([sent for _, sent in self.relay.transport.sent], [body])
 
     def test_backlog(self) -> None:
         """However much waits to be judged is judged without a pause."""
