@@ -168,6 +168,8 @@ def quiet(to: ILogObserver, level: str) -> ILogObserver:
             predicate.setLogLevelForNamespace(namespace, max(LogLevel.warn, LogLevel.levelWithName(level)))
         for namespace in ("twisted.scripts", "twisted.application"):
             predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
+        # It tells of each attempt to connect; whoever has it connect says what matters.
+        predicate.setLogLevelForNamespace("twisted.application._client_service", max(LogLevel.warn, LogLevel.levelWithName(level)))
     predicates = [predicate] if level == "debug" else [predicate, _no_factories, _no_second_signal]
     return cast(ILogObserver, FilteringLogObserver(to, predicates))
 

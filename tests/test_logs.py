@@ -147,6 +147,12 @@ class ObserverTests(SynchronousTestCase):
                 log.emit(LogLevel.levelWithName(each), "x")
             self.assertEqual([line[1:].partition("]")[0] for line in self.out.getvalue().splitlines()], expected)
 
+    def test_retries(self) -> None:
+        """Each attempt of Twisted to connect again is chatter too, though it is told in the name of the application."""
+        log = self.log("twisted.application._client_service", "info")
+        log.info("Scheduling retry {attempt}", attempt=1)
+        self.assertEqual(self.out.getvalue(), "")
+
     def test_factories(self) -> None:
         """Nobody needs to know that a factory starts or stops, whosever it is."""
         log = self.log("socialrelay.web", "info")

@@ -170,7 +170,7 @@ class Supervisor:
                 "The embedded {server} is down and is started again in {delay} s; its log ends: {tail}",
                 server=self._server.name,
                 delay=pause,
-                tail=await self._in_thread(lambda: tail(self._server.log)),
+                tail=(await self._in_thread(lambda: tail(self._server.log))).rpartition("\n")[2],  # a field is cut behind 256 characters
             )
             await self._sleep(pause)
             pause = min(self._limits.longest_pause, pause * 2)
