@@ -128,12 +128,56 @@ def resolve(arguments: Mapping[str, str]) -> dict[str, str]:
     return {**arguments, "hostaddr": ",".join(addresses)}
 
 
+class _Cursor(Cursor):
+    """A cursor that is seen by the reactor under its connection's descriptor."""
+
+    def fileno(self) -> int:
+        descriptor: int = self._connection.fileno()
+        return descriptor
+
+
 class _Connection(Connection):
-    """A connection that says when it is lost while nobody waits for an answer."""
+    """
+    A connection that says when it is lost while nobody waits for an answer, and that has a descriptor of its own.
+
+    libpq closes its socket whenever it finds it broken, while the reactor still knows its number; the next socket of the process gets the
+    same number, and would never be watched.  A duplicate is closed by us alone, when the reactor has forgotten it.
+    """
+
+    cursorFactory = _Cursor
 
     def __init__(self, reactor: Any, lost: Callable[[_Connection, str], None]) -> None:
         super().__init__(reactor)
         self._lost = lost
+        self._descriptor = -1
+        self._inode = -1
+        self._open = False
+
+    def opened(self) -> None:
+        """It is connected: from now on its socket stays the same one."""
+        self._open = True
+
+    def fileno(self) -> int:
+        """Our own descriptor of the socket; -1 when there is none."""
+        raw = self.pollable()
+        if not self._open and raw is not None and not raw.closed:
+            self._follow(raw)
+        return self._descriptor
+
+    def _follow(self, raw: Any) -> None:
+        """While it connects, libpq may take one socket after another; none is watched while it changes them."""
+        try:
+            inode = os.fstat(raw.fileno()).st_ino
+            if inode != self._inode:
+                self._forget()
+                self._descriptor, self._inode = os.dup(raw.fileno()), inode
+        except (OSError, psycopg2.Error):
+            return  # it has none just now
+
+    def _forget(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def doRead(self) -> None:
         try:
@@ -153,17 +197,17 @@ class _Connection(Connection):
 
     def abandon(self) -> None:
         """Be rid of it at once, whatever state it is in; never blocks."""
-        raw = self.pollable()
-        if raw is None:
-            return
-        for reader in (self, *self._cursors):
-            self.reactor.removeReader(reader)
-            self.reactor.removeWriter(reader)
-        # Shut down first: then libpq has nobody to take leave of.
-        with suppress(OSError, psycopg2.Error), socket.socket(fileno=os.dup(raw.fileno())) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
-        with suppress(psycopg2.Error):
-            self.close()
+        self._open = True
+        if self._descriptor >= 0:
+            self.reactor.removeReader(self)
+            self.reactor.removeWriter(self)
+            # Shut down first: then libpq has nobody to take leave of.
+            with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+        if self.pollable() is not None:
+            with suppress(psycopg2.Error):
+                self.close()
+        self._forget()
 
 
 @define(eq=False)
@@ -212,6 +256,7 @@ class _Link:
         if self._connection is not connection:
             return
         self._cancel_alarm()
+        connection.opened()
         self.up, self._failures = True, 0
         self._pool.changed("")
 
