@@ -39,8 +39,9 @@ class EndToEnd(TestCase):
         self.addCleanup(self.nodes_stop)
 
     async def nodes_stop(self) -> None:
-        """The nodes end, and none of them had to complain."""
+        """The nodes end, none of them had to complain, and the relay met nothing that it did not expect."""
         self.assertEqual(await self.world.stop(), [])
+        self.assertNotIn("Traceback", self.relay.log)
 
     def node(self, **attributes: Any) -> Node:
         """A node that listens."""
