@@ -1,0 +1,89 @@
+"""
+Measure, print, and write down: C{python -m benchmarks [--quick] [--only CASE ...]}.
+
+A whole run takes about twelve minutes, a quick one two; quick sizes show that everything works, and little else, so their figures are not
+kept unless a file is named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.bed import Bed
+from benchmarks.cases.catchup import catchup
+from benchmarks.cases.delivery import delivery
+from benchmarks.cases.growth import growth, memory
+from benchmarks.cases.hanging import hanging
+from benchmarks.cases.intake import intake
+from benchmarks.cases.rates import route, verify
+from benchmarks.figures import Figures, merged, rounded, written
+
+RESULTS = Path(__file__).parent / "results.json"
+Case = Callable[[Bed, Callable[[str, Figures], None]], Figures]
+CASES: dict[str, Case] = {
+    "route": route,
+    "verify": verify,
+    "delivery": delivery,
+    "hanging": hanging,
+    "receive": intake,
+    "catchup": catchup,
+    "memory": memory,
+    "growth": growth,
+}
+"""By the first word of their figures."""
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What the relay costs, beside what else one could take.")
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--quick", action="store_true", help="small sizes: two minutes in all; the figures mean little")
+    parser.add_argument("--output", type=Path, help=f"flat JSON; what else is in it stays. {RESULTS.name} beside this, unless --quick")
+    arguments = parser.parse_args()
+    output = arguments.output or (None if arguments.quick else RESULTS)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    print(surroundings())
+    bed = Bed(quick=arguments.quick)
+    figures: Figures = {}
+    try:
+        for name in arguments.only:
+            print(f"\n== {name}: {' '.join((CASES[name].__doc__ or '').split())}", flush=True)
+            started = time.monotonic()
+            figures |= CASES[name](bed, _tell)
+            print(f"   {time.monotonic() - started:.0f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    finally:
+        bed.close()
+    if output is not None:
+        before = json.loads(output.read_text()) if output.exists() else {}
+        output.write_text(written(merged(before, figures, arguments.only)))
+        print(f"\nFigures are in {output}.")
+
+
+def surroundings() -> str:
+    """The machine and what runs on it."""
+    names = {line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")}
+    packages = ", ".join(f"{name} {version(name)}" for name in ("Twisted", "pycurl", "cryptography", "treq", "aiohttp", "requests"))
+    import pycurl
+
+    return (
+        f"{len(os.sched_getaffinity(0))} processors ({', '.join(names) or 'unknown'}), Linux {platform.release()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n{packages}\n{pycurl.version}"
+    )
+
+
+def _tell(name: str, figures: Figures) -> None:
+    shown = ", ".join(f"{key} {rounded(value):,}" for key, value in list(figures.items())[:6])
+    print(f"   {name}: {shown}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Posts that come in: verified and committed before they are answered, alone and while others go out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from benchmarks.bed import Bed
+from benchmarks.cases.running import KEPT, costs, delays, warm_up
+from benchmarks.figures import Figures, interleaved, percentile, table
+from benchmarks.load import Sent
+from benchmarks.posts import TAGS
+from benchmarks.sinks import names
+
+OFFERED = 300.0
+NODES = 50
+"""Each wants one of L{TAGS} tags, so that 300 posts a second make 1000 deliveries."""
+
+
+def intake(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
+    """As fast as it goes on 1, 16 and 64 connections; and 300 a second while 1000 a second go out."""
+    seconds, rounds = float(bed.size(3, 1)), bed.size(3, 1)
+    bed.posts.first(bed.size(8000, 1500))
+    runs: dict[str, Callable[[], Figures]] = {str(count): partial(_alone, bed, count, seconds) for count in (1, 16, 64)}
+    runs["while_delivering"] = partial(_while_delivering, bed, seconds * 2)
+    found = interleaved(rounds, runs, told)
+    print(table(found))
+    figures = {f"receive.connections_{name}.{key}": value for name, row in found.items() if name.isdigit() for key, value in row.items()}
+    figures |= {f"receive.while_delivering.{key}": value for key, value in found["while_delivering"].items()}
+    figures["receive.per_cpu_s"] = found["64"]["per_cpu_s"]
+    figures["receive.p99_ms_while_delivering"] = found["while_delivering"]["p99_ms"]
+    return figures
+
+
+def _latency(sent: list[Sent]) -> Figures:
+    waited = [(each.answered - each.due) * 1000 for each in sent]
+    return {"p50_ms": percentile(waited, 0.5), "p99_ms": percentile(waited, 0.99), "refused": float(sum(s.status != 202 for s in sent))}
+
+
+def _alone(bed: Bed, connections: int, seconds: float) -> Figures:
+    posts = bed.posts.first(bed.size(8000, 1500))
+    with bed.database() as database:
+        # It wants everything and is sent nothing now: bodies are kept only of posts that somebody wants.
+        database.subscribe(names("n", 1), state="suspended")
+        with bed.relay(database) as relay, relay.door(connections) as door:
+            door.drive(posts[:100])
+            before, started = relay.cost(), time.monotonic()
+            sent = door.drive(posts[100:], until=started + seconds)
+            wall = time.monotonic() - started
+            time.sleep(0.2)
+            cost = relay.cost() - before
+            return {
+                "rate": len(sent) / wall,
+                "per_cpu_s": len(sent) / cost.relay,
+                **costs(cost, len(sent)),
+                **_latency(sent),
+                "peak_mb": relay.peak,
+            }
+
+
+def _while_delivering(bed: Bed, seconds: float) -> Figures:
+    count = int(OFFERED * seconds)
+    posts = bed.posts.first(count + TAGS)
+    with bed.database() as database:
+        database.subscribe(names("n", NODES), tags=["t0"])
+        with bed.relay(database, KEPT) as relay, relay.door(16) as door:
+            warm_up(bed, relay, door, posts[:1], NODES)
+            door.drive(posts[1:TAGS])
+            before, base = relay.cost(), bed.sinks.total
+            started = time.monotonic()
+            sent = door.drive(posts[TAGS:], rate=OFFERED)
+            went_out = bed.sinks.total - base
+            wall = time.monotonic() - started
+            cost = relay.cost() - before
+            return {
+                "rate": len(sent) / wall,
+                "deliveries": went_out / wall,
+                "busy": cost.relay / wall,
+                **_latency(sent),
+                **delays(posts[TAGS:], sent, bed.sinks.report()),
+            }
