@@ -251,7 +251,7 @@ def _destination(record: Answer, now: datetime) -> str:
             ("next attempt", when(record["next_attempt"], now) if record["next_attempt"] else None),
             ("last failure", record["last_reason"]),
             ("delivered", record["delivered"]),
-            ("refused", record["bounced"] or None),
+            ("refused", f"{record['bounced']}, the last with {record['last_bounce']}" if record["bounced"] else None),
             ("expired", record["expired"] or None),
             ("cancelled", record["cancelled"] or None),
         ]

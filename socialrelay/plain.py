@@ -117,6 +117,7 @@ def plain_destination(status: DestinationStatus) -> Plain:
         "bounced": record.bounced,
         "expired": record.expired,
         "cancelled": record.cancelled,
+        "last_bounce": record.last_bounce,
     }
 
 

@@ -66,6 +66,8 @@ class CommandTests(TestCase):
             failing_since=NOW,
             next_attempt=NOW + timedelta(hours=1),
             last_reason="connection refused or unreachable: Connection refused by the other side",
+            bounced=2,
+            last_bounce="HTTP 413",
         )
         await self.relay.stores.rejections.record([Rejection(NOW, "bad-signature", f"eve@{LONG}", "f00d" * 8, "status_message")])
 
@@ -157,6 +159,13 @@ class CommandTests(TestCase):
         self.assertIn("deferred", line)
         self.assertTrue(line.endswith("connection refused or unreachable: Connection refused by the other side"))
         self.assertNotIn("\x1b", text)
+
+    async def test_bounced(self) -> None:
+        """
+        A node's posts that it refused are shown with why it refused the last.
+        """
+        await self.fill()
+        self.assertRegex(await self.said("node", LONG), r"(?m)^refused +2, the last with HTTP 413$")
 
     async def test_status(self) -> None:
         """

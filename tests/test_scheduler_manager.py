@@ -204,13 +204,14 @@ class PostFailureTests(SynchronousTestCase):
     """Posts that a host does not take although it is well."""
 
     def test_bounced(self) -> None:
-        """A post that is refused for itself is settled and holds up nothing."""
+        """A post that is refused for itself is settled and holds up nothing, and why it was refused is kept."""
         world = World(reply=lambda host, position: Answer(413) if position == 1 else OK)
         world.subscribe(0)
         world.post([0])
         world.post([0])
         world.run()
         self.assertEqual((world.at(0).bounced, world.at(0).delivered, world.at(0).cursor), (1, 1, 2))
+        self.assertEqual((world.at(0).last_bounce, world.at(0).last_reason), ("HTTP 413", ""))
 
     def test_tried_twice_more(self) -> None:
         """A post that gets a 400 is tried twice more, ten minutes apart, and then bounced; the next one does not wait."""

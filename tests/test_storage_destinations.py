@@ -91,6 +91,7 @@ class DestinationsContract:
             bounced=2,
             expired=3,
             cancelled=4,
+            last_bounce="HTTP 413",
         )
         await storage.destinations.save(Progress(destinations=(evolve(changed, url="https://x", subscribed=False),)))
         self.assertEqual(await storage.destinations.load(), [changed, second])

@@ -53,8 +53,8 @@ class Destination:
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired",
-        "following", "host", "in_flight", "loading", "number", "protocol", "queue", "reach", "read", "ready", "retries", "stale",
-        "subscribed", "suspects", "url", "wants_load",
+        "following", "host", "in_flight", "last_bounce", "loading", "number", "protocol", "queue", "reach", "read", "ready", "retries",
+        "stale", "subscribed", "suspects", "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -69,6 +69,7 @@ class Destination:
         self.ahead = list(record.ahead)
         self.delivered, self.bounced = record.delivered, record.bounced
         self.expired, self.cancelled = record.expired, record.cancelled
+        self.last_bounce = record.last_bounce
         self.queue: deque[Entry] = deque()
         self.retries: deque[Entry] = deque()
         self.suspects: list[int] = []
@@ -177,4 +178,5 @@ class Destination:
             bounced=self.bounced,
             expired=self.expired,
             cancelled=self.cancelled,
+            last_bounce=self.last_bounce,
         )

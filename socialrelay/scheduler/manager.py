@@ -582,6 +582,8 @@ class QueueManager:
 
     def _count(self, destination: Destination, position: int, outcome: str, reason: str, posts: int = 1) -> None:
         setattr(destination, outcome, getattr(destination, outcome) + posts)
+        if outcome == "bounced":
+            destination.last_bounce = reason
         self._journal.changed(destination)
         self.settlements.append(Settled(outcome, destination.host.name, position, reason, posts))
 

@@ -31,6 +31,7 @@ class DestinationRecord:
     @ivar cursor: every post up to this position that names the destination is settled.
     @ivar ahead: settled positions above the cursor, at most 1024.
     @ivar failures: failed attempts in a row.
+    @ivar last_bounce: why it refused the last post that it refused for itself.
     """
 
     number: int
@@ -52,6 +53,7 @@ class DestinationRecord:
     bounced: int = 0
     expired: int = 0
     cancelled: int = 0
+    last_bounce: str = ""
 
 
 @frozen

@@ -14,7 +14,7 @@ from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
 
 _COLUMNS = """
     number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
-    gone_answers, gone_since, delivered, bounced, expired, cancelled
+    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce
 """
 
 _LOAD = f"SELECT {_COLUMNS} FROM destination ORDER BY number"
@@ -52,13 +52,14 @@ _ADVANCE = """
        SET cursor = greatest(destination.cursor, now.cursor),
            ahead = CASE WHEN now.cursor < destination.cursor THEN destination.ahead ELSE now.ahead END,
            state = now.state, failures = now.failures, failing_since = now.failing_since, next_attempt = now.next_attempt,
-           last_success = now.last_success, last_reason = now.last_reason, gone_answers = now.gone_answers, gone_since = now.gone_since,
+           last_success = now.last_success, last_reason = now.last_reason, last_bounce = now.last_bounce,
+           gone_answers = now.gone_answers, gone_since = now.gone_since,
            delivered = greatest(destination.delivered, now.delivered), bounced = greatest(destination.bounced, now.bounced),
            expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled)
       FROM json_to_recordset(%(destinations)s) AS now (
            number integer, cursor bigint, ahead bigint[], state text, failures integer, failing_since timestamptz, next_attempt timestamptz,
            last_success timestamptz, last_reason text, gone_answers integer, gone_since timestamptz, delivered bigint, bounced bigint,
-           expired bigint, cancelled bigint)
+           expired bigint, cancelled bigint, last_bounce text)
      WHERE destination.number = now.number;
 """
 
@@ -151,6 +152,7 @@ def _advance(record: DestinationRecord) -> dict[str, object]:
         "bounced": record.bounced,
         "expired": record.expired,
         "cancelled": record.cancelled,
+        "last_bounce": record.last_bounce,
     }
 
 

@@ -162,6 +162,7 @@ CREATE TABLE destination (
     bounced       bigint NOT NULL DEFAULT 0,
     expired       bigint NOT NULL DEFAULT 0,
     cancelled     bigint NOT NULL DEFAULT 0,
+    last_bounce   text NOT NULL DEFAULT '',
     created_at    timestamptz NOT NULL,
     UNIQUE (host, protocol)
 ) WITH (fillfactor = 50);
@@ -185,6 +186,7 @@ COMMENT ON COLUMN destination.delivered IS 'Posts it took';
 COMMENT ON COLUMN destination.bounced IS 'Posts it refused for themselves';
 COMMENT ON COLUMN destination.expired IS 'Posts given up because they were older than the queue lifetime or the log';
 COMMENT ON COLUMN destination.cancelled IS 'Posts no longer wanted: unsubscribed, blocked, retracted, erased';
+COMMENT ON COLUMN destination.last_bounce IS 'Why it refused the last post that it refused for itself, as the operator reads it';
 COMMENT ON COLUMN destination.created_at IS 'When it was first subscribed';
 
 CREATE TABLE deferred_delivery (
