@@ -290,7 +290,7 @@ class FetcherTests(TestCase):
     async def test_no_name(self) -> None:
         """A name that does not resolve is said so."""
         self.make(resolver=Resolver(reactor, Names()))
-        self.assertEqual(str(await self.failure()), "there is no such name")
+        self.assertEqual(str(await self.failure()), "name does not resolve")
 
     async def test_bounded(self) -> None:
         """So many are fetched at a time, so many wait, and more fail at once."""

@@ -30,7 +30,7 @@ from socialrelay.network.resolver import (
     SystemLookup,
 )
 
-NO_SUCH_NAME = NotFound("there is no such name", final=True)
+NO_SUCH_NAME = NotFound("name does not resolve", final=True)
 NO_ANSWER = NotFound("DNS gives no answer", final=False)
 
 
@@ -139,7 +139,7 @@ class ResolverTests(SynchronousTestCase):
         """A name that does not exist is asked for again after a minute, then after two, four and so on, at least every hour."""
         waits = []
         for _ in range(9):
-            self.assertEqual(self.learn(NO_SUCH_NAME), NameNotResolved("there is no such name"))
+            self.assertEqual(self.learn(NO_SUCH_NAME), NameNotResolved("name does not resolve"))
             before = self.clock.seconds()
             while self.resolver.at_hand("pod.example", 443) is not None:
                 self.clock.advance(20)
@@ -173,7 +173,7 @@ class ResolverTests(SynchronousTestCase):
         """When DNS says that the name is no more, old addresses are not served."""
         self.learn(found("1.1.1.1"))
         self.clock.advance(FRESH + 1)
-        self.assertEqual(self.learn(NO_SUCH_NAME), NameNotResolved("there is no such name"))
+        self.assertEqual(self.learn(NO_SUCH_NAME), NameNotResolved("name does not resolve"))
 
     def test_proven(self) -> None:
         """A name that resolved, now or in an earlier run, does not queue behind those that are new or failed."""

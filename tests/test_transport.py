@@ -42,7 +42,7 @@ class Names:
     def look_up(self, host: str, proven: bool, done: Any) -> None:
         """Answer at once."""
         addresses = self.names.get(host)
-        answer: DnsAnswer = NotFound("there is no such name", final=True)
+        answer: DnsAnswer = NotFound("name does not resolve", final=True)
         if addresses:
             answer = Found(tuple(ip_address(address) for address in addresses))
         done(answer)
@@ -420,7 +420,7 @@ class TransportTests(TestCase):
     async def test_no_name(self) -> None:
         """A name that does not resolve is said so."""
         self.make(resolver=Resolver(reactor, Names()))
-        self.assertEqual(await self.send("none.example.org"), NoAnswer(Trouble.DNS, "there is no such name"))
+        self.assertEqual(await self.send("none.example.org"), NoAnswer(Trouble.DNS))
 
     async def test_slow_name(self) -> None:
         """The time for the whole includes that for the name."""
@@ -445,7 +445,7 @@ class TransportTests(TestCase):
         sending = self.send("late.example.org")
         sending.cancel()
         await self.assertFailure(sending, CancelledError)
-        waiting.pop()(NotFound("there is no such name", final=True))
+        waiting.pop()(NotFound("name does not resolve", final=True))
 
     async def test_no_literals(self) -> None:
         """URLs that are not of a node on the public internet are refused before anything is looked up or connected to."""

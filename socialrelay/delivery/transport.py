@@ -380,7 +380,8 @@ def _unresolved(found: Resolution) -> NoAnswer:
     if isinstance(found, AddressRefused):
         return NoAnswer(Trouble.ADDRESS, found.reason)
     assert isinstance(found, NameNotResolved)
-    return NoAnswer(Trouble.DNS, found.reason)
+    # That the name does not resolve need not be said twice.
+    return NoAnswer(Trouble.DNS, "" if found.reason == Trouble.DNS.value else found.reason)
 
 
 _conforms: type[Transport] = CurlTransport

@@ -173,7 +173,7 @@ class SystemLookup:
             addresses = tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
         except socket.gaierror as error:
             no_such_name = error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
-            return NotFound("there is no such name" if no_such_name else "DNS gives no answer", final=no_such_name)
+            return NotFound("name does not resolve" if no_such_name else "DNS gives no answer", final=no_such_name)
         except (OSError, ValueError) as error:  # also UnicodeError, for a label that idna refuses
             return NotFound(f"the name cannot be looked up ({type(error).__name__})", final=True)
         return Found(addresses) if addresses else NotFound("the name has no address", final=True)
