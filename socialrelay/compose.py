@@ -32,6 +32,11 @@ from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.postgres import Limits, open_storage
 from socialrelay.storage.stores import Storage
 
+NO_SOURCE = (
+    "Nobody who uses this relay can find its source code, which its licence (AGPL, section 13) entitles them to: "
+    "set operator.source to its address, and operator.contact to yours."
+)
+
 
 class LateSite(Factory):
     """
@@ -86,6 +91,8 @@ class Core(Service):
     async def _start(self) -> None:
         config = self._config
         self._tell_network()
+        if config.production and not (config.operator.source or config.operator.contact):
+            self._log.warn(NO_SOURCE)
         self._storage = storage = await self._open_storage()
         in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         try:

@@ -15,10 +15,16 @@ MIB = 1024 * 1024
 
 @frozen
 class Operator:
-    """Who runs this relay, for its pages."""
+    """
+    Who runs this relay, for its pages.
+
+    @ivar contact: a mail address or a web page.
+    @ivar source: URL of the source code of what runs.
+    """
 
     name: str = ""
     contact: str = ""
+    source: str = ""
 
 
 @frozen

@@ -91,6 +91,8 @@ def _names(config: Config) -> Iterator[Fault]:
             yield f"listen[{index}]", f"must be an endpoint such as tcp:8080:interface=127.0.0.1, not {description!r}"
     if config.redis.url not in ("", "off") and not re.match(r"(rediss?|unix)://.", config.redis.url):
         yield "redis.url", "must be redis://…, rediss://…, unix://…, off, or empty for the embedded server"
+    if config.operator.source and not re.fullmatch(r"https?://[!-~]+", config.operator.source):
+        yield "operator.source", f"must be the address of a web page, https://…, not {config.operator.source!r}"
     for source in config.polling.lists or ():
         if not source.url.startswith(("https://", "/")):
             yield "polling.lists", f"{source.name}: url must begin with https://, or be the absolute path of a file, not {source.url!r}"

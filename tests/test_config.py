@@ -125,6 +125,7 @@ class LoadTests(SynchronousTestCase):
             "listen = []": "listen: must name at least one endpoint, such as tcp:8080:interface=127.0.0.1",
             'listen = ["8080"]': "listen[0]: must be an endpoint such as tcp:8080:interface=127.0.0.1, not '8080'",
             '[redis]\nurl = "localhost"': "redis.url: must be redis://…, rediss://…, unix://…, off, or empty for the embedded server",
+            '[operator]\nsource = "ask me"': "operator.source: must be the address of a web page, https://…, not 'ask me'",
             '[network]\nconnect_to = {"pod.example" = "127.0.0.1:1"}': 'network.connect_to: "pod.example" must be host:port or *.host:port',
             "[discovery]\nports = [0]": "discovery.ports: must be ports from 1 to 65535, not 0",
             "[delivery]\nprobes = 2000": "delivery.probes: must be less than delivery.in_flight, which is 1024: "

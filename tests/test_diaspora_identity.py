@@ -119,6 +119,14 @@ class NodeInfoTests(SynchronousTestCase):
             )
             self.assertEqual((document["services"], type(document["metadata"])), ({"inbound": [], "outbound": []}, dict))
 
+    def test_source(self) -> None:
+        """
+        Nodeinfo names the source code in the version that has a place for it.
+        """
+        relay = evolve(RELAY, source="https://code.example/relay")
+        repositories = [json.loads(relay.nodeinfo(version))["software"].get("repository") for version in ("2.0", "2.1")]
+        self.assertEqual(repositories, [None, "https://code.example/relay"])
+
 
 class PreferencesTests(SynchronousTestCase):
     def test_no(self) -> None:

@@ -47,11 +47,12 @@ lists = [{{ name = "test", url = "https://list.example{LIST}" }}]
         self.assertEqual([node.guids for node in (self.cats, self.refuses, self.broken)], [[first], [], []])
 
     async def test_identity(self) -> None:
-        """It introduces itself as pods want it, and as the same after a restart; and it refuses to become another."""
+        """It introduces itself as pods want it, and as the same after a restart; and it refuses to become another. Its log tells what its licence wants."""
         page = "/.well-known/webfinger?resource=acct:relay@relay.example"
         before = (await self.relay.get(page)).json
         self.assertEqual(before["subject"], "acct:relay@relay.example")
         hcard = (await self.relay.get("/hcard/users/" + (await self.relay.view("identity"))["guid"])).body
+        self.assertIn("set operator.source to its address", self.relay.log)
         await self.relay.terminate()
         await self.relay.start()
         self.assertEqual((await self.relay.get(page)).json, before)

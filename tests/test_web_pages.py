@@ -94,6 +94,16 @@ class PagesTests(SynchronousTestCase):
             self.assertIn(text, page)
         self.assertNotIn("development mode", page)
 
+    def test_source(self) -> None:
+        """
+        Each page says where the source code is, or who can be asked for it.
+        """
+        for path in ("/", "/privacy"):
+            self.assertIn("Ask the operator for its source code.", self.ask(path).text)
+            page = self.ask(path, operator=Operator(source="https://code.example/relay?a=1&b=2")).text
+            self.assertIn('<a href="https://code.example/relay?a=1&amp;b=2">Source code</a>', page)
+            self.assertNotIn("Ask the operator for its source", page)
+
     def test_structure(self) -> None:
         """
         The pages have language, landmarks and headings in order, run no scripts and load nothing from elsewhere.

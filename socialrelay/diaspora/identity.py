@@ -50,6 +50,7 @@ class Introduction:
     @ivar name: for people; what nodes would refuse in it is left out.
     @ivar public_pem: SubjectPublicKeyInfo, PEM.
     @ivar version: of the software.
+    @ivar source: URL of its source code, if it is known.
     @ivar photos: paths of pictures, 300, 100 and 50 pixels wide. Without all three pods refuse the relay.
     """
 
@@ -61,6 +62,7 @@ class Introduction:
     public_pem: str
     version: str
     photos: tuple[str, str, str] = ("/static/logo-300.png", "/static/logo-100.png", "/static/logo-50.png")
+    source: str = ""
 
     @property
     def handle(self) -> str:
@@ -122,10 +124,13 @@ class Introduction:
 
         @param version: one of L{NODEINFO_VERSIONS}.
         """
+        software = {"name": SOFTWARE, "version": self.version}
+        if self.source and version != "2.0":  # whose schema has no place for it
+            software["repository"] = self.source
         return _json(
             {
                 "version": version,
-                "software": {"name": SOFTWARE, "version": self.version},
+                "software": software,
                 "protocols": ["diaspora"],
                 "services": {"inbound": [], "outbound": []},
                 "openRegistrations": False,

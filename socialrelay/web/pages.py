@@ -13,7 +13,7 @@ from socialrelay.boundaries import Overview, Unavailable
 from socialrelay.config import Config
 from socialrelay.diaspora.identity import Introduction
 from socialrelay.web.answers import HTML, answer, application, as_json, sentence
-from socialrelay.web.templating import STRICT, source_url, static_file, templates
+from socialrelay.web.templating import STRICT, static_file, templates
 
 STATIC = {
     "site.css": "text/css; charset=utf-8",
@@ -37,7 +37,6 @@ def site_facts(config: Config, introduction: Introduction) -> dict[str, object]:
         "operator": config.operator,
         "development": not config.production,
         "version": __version__,
-        "source": source_url(),
         "retention": config.retention,
     }
 

@@ -79,6 +79,7 @@ def public_site(
         name=identity.name,
         public_pem=identity.public_pem,
         version=__version__,
+        source=config.operator.source,
     )
     reception = Reception(intake, identity.guid, clock, counters)
     identity_pages = IdentityPages(introduction).app.resource()

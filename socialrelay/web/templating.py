@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, metadata
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -54,16 +53,6 @@ def sentence(text: str) -> str:
     """A clause as a sentence: with a capital and a full stop."""
     text = text.strip()
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}" if text else ""
-
-
-def source_url() -> str:
-    """Where the source code is, as the installed package says; empty if it does not say."""
-    try:
-        urls = metadata("socialrelay").get_all("Project-URL") or []
-    except PackageNotFoundError:
-        return ""
-    named = dict(entry.partition(", ")[::2] for entry in urls)
-    return next((named[name] for name in ("Source", "Repository", "Homepage") if named.get(name, "").startswith("https://")), "")
 
 
 def templates() -> Environment:
