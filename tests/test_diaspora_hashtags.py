@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import takewhile
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,6 +95,18 @@ class TagTests(SynchronousTestCase):
         """
         pattern = re.compile("(?:^|[ \\t\\n\\v\\f\\r])#([a\u03013-]+|<3)", re.MULTILINE)
         self.assertEqual(tag_keys(text), set(map(match_key, pattern.findall(text))))
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.text(st.one_of(st.sampled_from("## \n<3-_.\u0301\u00b2"), st.characters()), max_size=30))
+    def test_one_by_one(self, text: str) -> None:
+        """
+        The tags found are those that looking at each character finds.
+        """
+        found = set()
+        for start in (n for n, character in enumerate(text) if character == "#" and (n == 0 or text[n - 1] in " \t\n\v\f\r")):
+            tag = "".join(takewhile(is_tag, text[start + 1 :])) or ("<3" if text.startswith("<3", start + 1) else "")
+            found.add(match_key(tag))
+        self.assertEqual(tag_keys(text), found - {""})
 
     def test_worst_cases(self) -> None:
         """

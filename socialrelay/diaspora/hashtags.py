@@ -19,7 +19,8 @@ LONGEST_TAG = 255
 _CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "Pc"})
 _CIRCLED = ((0x24B6, 0x24E9), (0x1F130, 0x1F149), (0x1F150, 0x1F169), (0x1F170, 0x1F189))
 _BEYOND = "\U00020000-\U0003ffff\U000e0100-\U000e01ef"  # rare ideographs, assigned or not yet, and variation selectors
-_BEFORE = frozenset(" \t\n\v\f\r")
+_BEFORE = " \t\n\v\f\r"
+_NEVER_FIRST = r"\x00-,./:;=-@[-^`{-\x7f"  # of ASCII, what no tag begins with
 _PUNCTUATION = "\u055b\u055c\u055e\u058a-"
 
 # Directional marks around a tag are no part of it. Inside, the marks are excluded although diaspora* allows them: with them a text of
@@ -44,9 +45,8 @@ def _tag() -> re.Pattern[str]:
 
 @cache
 def _tag_in_text() -> re.Pattern[str]:
-    return re.compile(
-        f"#([{_tag_class()}]+|<3)"
-    )  # begins with a plain character: what is before it is looked at afterwards, which is faster
+    # Begins with a plain character, for which the search is fast; two cheap looks around spare the large class for what may be.
+    return re.compile(f"#(?=[^{_NEVER_FIRST}])(?<![^{_BEFORE}]#)([{_tag_class()}]+|<3)")
 
 
 def match_key(tag: str) -> str:
@@ -70,5 +70,4 @@ def tag_keys(text: str) -> frozenset[str]:
     Markdown is not considered: pods do not either.
     """
     text = _WRAPPED.sub(r"#\1", text)
-    tags = {match[1] for match in _tag_in_text().finditer(text) if text[match.start() - 1 : match.start()] in _BEFORE or not match.start()}
-    return frozenset(match_key(tag) for tag in tags if len(tag) <= LONGEST_TAG)
+    return frozenset(match_key(tag) for tag in set(_tag_in_text().findall(text)) if len(tag) <= LONGEST_TAG)
