@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.diaspora.xml import Child, Document, Malformed, qualified, read_document, split
+from socialrelay.diaspora.xml import MOST_ATTRIBUTES, Child, Document, Malformed, qualified, read_document, split
 
 
 class ReadTests(SynchronousTestCase):
@@ -62,6 +62,21 @@ class ReadTests(SynchronousTestCase):
             b"<a><b/><c/><d/></a>": "oversized",
         }.items():
             self.assertEqual(self.assertRaises(Malformed, read_document, body, most_tags=4).reason, reason, repr(body))
+
+    def test_many_attributes(self) -> None:
+        """
+        A document with more than ten thousand attributes is refused, however they are written; equals signs in texts are none.
+        """
+        for written in ("a{}='1'", 'a{}="1"', "a{} = '1'", "xmlns:a{}=\n'x'"):
+            for count, refused in ((MOST_ATTRIBUTES, False), (MOST_ATTRIBUTES + 1, True)):
+                body = f"<a {' '.join(written.format(number) for number in range(count))}/>".encode()
+                try:
+                    read_document(body, most_tags=10)
+                except Malformed as error:
+                    self.assertEqual((error.reason, refused), ("oversized", True), written)
+                else:
+                    self.assertFalse(refused, written)
+        self.assertEqual(len(read_document(b"<a><b>" + b"=" * 65535 + b"</b></a>", most_tags=10).children[0].text), 65535)
 
     def test_declared_encoding(self) -> None:
         """

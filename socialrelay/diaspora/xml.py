@@ -11,9 +11,16 @@ Nothing is fetched, no entity is known but the five of XML, and a document type 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple
 from xml.parsers import expat
+
+MOST_ATTRIBUTES = 10_000
+"""What looks like an attribute with its value, in a document: expat needs most of a microsecond for each."""
+
+_ATTRIBUTE = re.compile(rb"""=[ \t\r\n]*["']""")
 
 
 class Malformed(Exception):
@@ -72,7 +79,7 @@ def read_document(body: bytes, *, most_tags: int) -> Document:
     @param most_tags: how many C{<} it may contain.
     @raise Malformed: see there.
     """
-    if body.count(b"<") > most_tags:
+    if body.count(b"<") > most_tags or _has_many_attributes(body):
         raise Malformed("oversized")
     if b"\0" in body:
         raise Malformed("not-xml")  # UTF-16, which expat detects by itself
@@ -91,6 +98,10 @@ def read_document(body: bytes, *, most_tags: int) -> Document:
     except (UnicodeDecodeError, expat.ExpatError) as error:
         raise Malformed("not-xml") from error
     return Document(reader.root, reader.children)
+
+
+def _has_many_attributes(body: bytes) -> bool:
+    return body.count(b"=") > MOST_ATTRIBUTES and next(islice(_ATTRIBUTE.finditer(body), MOST_ATTRIBUTES, None), None) is not None
 
 
 _SEPARATOR = "\n"  # stands in no name, and in no namespace: white space in attribute values is read as a space
