@@ -1,8 +1,8 @@
 """
 Measure, print, and write down: C{python -m benchmarks [--quick] [--only CASE ...]}.
 
-A whole run takes about twelve minutes, a quick one two; quick sizes show that everything works, and little else, so their figures are not
-kept unless a file is named.
+A whole run takes a quarter of an hour, a quick one two minutes; quick sizes show that everything works, and little else, so their figures
+are not kept unless a file is named.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from benchmarks.cases.growth import growth, memory
 from benchmarks.cases.hanging import hanging
 from benchmarks.cases.intake import intake
 from benchmarks.cases.rates import route, verify
+from benchmarks.cases.starting import start
 from benchmarks.figures import Figures, merged, rounded, written
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -38,6 +39,7 @@ CASES: dict[str, Case] = {
     "catchup": catchup,
     "memory": memory,
     "growth": growth,
+    "start": start,
 }
 """By the first word of their figures."""
 

@@ -211,7 +211,7 @@ class Relay:
         """Start it, wait until it is ready, and give it its processor."""
         started = time.monotonic()
         process = self._daemon.launch()
-        while not self._ready():
+        while not answers_ready(self.port):
             if process.poll() is not None or time.monotonic() > started + 120:
                 raise RuntimeError(f"the relay does not start:\n{self.log[-3000:]}")
             time.sleep(0.02)
@@ -244,12 +244,14 @@ class Relay:
         finally:
             door.close()
 
-    def _ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/health/ready", headers={"Accept": "application/json"})
-            return str(json.loads(connection.getresponse().read())["status"]) in ("ready", "degraded")
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+
+def answers_ready(port: int) -> bool:
+    """Whether a relay at this port says that it is ready."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/health/ready", headers={"Accept": "application/json"})
+        return str(json.loads(connection.getresponse().read())["status"]) in ("ready", "degraded")
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

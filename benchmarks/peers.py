@@ -114,14 +114,17 @@ def by_treq(work: Work, kept: bool) -> None:
     from twisted.internet.ssl import Certificate, trustRootFromCertificates
     from twisted.internet.task import Cooperator
     from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+    from twisted.web.http_headers import Headers
 
     running: Any = reactor
     trust = trustRootFromCertificates([Certificate.loadPEM(Path(work.ca_file).read_bytes())])
     pool = HTTPConnectionPool(running, persistent=kept)
     client = HTTPClient(Agent(running, BrowserLikePolicyForHTTPS(trust), pool=pool))
 
+    headers = Headers({name: [text] for name, text in HEADERS.items()})
+
     async def send(host: str) -> None:
-        answer = await client.post(work.url(host), data=work.body, headers=HEADERS, timeout=10)
+        answer = await client.post(work.url(host), data=work.body, headers=headers, timeout=10)
         await answer.content()
         work.count(answer.code)
 

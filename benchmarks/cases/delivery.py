@@ -23,7 +23,7 @@ OFFERED = 5.0
 
 def delivery(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     """Connections kept, and a new one each time; 50 and 500 nodes; ours and the others."""
-    seconds, rounds = float(bed.size(4, 1)), bed.size(3, 1)
+    seconds, rounds = float(bed.size(3, 1)), bed.size(3, 1)
     runs: dict[str, Callable[[], Figures]] = {}
     for way, kind in (("tls_kept", "n"), ("tls_new", "close")):
         runs[way] = partial(ours, bed, kind, HOSTS, seconds)

@@ -35,10 +35,11 @@ def growth(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     sizes = (("1k", 1000), bed.size(("1m", 1000000), ("100k", 100000)))
     longs = {f"log_{name}": partial(_log, bed, count, seconds) for name, count in sizes}
     found |= interleaved(1, longs, told)
+    last = list(longs)[-1]
     print(table(found))
     figures = {f"growth.{row}.{name}": value for row, columns in found.items() for name, value in columns.items()}
     figures["growth.cpu_ratio_10k_over_100"] = found["destinations_10000"]["cpu_ms"] / found["destinations_100"]["cpu_ms"]
-    last = list(longs)[-1]
+    figures["growth.sequential_scans"] = found[last]["sequential_scans"]
     figures["growth.cpu_ratio_long_log"] = found[last]["cpu_ms"] / found["log_1k"]["cpu_ms"]
     return figures
 
@@ -81,7 +82,7 @@ def _log(bed: Bed, posts: int, seconds: float) -> Figures:
     with bed.database() as database:
         fill(database, posts, everyone(LIVE), LIVE, bodies=min(posts, BODIES))
         database.subscribe(names("n", LIVE), cursor=posts)
-        figures = {f"{name}_ms": value for name, value in _queries(bed, database, posts).items()}
+        figures = _queries(bed, database, posts)
         with bed.relay(database, KEPT) as relay:
             return {**fan_out(bed, relay, LIVE, seconds), "ready_s": relay.seconds_to_ready, **figures}
 
@@ -92,10 +93,10 @@ def _queries(bed: Bed, database: Database, end: int) -> Figures:
     figures, plans = {}, []
     for name, (query, parameters) in QUERIES.items():
         runs = ["\n".join(row[0] for row in database.run(f"EXPLAIN (ANALYZE, BUFFERS) {query}", {**span, **parameters})) for _ in range(5)]
-        figures[name] = median(float(found[1]) for run in runs if (found := re.search(r"Execution Time: ([\d.]+) ms", run)))
+        figures[f"{name}_ms"] = median(float(found[1]) for run in runs if (found := re.search(r"Execution Time: ([\d.]+) ms", run)))
         plans.append(f"-- {name}, {end} posts\n{runs[-1]}\n")
     text = "\n".join(plans)
-    figures["sequential_scans_of_post"] = float(len(re.findall(r"Seq Scan on post\b", text)))
+    figures["sequential_scans"] = float(len(re.findall(r"Seq Scan on post\b", text)))
     with bed.plans.open("a") as file:
         file.write(text + "\n")
     return figures

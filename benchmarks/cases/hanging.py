@@ -21,7 +21,7 @@ TROUBLE = {
 
 def hanging(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     """The rate of 40 nodes that are well, alone and with such company, against their rate alone."""
-    seconds, rounds = float(bed.size(6, 1)), bed.size(3, 1)
+    seconds, rounds = float(bed.size(5, 1)), bed.size(3, 1)
     runs: dict[str, Callable[[], Figures]] = {name: partial(_run, bed, company, seconds) for name, company in TROUBLE.items()}
     found = interleaved(rounds, runs, told)
     alone = found["alone"]["rate"]

@@ -70,12 +70,16 @@ def route(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
             else:
                 index.put(number, Scope.ALL)
         asked = [frozenset(f"tag{n}" for n in chance.sample(range(TAGS), 5)) for _ in range(200)]
-        runs[str(count)] = partial(_rate, lambda tags, index=index: pack(index.recipients(tags)), asked, 0.5)
+        runs[str(count)] = partial(_rate, partial(_route, index), asked, 0.5)
     found = interleaved(bed.size(3, 1), runs, told)
     names = {"100": "100", "1000": "1k", "10000": "10k"}
     figures = {f"route.ms_{names[count]}": 1000 / row["per_s"] for count, row in found.items()}
     print(table({"ms": figures}))
     return figures
+
+
+def _route(index: SubscriptionIndex, tags: frozenset[str]) -> None:
+    pack(index.recipients(tags))
 
 
 def _rate(work: Callable[[Any], None], materials: list[Any], seconds: float) -> Figures:
