@@ -28,6 +28,7 @@ from socialrelay.services import Sequence, StartFailed, reason_of
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
 from socialrelay.storage.database import StorageError
 from socialrelay.storage.embedded import EmbeddedPostgres, EmbeddedValkey
+from socialrelay.storage.embedded import check as check_embedded
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.postgres import Limits, open_storage
 from socialrelay.storage.stores import Storage
@@ -150,10 +151,12 @@ class Life(Service):
         self._health.phase = Phase.STOPPING
 
 
-def compose(config: Config, reactor: Any) -> IService:
+def compose(config: Config, reactor: Any, *, stays: bool = True) -> IService:
     """
-    Make every part that can be made before the daemon has forked.  Starts no thread, no timer and no process.
+    Make every part that can be made before the daemon has forked.  Starts no thread, no timer and nothing that lives on.
 
+    @param stays: the daemon remains the user who it is now.
+    @raise socialrelay.storage.embedded.EmbeddedError: the embedded servers cannot be started.
     @raise socialrelay.listening.CannotListen: a socket cannot be had.
     @raise socialrelay.identity.IdentityError: the key file cannot be used.
     @raise StartFailed: another file cannot be read.
@@ -162,6 +165,8 @@ def compose(config: Config, reactor: Any) -> IService:
         check_key_file(key_path(config))
     if config.network.ca_file:
         _check_readable("network.ca_file", config.network.ca_file)
+    if stays:
+        check_embedded(config.state_dir, config.embedded, postgres=not config.postgres.dsn, valkey=not config.redis.url)
     health = Health()
     front = LateSite()
     listener = Listener(reactor, config.listen, front)

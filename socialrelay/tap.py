@@ -120,6 +120,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
     @raise SystemExit: it cannot start.
     """
     from socialrelay.compose import compose
+    from socialrelay.storage.embedded import existing_runtime_directory, remove_if_empty
 
     # The stock reactor tells the time by the wall clock, whose jumps would stall every timer.
     reactor.seconds = time.monotonic
@@ -131,7 +132,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
         check_reachable(twistd.get("uid"), twistd.get("gid"))
         state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
         read_key(key_path(config))
-        relay = compose(config, reactor)
+        relay = compose(config, reactor, stays=not twistd.get("uid"))
     except Exception as error:
         if not type(error).__module__.startswith("socialrelay.") and not isinstance(error, OSError):
             raise
@@ -143,7 +144,14 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
         statedir.sign(state)
         yield from greeting(config)
 
-    return Daemon(relay, reactor, terminal, ready, state.release)
+    def ended() -> None:
+        # Whatever had its sockets there has ended, or never began.
+        runtime = existing_runtime_directory(config.state_dir)
+        if runtime is not None:
+            remove_if_empty(config.state_dir, runtime)
+        state.release()
+
+    return Daemon(relay, reactor, terminal, ready, ended)
 
 
 def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:

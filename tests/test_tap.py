@@ -169,6 +169,22 @@ class RefusedStartTests(Twistd):
         said = self.refused("--listen", "tcp:0:interface=127.0.0.1", SOCIALRELAY_NETWORK__CA_FILE="/nowhere.pem")
         self.assertEqual(said, "socialrelay: network.ca_file: /nowhere.pem cannot be read: No such file or directory.\n")
 
+    def test_embedded_programs(self) -> None:
+        """A folder of PostgreSQL's programs in which there are none."""
+        said = self.refused("--listen", "tcp:0:interface=127.0.0.1", SOCIALRELAY_EMBEDDED__POSTGRES_BIN="/nowhere")
+        self.assertIn("embedded.postgres_bin: /nowhere has no postgres and initdb in it", said)
+        self.assertFalse((self.state / "run").is_symlink())
+
+    def test_embedded_user(self) -> None:
+        """Embedded servers that would run as a user who does not exist, or who cannot reach the state directory."""
+        if os.geteuid() != 0:
+            self.skipTest("only root's embedded servers are another user's")
+        said = self.refused("--listen", "tcp:0:interface=127.0.0.1", SOCIALRELAY_EMBEDDED__USER="no-such-user")
+        self.assertIn("embedded.user: there is no user 'no-such-user'", said)
+        self.folder.chmod(0o700)
+        self.assertIn(f"{self.state} cannot be reached by the user nobody", self.refused("--listen", "tcp:0:interface=127.0.0.1"))
+        self.assertFalse((self.state / "run").is_symlink())
+
     def test_user(self) -> None:
         """A user whom nobody knows, said to C{socialrelay run}."""
         done = subprocess.run(
@@ -219,6 +235,17 @@ class LateStartTests(Twistd):
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertRegex(done.stderr, r"\Asocialrelay: [^\n]*/nowhere[^\n]*No such file or directory[^\n]*\n\Z")
             self.assertNotIn("Traceback", (self.folder / "log").read_text())
+
+    def test_no_folder_left(self) -> None:
+        """Embedded servers that refuse to run leave no folder for their sockets."""
+        (self.state / "postgres").mkdir(parents=True)
+        arguments = ("socialrelay", "--state-dir", self.state, "--listen", "tcp:0:interface=127.0.0.1")
+        sockets = self.folder / "socialrelay-sockets"
+        done = self.twistd("--nodaemon", "--pidfile=", "--logfile=log", *arguments, RUNTIME_DIRECTORY=str(sockets))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(str(self.state / "postgres"), done.stderr)
+        self.assertFalse((self.state / "run").is_symlink())
+        self.assertFalse(sockets.exists())
 
     def test_said_once(self) -> None:
         """On a terminal that shows the log, the log's line is all."""
