@@ -139,14 +139,14 @@ class QueueManager:
             self.extend(entry.position - 1, now)
         for number in recipients:
             destination = self._at.get(number)
-            if destination is None:
-                continue
+            if destination is None or not destination.following:
+                continue  # whoever is behind will read it in the log
             if not self._wanted(destination):
                 self._cancel_new(destination, entry)
-            elif destination.following and len(destination.queue) < QUEUE_MAX:
+            elif len(destination.queue) < QUEUE_MAX:
                 destination.queue.append(entry)
                 self._consider(destination, now)
-            elif destination.following:
+            else:
                 self._fall_behind(destination)
         self.end = entry.position
 
@@ -175,10 +175,9 @@ class QueueManager:
         destination.following = False
 
     def _cancel_new(self, destination: Destination, entry: Entry) -> None:
-        """It takes nothing any more: a post that was already addressed to it is cancelled. Else it is in a stretch that is counted."""
-        if destination.following:
-            destination.cursor = destination.read = entry.position
-            self._count(destination, entry.position, "cancelled", "it takes nothing any more")
+        """It follows, and takes nothing any more: a post that was already addressed to it is cancelled."""
+        destination.cursor = destination.read = entry.position
+        self._count(destination, entry.position, "cancelled", "it takes nothing any more")
 
     def cancel(self, positions: Collection[int], reason: str) -> None:
         """These posts are wanted no more; what is under way goes on."""
