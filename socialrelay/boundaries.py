@@ -34,6 +34,10 @@ class Full(Exception):
     """A bound was reached; nothing was kept. The sender is told 503 and comes again."""
 
 
+class HostFull(Full):
+    """The bound is that of one host."""
+
+
 class FetchFailed(Exception):
     """
     A document could not be fetched; the message says why in one line.
@@ -53,11 +57,13 @@ class KeyUnavailable(Exception):
     An author's key cannot be had now; the message says why in one line.
 
     @ivar retry_at: when asking again may help.
+    @ivar hopeless: the author's node was reached, and answered that there is no such author or no usable key.
     """
 
-    def __init__(self, reason: str, retry_at: datetime) -> None:
+    def __init__(self, reason: str, retry_at: datetime, hopeless: bool = False) -> None:
         super().__init__(reason)
         self.retry_at = retry_at
+        self.hopeless = hopeless
 
 
 # The log
@@ -180,8 +186,16 @@ class Incoming(Protocol):
         Make it durable, in a group commit.
 
         @return: its number; C{None} if the same bytes wait already.
-        @raise Full: its sender's host, or all together, hold what they may.
+        @raise HostFull: its sender's host holds what it may.
+        @raise Full: all together do.
         @raise Unavailable: it was not written.
+        """
+
+    def give_way(self, host: str, size: int) -> Deferred[dict[int, str]]:
+        """
+        Remove hopeless rows of a full host, the oldest first: as many as a body of C{size} needs, none if they are too few.
+
+        @return: number -> sender, of those removed.
         """
 
     def claim(self, now: datetime, until: datetime, limit: int) -> Deferred[list[Waiting]]:
@@ -190,8 +204,13 @@ class Incoming(Protocol):
     def recover(self, now: datetime) -> Deferred[None]:
         """Whoever hid rows before is no more: all are due."""
 
-    def postpone(self, id: int, until: datetime) -> Deferred[None]:
-        """Its key is not to be had now: it is due again later, and this was no failed attempt."""
+    def postpone(self, id: int, until: datetime, hopeless: bool = False) -> Deferred[bool]:
+        """
+        Its key is not to be had now: it is due again later, and this was no failed attempt.
+
+        @param hopeless: see L{KeyUnavailable}; a row stays so.
+        @return: whether it waits at all.
+        """
 
     def finish(self, ids: Iterable[int]) -> Deferred[None]:
         """They are judged and not relayed (what is relayed is removed by the publishing statement)."""
@@ -557,11 +576,14 @@ class Poller(Protocol):
         """
 
 
+LIST_FAILED = "failed"
+
+
 class Lists(Protocol):
     """Fetches node lists."""
 
     def fetch(self) -> Deferred[dict[str, str]]:
-        """Fetch all of them now: name -> what came of it, in one line."""
+        """Fetch all of them now: name -> what came of it, in one line, which begins with L{LIST_FAILED} if it could not be read."""
 
 
 class Membership(Protocol):

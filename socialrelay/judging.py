@@ -108,7 +108,7 @@ class Judge:
                 await self._incoming.recover(now)
                 self._recovered = True
             for id, until in list(self._unreturned.items()):
-                await self._incoming.postpone(id, until)
+                await self._put_off(id, until)
                 del self._unreturned[id]
             room = AT_ONCE - len(self._judging)
             rows = await self._incoming.claim(now, now + CLAIM, room)
@@ -224,7 +224,7 @@ class Judge:
                 await self._incoming.finish([row.id])
                 self._quota.released(row.id)
             else:
-                await self._postpone(row, min(missing.retry_at, row.received_at + KEYLESS))
+                await self._postpone(row, min(missing.retry_at, row.received_at + KEYLESS), missing.hopeless)
             return None
 
     async def _refreshed(self, sealed: Sealed, key: HeldKey) -> HeldKey:
@@ -234,15 +234,23 @@ class Judge:
         except KeyUnavailable:
             return key
 
-    async def _postpone(self, row: Waiting, until: datetime) -> None:
+    async def _postpone(self, row: Waiting, until: datetime, hopeless: bool = False) -> None:
         until = max(until, self._now() + timedelta(seconds=1))
         try:
-            await self._incoming.postpone(row.id, until)
+            await self._put_off(row.id, until, hopeless)
         except Unavailable:
             self._unreturned[row.id] = until
             self._log.debug("{id} stays claimed: storage is away.", id=row.id)
 
+    async def _put_off(self, id: int, until: datetime, hopeless: bool = False) -> None:
+        if not await self._incoming.postpone(id, until, hopeless):
+            self._quota.released(id)  # it was over after all, when a statement's outcome was not known
+
     async def _quarantine(self, row: Waiting, reason: str) -> None:
         self._log.warn("{id} of {handle} is put aside: {reason}.", id=row.id, handle=row.sender or "somebody", reason=reason)
-        await self._incoming.quarantine(row.id, reason, self._now())
-        self._quota.released(row.id)
+        try:
+            await self._incoming.quarantine(row.id, reason, self._now())
+        except Unavailable:
+            self._unreturned[row.id] = self._now()
+        else:
+            self._quota.released(row.id)

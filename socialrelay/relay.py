@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from socialrelay.authors import Authors
-from socialrelay.boundaries import Arrival, Full, Incoming, Keyring, LogEntry, PostLog, Publication, Rejection, Unavailable
+from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Keyring, LogEntry, PostLog, Publication, Rejection, Unavailable
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
 from socialrelay.quota import ClientQuota, place_of
 from socialrelay.routing.hosts import host_of
@@ -120,17 +120,30 @@ class Relay:
 
     async def _keep(self, arrival: Arrival, client: str) -> None:
         """Make it durable; it is judged later."""
-        if not self._quota.has_room(client, len(arrival.body)):
+        if not self._quota.has_room(client, arrival.sender_host, len(arrival.body)):
             self._tally.count("refused", "too much waits from one address")
             raise Full(f"too much of what {client} sent waits to be judged")
         try:
-            number = await self._incoming.keep(arrival)
+            number = await self._keep_or_make_room(arrival)
         except Full:
             self._tally.count("refused", "too much waits to be judged")
             raise
         if number is not None:
-            self._quota.took(client, number, len(arrival.body))
+            self._quota.took(client, number, arrival.sender_host, len(arrival.body))
             self.on_kept()
+
+    async def _keep_or_make_room(self, arrival: Arrival) -> int | None:
+        """Keep it, in place of what its host says is by nobody: made-up authors would else keep real ones out for a day."""
+        try:
+            return await self._incoming.keep(arrival)
+        except HostFull:
+            gone = await self._incoming.give_way(arrival.sender_host, len(arrival.body))
+            for number, sender in gone.items():
+                self._quota.released(number)
+                self.refused("unknown-key", sender)
+            if not gone:
+                raise
+        return await self._incoming.keep(arrival)
 
     # Judged
 

@@ -91,7 +91,7 @@ class ScriptedKeyring:
     def refresh(self, handle: str) -> Deferred[HeldKey]:
         self.asked.append(handle)
         if handle not in self.published:
-            return fail(KeyUnavailable("no such author", self._now() + timedelta(hours=1)))
+            return fail(KeyUnavailable("no such author", self._now() + timedelta(hours=1), hopeless=True))
         self.at_once[handle] = HeldKey(self.published[handle], self._now())
         return succeed(self.at_once[handle])
 

@@ -123,6 +123,15 @@ class DiscoveryTests(KeyringCase):
         self.clock.advance(1)
         self.same(self.key(), OLD)
 
+    def test_hopeless(self) -> None:
+        """An author whom the node does not know is told apart from one whose node is silent, also when it is not asked again."""
+        del self.web.pages[webfinger_url(ALICE)]
+        self.web.pages[webfinger_url("eve@other.example")] = FetchFailed("timed out")
+        for _ in range(2):
+            for handle, hopeless in ((ALICE, True), ("eve@other.example", False)):
+                self.assertIs(self.failureResultOf(self.keyring.key(handle), KeyUnavailable).value.hopeless, hopeless, handle)
+            self.restart()
+
     def test_network_failure(self) -> None:
         """A node that cannot be reached is left alone for 5 minutes, then twice as long each time, 6 hours at most."""
         self.web.pages[webfinger_url(ALICE)] = FetchFailed("timed out")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from twisted.internet.defer import fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import Full
+from socialrelay.boundaries import Full, KeyUnavailable
 from socialrelay.config import Receive
 from socialrelay.quota import PLACES, place_of
 from socialrelay.routing.hosts import is_host
@@ -27,6 +30,8 @@ class PlaceTests(SynchronousTestCase):
     def test_one_client_keeps_nobody_out(self) -> None:
         """A client whose messages cannot be judged fills its own place, and authors elsewhere still reach the relay."""
         relay = WholeRelay(receive=Receive(waiting_rows_per_host=3)).start()
+        unreached = KeyUnavailable("timed out", relay.now() + timedelta(hours=1))
+        relay.keyring.key = lambda handle: fail(unreached)  # type: ignore[method-assign]
         key = private_key(HANDLE).public_key()
 
         def send(name: str, client: str) -> None:

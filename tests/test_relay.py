@@ -8,13 +8,15 @@ from attrs import evolve
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import Full, HeldKey, ManualSubscription, NodeRecord, Rule, Unavailable
+from socialrelay.boundaries import Full, HeldKey, KeyUnavailable, ManualSubscription, NodeRecord, Rule, Unavailable
 from socialrelay.config import Policy, Receive
 from socialrelay.federation import NotAnEnvelope
 from socialrelay.judging import AT_ONCE
+from socialrelay.quota import HOSTS
 from socialrelay.relay import LARGEST_PRIVATE
 from socialrelay.routing.subscription import Preferences, Scope, Subscription
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
+from socialrelay.storage.memory.incoming import MemoryIncoming
 from tests.envelopes import Author, private_key
 from tests.relays import EPOCH, HANDLE, WholeRelay
 
@@ -153,6 +155,56 @@ class RelayTests(SynchronousTestCase):
             self.successResultOf(relay.relay.accept(Author(f"{name}@pod-b.example").post("Hello"), "192.0.2.1"))
         self.failureResultOf(relay.relay.accept(BOB.post("Hello"), "192.0.2.1"), Full)
         self.successResultOf(relay.relay.accept(BOB.post("Hello"), "192.0.2.2"))
+
+    def test_too_many_hosts_of_one_address(self) -> None:
+        """An address by which authors of many hosts wait may name no further one, and what is judged makes room again."""
+        for number in range(HOSTS):
+            self.send(Author(f"a@host-{number}.example").post("Hello"))
+        self.failureResultOf(self.relay.relay.accept(BOB.post("Hello"), "192.0.2.1"), Full)
+        self.send(Author("b@host-0.example").post("Hello"))
+        self.successResultOf(self.relay.relay.accept(BOB.post("Hello"), "192.0.2.2"))
+        found = Author("a@host-1.example")
+        self.relay.keyring.published[found.handle] = found.public_key
+        self.relay.run(4000.0)
+        self.send(BOB.post("Hello again"))
+
+    def test_made_up_authors(self) -> None:
+        """Bodies of authors whom a host does not know make room for others of that host, and the operator is told."""
+        relay = self.relay = WholeRelay(receive=Receive(waiting_rows_per_host=3, waiting_rows_per_address=4)).start()
+        relay.subscribe("all.example")
+        for number in range(3):
+            self.send(Author(f"u{number}@pod-b.example").post("Hello"))
+        relay.keyring.published[BOB.handle] = BOB.public_key
+        body = BOB.post("Hello")
+        self.send(body)
+        self.assertEqual([sent for _, sent in relay.transport.sent], [body])
+        self.assertEqual(self.reasons(), ["unknown-key"])
+        self.assertEqual(sorted(row.arrival.sender for row in relay.tables.incoming.values()), ["u1@pod-b.example", "u2@pod-b.example"])
+        self.assertTrue(all(relay.quota.has_room("192.0.2.1", "pod-b.example", 1) for _ in range(2)))
+
+    def test_silent_node(self) -> None:
+        """Bodies whose author's node was not reached wait; further ones of that host are told to come again."""
+        relay = self.relay = WholeRelay(receive=Receive(waiting_rows_per_host=2)).start()
+        unreached = KeyUnavailable("timed out", relay.now() + timedelta(hours=1))
+        relay.keyring.key = lambda handle: fail(unreached)  # type: ignore[method-assign]
+        for number in range(2):
+            self.send(Author(f"u{number}@pod-b.example").post("Hello"))
+        self.failureResultOf(relay.relay.accept(BOB.post("Hello"), "192.0.2.1"), Full)
+        self.assertEqual(len(relay.tables.incoming), 2)
+
+    def test_outcome_unknown(self) -> None:
+        """A body that was finished by a statement whose answer was lost takes no more of its client's room."""
+        relay = self.relay
+        finish = MemoryIncoming.finish
+
+        def lost(incoming: MemoryIncoming, ids: list[int]) -> Deferred[None]:
+            finish(incoming, ids)
+            return fail(Unavailable("the connection was lost"))
+
+        self.patch(MemoryIncoming, "finish", lost)
+        relay.keyring.published[BOB.handle] = BOB.public_key
+        self.send(Author(BOB.handle, bits=1032).post("Forged"))
+        self.assertEqual((relay.tables.incoming, relay.quota._owners, relay.quota._held), ({}, {}, {}))
 
     def test_blocked(self) -> None:
         """Nothing is taken from a blocked host or its subdomains, nothing is sent to it, and what waits of it is cancelled."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from twisted.internet.defer import gatherResults
 
-from socialrelay.boundaries import Full, Rejection
+from socialrelay.boundaries import Full, HostFull, Rejection
 from socialrelay.config import Receive
 from tests.storing import NOW, InMemory, InPostgres, ago, arrival
 
@@ -79,6 +79,53 @@ class IncomingContract:
         [row] = await incoming.claim(LATER, LATER, 1)
         self.assertEqual(row.attempts, 1)
 
+    async def test_postpone_what_is_over(self):
+        """
+        Postponing says whether the row waits at all.
+        """
+        incoming = (await self.storage()).incoming
+        id = await incoming.keep(arrival())
+        self.assertIs(await incoming.postpone(id, LATER), True)
+        await incoming.finish([id])
+        self.assertIs(await incoming.postpone(id, LATER, hopeless=True), False)
+
+    async def test_give_way(self):
+        """
+        In a full host the oldest hopeless row gives way, and only if there is no room without.
+        """
+        incoming = (await self.storage(receive=Receive(waiting_rows_per_host=4))).incoming
+        ids = [await incoming.keep(arrival(sender=f"u{n}@pod.example")) for n in range(3)]
+        other = await incoming.keep(arrival(sender_host="other.example"))
+        for id in (ids[2], ids[1], other):
+            await incoming.postpone(id, LATER, hopeless=True)
+        await incoming.postpone(ids[1], LATER)
+        self.assertEqual(await incoming.give_way("pod.example", 1), {})
+        await incoming.keep(arrival())
+        await self.assertFailure(incoming.keep(arrival()), HostFull)
+        self.assertEqual(await incoming.give_way("pod.example", 1), {ids[1]: "u1@pod.example"})
+        await incoming.keep(arrival())
+        self.assertEqual(await incoming.give_way("pod.example", 1), {ids[2]: "u2@pod.example"})
+        await incoming.keep(arrival())
+        self.assertEqual(await incoming.give_way("pod.example", 1), {})
+        self.assertEqual(await incoming.give_way("pod.example", 1), {})
+        await self.assertFailure(incoming.keep(arrival()), HostFull)
+        await incoming.postpone(ids[0], LATER, hopeless=True)
+        self.assertEqual(await incoming.give_way("pod.example", 1), {ids[0]: "u0@pod.example"})
+        self.assertEqual((await incoming.usage())[0], 4)
+
+    async def test_give_way_to_bytes(self):
+        """
+        As many rows give way as the bytes of a body need, and none if all are too few.
+        """
+        incoming = (await self.storage(receive=Receive(waiting_bytes_per_host=100))).incoming
+        ids = [await incoming.keep(arrival(body=bytes([n]) * size)) for n, size in enumerate((30, 20, 20, 30))]
+        for id in ids[:3]:
+            await incoming.postpone(id, LATER, hopeless=True)
+        for _ in range(2):
+            self.assertEqual(await incoming.give_way("pod.example", 71), {})
+        self.assertEqual(list(await incoming.give_way("pod.example", 40)), ids[:2])
+        self.assertEqual(await incoming.usage(), (2, 50))
+
     async def test_recover(self):
         """
         After a start what an earlier process claimed is due again, and its attempts are remembered.
@@ -134,7 +181,7 @@ class IncomingContract:
         incoming = (await self.storage(receive=Receive(waiting_rows_per_host=5))).incoming
         kept = [incoming.keep(arrival()) for _ in range(9)]
         answers = await gatherResults([each.addErrback(lambda failure: failure.type) for each in kept])
-        self.assertEqual(answers.count(Full), 4)
+        self.assertEqual(answers.count(HostFull), 4)
         self.assertEqual((await incoming.usage())[0], 5)
 
     async def test_bytes(self):

@@ -268,7 +268,7 @@ class DiscoveringKeyring:
         for subject in (handle, authority_of(handle)):
             refusal = await self._refusals.standing(subject, now)
             if refusal is not None:
-                raise KeyUnavailable(refusal.reason, refusal.until)
+                raise KeyUnavailable(refusal.reason, refusal.until, hopeless=refusal.answered)
         if self._stopping or self._lookups >= self._config.concurrency * LOOKUPS_PER_SLOT:
             raise KeyUnavailable("too many keys are being looked for", now + SOON)
         wait = self._buckets.take(host, self._clock.seconds())
@@ -287,7 +287,7 @@ class DiscoveringKeyring:
             subject = authority_of(handle) if error.status in _HOST_STATUSES else handle
             refusal = await self._refusals.failed(subject, str(error), now, error.retry_after)
         self._log.debug("No key of {handle}: {reason}", handle=handle, reason=refusal.reason)
-        return KeyUnavailable(refusal.reason, refusal.until)
+        return KeyUnavailable(refusal.reason, refusal.until, hopeless=refusal.answered)
 
     def _crowded(self, failure: Failure) -> HeldKey:
         failure.trap(Crowded)

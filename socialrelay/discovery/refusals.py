@@ -32,6 +32,11 @@ class Refusal:
     until: datetime
     failures: int = 0
 
+    @property
+    def answered(self) -> bool:
+        """Its node was reached, and had nothing for us."""
+        return not self.failures
+
 
 class Refusals:
     """Remembered by subject: a handle, or a host for all of its handles."""

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
+from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.rows import LAZY, bytea, rows
@@ -53,7 +54,30 @@ _CLAIM = (
 
 _RECOVER = "UPDATE incoming SET next_attempt = %(now)s WHERE next_attempt > %(now)s"
 
-_POSTPONE = "UPDATE incoming SET next_attempt = %(until)s, attempts = greatest(attempts - 1, 0) WHERE id = %(id)s"
+_POSTPONE = """
+    UPDATE incoming
+       SET next_attempt = %(until)s, attempts = greatest(attempts - 1, 0), hopeless = hopeless OR %(hopeless)s
+     WHERE id = %(id)s
+ RETURNING id
+"""
+
+# What is claimed at this moment is left alone: publishing may hold it, and wait for us in turn.
+_GIVE_WAY = """
+    WITH candidate AS (
+        SELECT id, octet_length(body) AS size FROM incoming WHERE sender_host = %(host)s AND hopeless ORDER BY id FOR UPDATE SKIP LOCKED
+    ), counted AS (
+        SELECT id, size, row_number() OVER so_far - 1 AS rows_before, sum(size) OVER so_far - size AS bytes_before,
+               count(*) OVER () AS rows, sum(size) OVER () AS bytes
+          FROM candidate
+        WINDOW so_far AS (ORDER BY id)
+    )
+    DELETE FROM incoming
+     USING counted
+     WHERE incoming.id = counted.id
+       AND (rows_before < %(rows)s OR bytes_before < %(bytes)s)
+       AND rows >= %(rows)s AND bytes >= %(bytes)s
+ RETURNING incoming.id, sender, size
+"""
 
 _FINISH = "DELETE FROM incoming WHERE id = ANY(%(ids)s::bigint[]) RETURNING sender_host, octet_length(body)"
 
@@ -66,6 +90,8 @@ _QUARANTINE = """
     )
     SELECT sender_host, octet_length(body) FROM gone
 """
+
+_IN_VAIN = 1000
 
 _NEXT_DUE = "SELECT min(next_attempt) FROM incoming"
 
@@ -88,6 +114,10 @@ class PostgresIncoming:
         self._usage = usage
         self._commits: GroupCommit[_Hashed, int | None] = GroupCommit(self._write, waiting=waiting)
         self._loading: list[Deferred[None]] = []
+        self._hopeless = 0
+        """How many were postponed as such: while it stands still, nobody has more to give than before."""
+        self._in_vain: Lru[str, tuple[int, int]] = Lru(_IN_VAIN)
+        """Host -> rows and bytes that it was asked for and did not have."""
 
     def keep(self, arrival: Arrival) -> Deferred[int | None]:
         """See L{Incoming.keep}."""
@@ -166,9 +196,39 @@ class PostgresIncoming:
         """See L{Incoming.recover}."""
         return self._database.query(LAZY + _RECOVER, {"now": now}).addCallback(_nothing)
 
-    def postpone(self, id: int, until: datetime) -> Deferred[None]:
+    def give_way(self, host: str, size: int) -> Deferred[dict[int, str]]:
+        """See L{Incoming.give_way}."""
+        return ensureDeferred(self._give_way(host, size))
+
+    async def _give_way(self, host: str, size: int) -> dict[int, str]:
+        if not self._usage.known:
+            await self._known()
+        rows, lacking = self._usage.lacking(host, size)
+        tried = self._in_vain.get(host)
+        if not (rows or lacking) or (tried is not None and rows >= tried[0] and lacking >= tried[1]):
+            return {}
+        before = self._hopeless
+        try:
+            found = await self._database.query(_GIVE_WAY, {"host": host, "rows": rows, "bytes": lacking})
+        except OutcomeUnknown:
+            self._usage.forget()
+            raise
+        for _, _, gone in found:
+            self._usage.release(host, gone)
+        if not found and before == self._hopeless:
+            self._in_vain[host] = rows, lacking
+        return {id: sender for id, sender, _ in sorted(found)}
+
+    def postpone(self, id: int, until: datetime, hopeless: bool = False) -> Deferred[bool]:
         """See L{Incoming.postpone}."""
-        return self._database.query(LAZY + _POSTPONE, {"id": id, "until": until}).addCallback(_nothing)
+
+        def postponed(found: Rows) -> bool:
+            if hopeless:
+                self._hopeless += 1
+                self._in_vain = Lru(_IN_VAIN)
+            return bool(found)
+
+        return self._database.query(LAZY + _POSTPONE, {"id": id, "until": until, "hopeless": hopeless}).addCallback(postponed)
 
     def finish(self, ids: Iterable[int]) -> Deferred[None]:
         """See L{Incoming.finish}."""

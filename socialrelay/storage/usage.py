@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from socialrelay.boundaries import Full
+from socialrelay.boundaries import Full, HostFull
 from socialrelay.config import Receive
 
 
@@ -37,14 +37,19 @@ class Usage:
         """
         Room for a row that is to be written.
 
-        @raise Full: there is none.
+        @raise HostFull: there is none for this host.
+        @raise Full: there is none at all.
         """
-        rows, held = self._hosts.get(host, (0, 0))
-        if rows >= self._bounds.waiting_rows_per_host or held + size > self._bounds.waiting_bytes_per_host:
-            raise Full("this author's host has as much waiting as it may")
+        if any(self.lacking(host, size)):
+            raise HostFull("this author's host has as much waiting as it may")
         if self.bytes + size > self._bounds.waiting_bytes:
             raise Full("as much is waiting to be judged as may be")
         self._change(host, 1, size)
+
+    def lacking(self, host: str, size: int) -> tuple[int, int]:
+        """How many rows and bytes must go before a row of so many bytes has room in the host's share."""
+        rows, held = self._hosts.get(host, (0, 0))
+        return max(rows + 1 - self._bounds.waiting_rows_per_host, 0), max(held + size - self._bounds.waiting_bytes_per_host, 0)
 
     def release(self, host: str, size: int) -> None:
         """A row is gone, or was not written."""

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
+from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Rejection, Rejections, Waiting
 from socialrelay.config import Receive
 from socialrelay.storage.memory.tables import Kept, MemoryTables, Quarantined, answering
 
@@ -26,14 +26,33 @@ class MemoryIncoming:
         kept = [row.arrival for row in tables.incoming.values()]
         if any(other.body == arrival.body for other in kept):
             return None
-        sizes = [len(other.body) for other in kept if other.sender_host == arrival.sender_host]
-        if len(sizes) >= self._bounds.waiting_rows_per_host or sum(sizes) + len(arrival.body) > self._bounds.waiting_bytes_per_host:
-            raise Full("this author's host has as much waiting as it may")
+        if any(self._lacking(arrival.sender_host, len(arrival.body))):
+            raise HostFull("this author's host has as much waiting as it may")
         if sum(len(other.body) for other in kept) + len(arrival.body) > self._bounds.waiting_bytes:
             raise Full("as much is waiting to be judged as may be")
         tables.arrivals += 1
         tables.incoming[tables.arrivals] = Kept(arrival, 0, arrival.received_at)
         return tables.arrivals
+
+    def _lacking(self, host: str, size: int) -> tuple[int, int]:
+        """How many rows and bytes of the host must go."""
+        sizes = [len(row.arrival.body) for row in self._tables.incoming.values() if row.arrival.sender_host == host]
+        return max(len(sizes) + 1 - self._bounds.waiting_rows_per_host, 0), max(sum(sizes) + size - self._bounds.waiting_bytes_per_host, 0)
+
+    @answering
+    def give_way(self, host: str, size: int) -> dict[int, str]:
+        """See L{Incoming.give_way}."""
+        rows, lacking = self._lacking(host, size)
+        gone: dict[int, str] = {}
+        for id, row in self._tables.incoming.items():
+            if row.hopeless and row.arrival.sender_host == host and (rows > 0 or lacking > 0):
+                gone[id] = row.arrival.sender
+                rows, lacking = rows - 1, lacking - len(row.arrival.body)
+        if rows > 0 or lacking > 0:
+            return {}
+        for id in gone:
+            del self._tables.incoming[id]
+        return gone
 
     @answering
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Waiting]:
@@ -54,11 +73,14 @@ class MemoryIncoming:
             self._tables.incoming[id] = evolve(row, next_attempt=min(row.next_attempt, now))
 
     @answering
-    def postpone(self, id: int, until: datetime) -> None:
+    def postpone(self, id: int, until: datetime, hopeless: bool = False) -> bool:
         """See L{Incoming.postpone}."""
         row = self._tables.incoming.get(id)
-        if row is not None:
-            self._tables.incoming[id] = evolve(row, attempts=max(row.attempts - 1, 0), next_attempt=until)
+        if row is None:
+            return False
+        attempts = max(row.attempts - 1, 0)
+        self._tables.incoming[id] = evolve(row, attempts=attempts, next_attempt=until, hopeless=row.hopeless or hopeless)
+        return True
 
     @answering
     def finish(self, ids: Iterable[int]) -> None:

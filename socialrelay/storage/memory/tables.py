@@ -21,6 +21,7 @@ class Kept:
     arrival: Arrival
     attempts: int
     next_attempt: datetime
+    hopeless: bool = False
 
 
 @frozen

@@ -26,9 +26,11 @@ CREATE TABLE incoming (
     body           bytea NOT NULL,
     body_hash      bytea NOT NULL UNIQUE,
     attempts       integer NOT NULL DEFAULT 0,
-    next_attempt   timestamptz NOT NULL
+    next_attempt   timestamptz NOT NULL,
+    hopeless       boolean NOT NULL DEFAULT false
 );
 CREATE INDEX incoming_next_attempt ON incoming (next_attempt, id);
+CREATE INDEX incoming_hopeless ON incoming (sender_host, id) WHERE hopeless;
 COMMENT ON TABLE incoming IS 'Acknowledged and not yet judged: bounded in rows and bytes, per sender''s host and in all';
 COMMENT ON COLUMN incoming.id IS 'In the order of arrival';
 COMMENT ON COLUMN incoming.received_at IS 'When it was acknowledged';
@@ -40,6 +42,7 @@ COMMENT ON COLUMN incoming.body IS 'The bytes as received';
 COMMENT ON COLUMN incoming.body_hash IS 'SHA-256 of body: the same bytes wait once';
 COMMENT ON COLUMN incoming.attempts IS 'How often judging it was begun; written before each try, so that a body that kills the process is counted';
 COMMENT ON COLUMN incoming.next_attempt IS 'Not to be judged before';
+COMMENT ON COLUMN incoming.hopeless IS 'Its sender''s node answered that there is no such author: it goes first when that host''s share of the room is full';
 
 CREATE TABLE quarantine (
     id              bigint PRIMARY KEY,
