@@ -168,7 +168,7 @@ class Dns:
     """
 
     threads: int = 16
-    suspect_threads: int = 4
+    suspect_threads: int = 16
     timeout: float = 5.0
 
 
