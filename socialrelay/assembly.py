@@ -208,6 +208,7 @@ def assemble(
         tally=tally,
         quota=quota,
         in_thread=in_thread,
+        clock=reactor,
         now=now,
     )
     judge = Judge(

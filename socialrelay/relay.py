@@ -18,6 +18,7 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from socialrelay.authors import Authors
@@ -25,6 +26,7 @@ from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Keyring, L
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
 from socialrelay.quota import ClientQuota, place_of
 from socialrelay.routing.hosts import host_of
+from socialrelay.sparing import Sparing
 from socialrelay.statistics import OTHER, Tally
 
 LARGE = 65536
@@ -67,6 +69,7 @@ class Relay:
         tally: Tally,
         quota: ClientQuota,
         in_thread: Callable[..., Deferred[Verdict]],
+        clock: IReactorTime,
         now: Callable[[], datetime],
     ) -> None:
         self._protocol = protocol
@@ -80,6 +83,7 @@ class Relay:
         self._quota = quota
         self._in_thread = in_thread
         self._now = now
+        self._sparing = Sparing(clock, self._not_shown)
         self.on_kept: Callable[[], None] = lambda: None
 
     # The front door: boundaries.Intake
@@ -210,7 +214,11 @@ class Relay:
         guid, kind = ("", "") if verdict is None else (verdict.guid, verdict.kind)
         self._tally.count("rejected", reason)
         self._tally.rejected(Rejection(self._now(), reason, sender, guid, kind))
-        self._log.info("Rejected {guid} of {handle}: {reason}.", guid=guid or "a body", handle=sender or "nobody", reason=reason)
+        say = self._log.info if self._sparing.shows() else self._log.debug
+        say("Rejected {guid} of {handle}: {reason}.", guid=guid or "a body", handle=sender or "nobody", reason=reason)
+
+    def _not_shown(self, count: int) -> None:
+        self._log.info("Rejected {count} more that are not shown here.", count=count)
 
     def ignored(self, verdict: Verdict, reason: str = "") -> None:
         """It is well signed, and policy says no: counted and dropped."""

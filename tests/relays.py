@@ -161,6 +161,7 @@ class WholeRelay:
             tally=self.tally,
             quota=self.quota,
             in_thread=lambda work, *args: succeed(work(*args)),
+            clock=self.clock,
             now=self.now,
         )
         self.judge = Judge(

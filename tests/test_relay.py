@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, HeldKey, KeyUnavailable, ManualSubscription, NodeRecord, Rule, Unavailable
@@ -205,6 +206,20 @@ class RelayTests(SynchronousTestCase):
         relay.keyring.published[BOB.handle] = BOB.public_key
         self.send(Author(BOB.handle, bits=1032).post("Forged"))
         self.assertEqual((relay.tables.incoming, relay.quota._owners, relay.quota._held), ({}, {}, {}))
+
+    def test_many_refusals(self) -> None:
+        """Ten refusals a second are in the log, and once a minute how many more there were; the rest is for whoever debugs."""
+        with capturedLogs() as events:
+            for _ in range(25):
+                self.relay.relay.refused("bad-base64", ALICE.handle)
+            self.relay.clock.advance(60)
+            self.relay.relay.refused("bad-base64", ALICE.handle)
+            self.relay.clock.advance(60)
+        lines = [formatEvent(event) for event in events if event["log_level"] >= LogLevel.info]
+        line = "Rejected a body of alice@pod-a.example: bad-base64."
+        self.assertEqual(lines, [line] * 10 + ["Rejected 15 more that are not shown here.", line])
+        self.assertEqual(len(events), 27)
+        self.assertEqual(self.relay.tally.totals["rejected"], 26)
 
     def test_blocked(self) -> None:
         """Nothing is taken from a blocked host or its subdomains, nothing is sent to it, and what waits of it is cancelled."""
