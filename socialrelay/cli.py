@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,8 +29,18 @@ class Command:
     config: Path | None
     state_dir: Path | None
 
-    def show(self, as_json: bool, ask: Callable[[Daemon], cli_output.Answer], text: cli_output.Show) -> None:
-        """Ask the daemon and print its answer; ends the process with its exit code if there is none."""
+    def show(
+        self,
+        as_json: bool,
+        ask: Callable[[Daemon], cli_output.Answer],
+        text: cli_output.Show,
+        in_vain: Callable[[cli_output.Answer], bool] = lambda answer: False,
+    ) -> None:
+        """
+        Ask the daemon and print its answer; ends the process with its exit code if there is none.
+
+        @param in_vain: whether the answer says that what was asked for failed.
+        """
         try:
             daemon = Daemon(find_socket(self.socket, self.config, self.state_dir))
             answer = ask(daemon)
@@ -37,7 +48,9 @@ class Command:
             _end(as_json, USAGE, "bad-configuration", f"{error}\n{_WHY_CONFIGURATION}")
         except CallFailed as error:
             _end(as_json, NO_DAEMON if error.code == "no-daemon" else FAILED, error.code, str(error))
-        click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer, datetime.now(UTC)))
+        _print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer, datetime.now(UTC)))
+        if in_vain(answer):
+            sys.exit(FAILED)
 
     def daemon_options(self) -> list[str]:
         """The same, as options of C{twistd socialrelay}."""
@@ -45,9 +58,21 @@ class Command:
         return [word for option, value in given.items() if value is not None for word in (option, str(value))]
 
 
+def _print(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise  # the reader has seen enough, and click ends quietly
+    except OSError as error:
+        # Python would try again at its end, and complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"The answer cannot be written: {error.strerror}.", err=True)
+        sys.exit(FAILED)
+
+
 def _end(as_json: bool, code: int, name: str, sentence: str) -> NoReturn:
     if as_json:
-        click.echo(json.dumps({"error": {"code": name, "message": sentence}}, indent=2, ensure_ascii=False))
+        _print(json.dumps({"error": {"code": name, "message": sentence}}, indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(cli_output.prose(line) for line in sentence.splitlines()), err=True)
     sys.exit(code)
@@ -257,9 +282,9 @@ def poll(command: Command, as_json: bool, host: str) -> None:
     """
     Read a server's preferences now, and act on them.
 
-    Whatever is wrong with them is shown, for its administrator.
+    Whatever is wrong with them is shown, for its administrator. If they cannot be read, the exit code is 1.
     """
-    command.show(as_json, lambda daemon: daemon.act("poll", host=host), cli_output.poll)
+    command.show(as_json, lambda daemon: daemon.act("poll", host=host), cli_output.poll, _unread)
 
 
 @main.group()
@@ -270,8 +295,16 @@ def lists() -> None:
 @lists.command()
 @_answered
 def fetch(command: Command, as_json: bool) -> None:
-    """Fetch all node lists now."""
-    command.show(as_json, lambda daemon: daemon.act("lists-fetch"), cli_output.lists)
+    """Fetch all node lists now. If none can be read, the exit code is 1."""
+    command.show(as_json, lambda daemon: daemon.act("lists-fetch"), cli_output.lists, _none_read)
+
+
+def _unread(answer: cli_output.Answer) -> bool:
+    return answer["report"]["preferences"] is None
+
+
+def _none_read(answer: cli_output.Answer) -> bool:
+    return bool(answer["lists"]) and len(answer["failed"]) == len(answer["lists"])
 
 
 @main.command()

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from socialrelay.words import counted
+
 Answer = dict[str, Any]
 Show = Callable[[Answer, datetime], str]
 
@@ -163,12 +165,12 @@ def _sums(answer: Answer) -> str:
     return details(
         [
             ("subscribers", f"{subscribers['total']}: {subscribers['all']} to all posts, {subscribers['tags']} to tags"),
-            ("tags", f"{stats['tags']} different ones"),
+            ("tags", counted(stats["tags"], "different one")),
             ("known nodes", stats["nodes"]),
             ("destinations", f"{queue['destinations']}{': ' + states if states else ''}"),
             ("deliveries", f"{queue['in_flight']} in flight, {queue['waiting']} waiting in memory"),
             ("catching up", f"{queue['behind']} of the destinations" if queue["behind"] else None),
-            ("to be judged", f"{incoming['rows']} bodies, {size(incoming['bytes'])}"),
+            ("to be judged", f"{counted(incoming['rows'], 'body', 'bodies')}, {size(incoming['bytes'])}"),
         ]
     )
 
@@ -222,15 +224,21 @@ def _known(known: Answer, now: datetime) -> list[tuple[str, object]]:
     preferences = known["preferences"]
     dropped = preferences["dropped_tags"] if preferences else 0
     return [
-        ("publishes", f"wants {scope(preferences, 100)}" if preferences else "no preferences that could be read"),
+        ("publishes", _publishes(known)),
         ("unusable tags", dropped or None),
         ("known from", ", ".join(known["sources"])),
         ("known since", when(known["first_seen"], now)),
-        ("last polled", when(known["last_poll"], now)),
-        ("last answer", when(known["last_answer"], now)),
-        ("next poll", when(known["next_poll"], now)),
+        ("last polled", when(known["last_poll"], now) if known["last_poll"] else None),
+        ("last answer", when(known["last_answer"], now) if known["last_poll"] else None),
+        ("next poll", when(known["next_poll"], now) if known["next_poll"] else None),
         ("failed polls", f"{known['poll_failures']} in a row: {known['poll_error']}" if known["poll_failures"] else None),
     ]
+
+
+def _publishes(known: Answer) -> str:
+    if known["preferences"]:
+        return f"wants {scope(known['preferences'], 100)}"
+    return "no preferences that could be read" if known["last_poll"] else "not polled yet"
 
 
 def _rule(rule: Answer, now: datetime) -> str:
@@ -243,7 +251,7 @@ def _destination(record: Answer, now: datetime) -> str:
         [
             ("state", record["state"]),
             ("to", record["url"]),
-            ("behind", None if record["following"] else f"up to {record['behind']} posts"),
+            ("behind", None if record["following"] else f"up to {counted(record['behind'], 'post')}"),
             ("now", f"{record['in_flight']} in flight, {record['waiting']} waiting in memory"),
             ("tried on their own", record["deferred_posts"] or None),
             ("last success", when(record["last_success"], now)),
@@ -280,7 +288,7 @@ def queue(answer: Answer, now: datetime) -> str:
             for each in answer["destinations"]
         ],
     )
-    more = f"{answer['left_out']} more are not shown; --limit shows more." if answer["left_out"] else ""
+    more = f"Not shown: {answer['left_out']}; --limit shows more." if answer["left_out"] else ""
     return paragraphs(listing, summary, more)
 
 

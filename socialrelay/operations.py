@@ -13,8 +13,9 @@ from datetime import datetime
 from attrs import define
 from twisted.logger import Logger
 
-from socialrelay.boundaries import DestinationStatus, Lists, ManualSubscription, Membership, NodeRecord, Poller, Queue, Rule
+from socialrelay.boundaries import LIST_FAILED, DestinationStatus, Lists, ManualSubscription, Membership, NodeRecord, Poller, Queue, Rule
 from socialrelay.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
+from socialrelay.routing.hosts import node_host
 from socialrelay.routing.subscription import Scope, Subscription
 from socialrelay.scheduler.record import State
 from socialrelay.views import About, ActError, Stores, checked_host, covers
@@ -172,12 +173,13 @@ class Operations:
         return self._done(who, "poll", host, message, report=plain_poll(report), subscription=plain_effective(effective))
 
     async def lists_fetch(self, *, who: str) -> Plain:
-        """Fetch all node lists now: C{lists}, name -> what came of it."""
+        """Fetch all node lists now: C{lists}, name -> what came of it; C{failed}: the names of those that could not be read."""
         lists = await self.lists.fetch()
         if not lists:
-            return self._done(who, "fetch", "lists", "No node list is configured, so none was fetched.", lists={})
+            return self._done(who, "fetch", "lists", "No node list is configured, so none was fetched.", lists={}, failed=[])
         message = "The node list was asked." if len(lists) == 1 else f"{len(lists)} node lists were asked."
-        return self._done(who, "fetch", "lists", message, lists=dict(lists))
+        failed = [name for name, result in lists.items() if result.startswith(LIST_FAILED)]
+        return self._done(who, "fetch", "lists", message, lists=dict(lists), failed=failed)
 
     # Deliveries
 
@@ -226,10 +228,13 @@ class Operations:
         user, at, address = text.strip().lower().rpartition("@")
         if not at:
             return self._other_host(text)
-        port = address.partition(":")[2]
-        host = checked_host(address.partition(":")[0])
-        if not _USER.fullmatch(user) or (":" in address and not port.isdecimal()):
+        name, colon, port = address.partition(":")
+        if not _USER.fullmatch(user) or (colon and not port.isdecimal()):
             raise ActError("bad-host", f"{text[:253]!r} is no handle; one looks like user@host.example.")
+        try:
+            host = node_host(name)
+        except ValueError as error:
+            raise ActError("bad-host", f"{text[:253]!r} is no handle; one looks like user@host.example. {error}") from error
         return f"{user}@{host}:{port}" if port else f"{user}@{host}"
 
     def _tags(self, tags: Sequence[str]) -> frozenset[str]:

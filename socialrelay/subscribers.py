@@ -15,6 +15,7 @@ from socialrelay.routing.index import SubscriptionIndex
 from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
+from socialrelay.words import counted
 
 _NOTHING = Effective(Scope.NONE, why="neither it nor the operator asks for posts")
 
@@ -160,7 +161,12 @@ class Subscribers:
         room = self._max_entries - self.index.entries + (0 if number is None else self.index.entries_of(number))
         if len(wish.tags) <= room:
             return wish
-        self._log.warn("{host} asks for {count} tags and there is room for {room}.", host=host, count=len(wish.tags), room=room)
+        self._log.warn(
+            "{host} asks for {tags} and there is room for {room}.",
+            host=host,
+            tags=counted(len(wish.tags), "tag"),
+            room=max(room, 0),
+        )
         return Effective(wish.scope, frozenset(sorted(wish.tags)[: max(room, 0)]), wish.url, wish.why)
 
     async def _apply(self, host: str, wish: Effective, quietly: bool = False) -> None:
@@ -193,6 +199,6 @@ class Subscribers:
         if not wish.wanted:
             self._log.info("{host} is not subscribed any more: {reason}.", host=host, reason=wish.why)
             return
-        what = "all posts" if wish.scope is Scope.ALL else f"{len(wish.tags)} tags"
+        what = "all posts" if wish.scope is Scope.ALL else counted(len(wish.tags), "tag")
         changed = "now subscribed" if before.wanted else "subscribed"
         self._log.info("{host} is {changed} to {what}: {reason}.", host=host, changed=changed, what=what, reason=wish.why)

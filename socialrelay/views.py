@@ -203,6 +203,7 @@ class Views:
     async def nodes(self, *, text: str = "", which: str = "all", after: str = "", limit: int = 100) -> Plain:
         """
         Known nodes by host.  Keys: C{nodes}, each with C{subscription} (as it is now), and C{next}: the host to go on after, or C{None}.
+        In development C{next_poll} of a node is C{None}.
 
         @param text: a part of the host.
         @param which: C{all}, C{subscribed}, C{refusing} (publish that they want nothing) or C{failing} (the last poll failed).
@@ -218,7 +219,7 @@ class Views:
                 after = node.host
                 effective = self.membership.effective(node.host)
                 if text.lower() in node.host and _KINDS_OF_NODES[which](node, effective):
-                    shown.append({**plain_node(node), "subscription": plain_effective(effective)})
+                    shown.append({**self._node(node), "subscription": plain_effective(effective)})
                     if len(shown) == limit:
                         return {"nodes": shown, "next": after}
             scanned += len(page)
@@ -240,13 +241,18 @@ class Views:
             raise ActError("unknown-node", f"The relay has never heard of {host}. `socialrelay poll {host}` asks it for its preferences.")
         return {
             "host": host,
-            "known": None if known is None else plain_node(known),
+            "known": None if known is None else self._node(known),
             "subscription": plain_effective(self.membership.effective(host)),
             "manual": plain_manual(manual),
             "rules": [plain_rule(rule) for rule in rules],
             "deliveries": None if destination is None else plain_destination(destination),
             "counts": await self.stores.statistics.of_subject(host, self.now() - timedelta(days=30)),
         }
+
+    def _node(self, node: NodeRecord) -> Plain:
+        """In development nobody makes the next poll."""
+        plain = plain_node(node)
+        return plain if self.about.production else {**plain, "next_poll": None}
 
     async def queued(self, *, state: str = "", limit: int = 100) -> Plain:
         """

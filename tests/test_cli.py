@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import sys
 from datetime import UTC, datetime, timedelta
@@ -90,7 +91,6 @@ class CommandTests(TestCase):
             (["allow", "eve@pod.example"], "eve@pod.example is on the allow list."),
             (["forward", "pod.example"], "pod.example is sent every post"),
             (["forward", "pod.example", "--off"], "The forward rule is removed"),
-            (["poll", "pod.example"], "The preferences of pod.example could not be read. It answered HTTP 404."),
             (["lists", "fetch"], "No node list is configured"),
         ]:
             self.assertIn(expected, await self.said(*words), words)
@@ -100,6 +100,7 @@ class CommandTests(TestCase):
         Each command prints the daemon's answer as JSON if asked to.
         """
         await self.fill()
+        self.relay.poller.published[LONG] = EVERYTHING
         for words in (
             ["status"],
             ["nodes"],
@@ -125,6 +126,30 @@ class CommandTests(TestCase):
         self.assertIn("never.example publishes that it wants nothing from relays, and that decides.", result.stderr)
         result = await self.say("subscribe", "never.example", "--all", "--json")
         self.assertEqual((result.exit_code, json.loads(result.stdout)["error"]["code"]), (1, "refused"))
+
+    async def test_in_vain(self) -> None:
+        """
+        What could not be read is told on standard output as usual, and the exit code is 1.
+        """
+        result = await self.say("poll", "pod.example")
+        self.assertEqual((result.exit_code, result.stderr), (1, ""))
+        self.assertIn("The preferences of pod.example could not be read. It answered HTTP 404.", result.stdout)
+        self.relay.lists.results = {"one": "failed, what it named before stays: HTTP 500", "two": "failed, what it named before stays: x"}
+        result = await self.say("lists", "fetch")
+        self.assertEqual((result.exit_code, result.stderr), (1, ""))
+        self.assertIn("HTTP 500", result.stdout)
+        self.relay.lists.results["two"] = "3 hosts, 0 new"
+        self.assertIn("HTTP 500", await self.said("lists", "fetch"))
+
+    async def test_not_polled(self) -> None:
+        """
+        A node that was not polled yet is shown as such.
+        """
+        await self.said("subscribe", "pod.example", "--all")
+        text = await self.said("node", "pod.example")
+        self.assertRegex(text, r"(?m)^publishes +not polled yet$")
+        self.assertNotIn("last polled", text)
+        self.assertIn("next poll", text)
 
     async def test_usage(self) -> None:
         """
@@ -196,6 +221,16 @@ class CommandTests(TestCase):
         out, err, code = await getProcessOutputAndValue(sys.executable, words, environ)
         self.assertEqual((code, err), (0, b""))
         self.assertIn(b"relay@relay.example", out)
+
+    async def test_full(self) -> None:
+        """
+        An answer that cannot be written is told in one line, and the exit code is 1.
+        """
+        words = ["-m", "socialrelay.cli", "--socket", str(self.path), "identity"]
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = shlex.join([sys.executable, *words])
+        out, err, code = await getProcessOutputAndValue("/bin/sh", ["-c", f"{command} >/dev/full"], environ)
+        self.assertEqual((code, out, err), (1, b"", b"The answer cannot be written: No space left on device.\n"))
 
 
 class WithoutDaemonTests(SynchronousTestCase):

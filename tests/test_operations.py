@@ -6,12 +6,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import Rejection, Rule, Unavailable
+from socialrelay.boundaries import LIST_FAILED, Rejection, Rule, Unavailable
 from socialrelay.config import Config
 from socialrelay.identity import RelayIdentity
 from socialrelay.routing.subscription import Preferences, Scope
@@ -175,7 +176,9 @@ class RuleTests(OperatorTestCase):
         What is neither a host nor a handle is not blocked.
         """
         for subject in ("@pod.example", "eve@", "eve@pod.example:", "eve@pod.example:x", "a b@pod.example", "eve@localhost", "*", ""):
-            self.assertEqual(self.refused(self.acts.block(subject, who="ada")).code, "bad-host", subject)
+            error = self.refused(self.acts.block(subject, who="ada"))
+            self.assertEqual(error.code, "bad-host", subject)
+            self.assertIn(repr(subject), str(error))
         self.assertEqual(self.relay.tables.rules, {})
 
     def test_long_reason(self) -> None:
@@ -271,7 +274,7 @@ class NodeTests(OperatorTestCase):
 
     def test_lists(self) -> None:
         """
-        Each list is named with what came of it.
+        Each list is named with what came of it, and which could not be read.
         """
         self.assertIn("No node list is configured", str(self.now(self.acts.lists_fetch(who="ada"))["message"]))
         self.relay.lists.results = {"the-federation": "1200 hosts, 3 of them new"}
@@ -279,6 +282,8 @@ class NodeTests(OperatorTestCase):
         self.assertEqual(
             (answer["message"], answer["lists"]), ("The node list was asked.", {"the-federation": "1200 hosts, 3 of them new"})
         )
+        self.relay.lists.results["mine"] = f"{LIST_FAILED}, what it named before stays: HTTP 500"
+        self.assertEqual(self.now(self.acts.lists_fetch(who="ada"))["failed"], ["mine"])
 
 
 class DeliveryTests(OperatorTestCase):
@@ -379,6 +384,16 @@ class ViewTests(OperatorTestCase):
         self.assertEqual(answer["subscription"]["why"], "the node publishes it")
         self.assertEqual([rule["subject"] for rule in answer["rules"]], ["eve@pod.example"])
         self.assertEqual(answer["deliveries"]["state"], "active")
+
+    def test_development(self) -> None:
+        """
+        In development nobody makes the next poll, so none is shown.
+        """
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        self.assertIsNotNone(self.now(self.views.node("pod.example"))["known"]["next_poll"])
+        self.views.about = evolve(self.views.about, production=False)
+        self.assertIsNone(self.now(self.views.node("pod.example"))["known"]["next_poll"])
+        self.assertIsNone(self.now(self.views.nodes())["nodes"][0]["next_poll"])
 
     def test_unknown_node(self) -> None:
         """

@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from socialrelay.scheduler.orders import Event, Settled, What
 from socialrelay.statistics import Tally
+from socialrelay.words import counted
 
 
 class DeliveryNews:
@@ -26,7 +27,7 @@ class DeliveryNews:
         if event.what is What.POLL:
             self._poll(event.host)
         elif event.what is What.BACK:
-            self._log.info("{host} takes posts again after {count} failures.", host=event.host, count=event.failures)
+            self._log.info("{host} takes posts again after {failures}.", host=event.host, failures=counted(event.failures, "failure"))
         elif event.what is What.DEFERRED:
             self._tally.count("failed", event.host)
             self._log.info(

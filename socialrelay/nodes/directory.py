@@ -16,11 +16,12 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from socialrelay.boundaries import Cache, Document, Fetcher, FetchFailed, Lists, Nodes
+from socialrelay.boundaries import LIST_FAILED, Cache, Document, Fetcher, FetchFailed, Lists, Nodes
 from socialrelay.coalesce import Coalescing
 from socialrelay.config import NodeList, Polling
 from socialrelay.nodes.lists import BadList, NodeListing, read_list
 from socialrelay.nodes.sources import DEFAULT_LISTS
+from socialrelay.words import counted
 
 MAX_LIST = 8 * 1024 * 1024
 FORGET_AFTER = timedelta(days=30)
@@ -113,7 +114,7 @@ class NodeDirectory:
             told[one.source.name] = await self._enter(one.source, one.listing, known, room)
         forgotten = await self._nodes.forget(self._now() - FORGET_AFTER)
         if forgotten:
-            self._log.info("{count} nodes are forgotten: no list names them and they do not answer", count=forgotten)
+            self._log.info("Nodes forgotten, which no list names and which do not answer: {count}.", count=forgotten)
         return told
 
     async def _read(self, source: NodeList) -> _Fetched:
@@ -121,7 +122,7 @@ class NodeDirectory:
             body = await self._body(source)
             listing = await self._in_thread(lambda: read_list(body, most=self._config.max_nodes))
         except (FetchFailed, BadList) as error:
-            result = _Fetched(source, None, f"failed, what it named before stays: {error}")
+            result = _Fetched(source, None, f"{LIST_FAILED}, what it named before stays: {error}")
             self._log.warn("The node list {source} failed, what it named before stays: {reason}", source=source.name, reason=str(error))
         else:
             result = _Fetched(source, listing)
@@ -168,7 +169,7 @@ class NodeDirectory:
         for start in range(0, len(entered), _CHUNK):
             await self._nodes.listed(source.name, {host: self._first_poll(now) for host in entered[start : start + _CHUNK]}, now)
         known.update(new[:room])
-        line = f"{len(entered)} {'host' if len(entered) == 1 else 'hosts'}, {len(new) - len(left_out)} new"
+        line = f"{counted(len(entered), 'host')}, {len(new) - len(left_out)} new"
         if listing.dropped:
             line += f"; entries passed over: {listing.dropped}"
         if left_out:

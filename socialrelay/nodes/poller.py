@@ -50,6 +50,7 @@ from socialrelay.nodes.plan import (
 )
 from socialrelay.ratelimit import Lru
 from socialrelay.routing.subscription import Preferences, Scope
+from socialrelay.words import counted
 
 MAX_DOCUMENT = 1024 * 1024
 READ_IN_THREAD = 32 * 1024
@@ -293,9 +294,9 @@ class NodePoller:
             self._log.info("{host} does not show its preferences, the last ones stay valid for now: {reason}", host=host, reason=reason)
         elif done.turn is Turn.GRACE_OVER:
             self._log.info(
-                "{host} has not shown its preferences for {days} days: they are no longer valid. {reason}",
+                "{host} has not shown its preferences for {span}: they are no longer valid. {reason}",
                 host=host,
-                days=round(self._config.grace / 86400, 1),
+                span=counted(round(self._config.grace / 86400, 1), "day"),
                 reason=reason,
             )
         elif done.turn is Turn.WITHDRAWN:

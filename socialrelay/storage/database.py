@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from txpostgres.txpostgres import Connection, Cursor
 
 from socialrelay.boundaries import Unavailable
+from socialrelay.words import counted
 
 Rows = list[tuple[Any, ...]]
 Parameters = Mapping[str, object]
@@ -387,7 +388,7 @@ class Database:
     def detail(self) -> str:
         """How many connections are up, or why none is."""
         up = sum(link.up for link in self._links)
-        return f"{up} of {len(self._links)} connections" if up else self._reason
+        return f"{up} of {counted(len(self._links), 'connection')}" if up else self._reason
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Call this with the new value each time L{healthy} changes."""
@@ -427,7 +428,7 @@ class Database:
         if not self.healthy:
             return fail(Unavailable(self._reason))
         if len(self._jobs) >= self.limits.waiting:
-            return fail(Unavailable(f"{len(self._jobs)} statements are waiting for a connection"))
+            return fail(Unavailable(f"too many statements are waiting for a connection ({len(self._jobs)})"))
         job = _Job(statement, parameters, idempotent, Deferred())
         self._jobs.append(job)
         self.dispatch()

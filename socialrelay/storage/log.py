@@ -204,7 +204,7 @@ class PostgresLog:
             return
         reason = failure.getErrorMessage()
         if "again" not in parameters:
-            self._log.warn("{count} posts are in doubt until the database is back: {reason}", count=len(batch), reason=reason)
+            self._log.warn("Posts that are in doubt until the database is back: {count}. {reason}", count=len(batch), reason=reason)
         self._usage.forget()
         parameters["again"] = True
         self._commits.refuse_waiting(reason)

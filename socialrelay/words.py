@@ -1,0 +1,13 @@
+"""Counts in sentences."""
+
+from __future__ import annotations
+
+
+def counted(count: float, one: str, many: str = "") -> str:
+    """
+    A number and what it counts: C{1 post}, C{2 posts}.
+
+    @param many: what all but one are called, if not C{one} with an C{s}.
+    """
+    number = int(count) if count == int(count) else count
+    return f"{number} {one if count == 1 else many or f'{one}s'}"
