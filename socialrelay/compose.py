@@ -27,7 +27,7 @@ from socialrelay.listening import Listener
 from socialrelay.services import Sequence, StartFailed, reason_of
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
 from socialrelay.storage.database import StorageError
-from socialrelay.storage.embedded import EmbeddedPostgres, EmbeddedValkey
+from socialrelay.storage.embedded import OWN_USER, Account, EmbeddedPostgres, EmbeddedValkey
 from socialrelay.storage.embedded import check as check_embedded
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.postgres import Limits, open_storage
@@ -92,6 +92,7 @@ class Core(Service):
     async def _start(self) -> None:
         config = self._config
         self._tell_network()
+        self.tell_user()
         if config.production and not (config.operator.source or config.operator.contact):
             self._log.warn(NO_SOURCE)
         self._storage = storage = await self._open_storage()
@@ -132,6 +133,19 @@ class Core(Service):
                 self._log.warn("network.{option}: {value} is trusted.", option=what, value=value)
         for cidr in network.allow_addresses:
             self._log.warn("network.allow_addresses: {cidr} may be connected to.", cidr=cidr)
+
+    def tell_user(self) -> None:
+        """The embedded servers trust whoever reaches their sockets, which is their user."""
+        config = self._config
+        embedded = not config.postgres.dsn or not config.redis.url
+        if config.production and embedded and (account := Account.current(config.embedded.user)).shared:
+            self._log.warn(
+                "The embedded servers run as {user}: every process of that user can read and change what they hold. Stop the relay, "
+                "adduser --system {own}, chown -R {own} {data}, and start it again.",
+                user=account.name,
+                own=OWN_USER,
+                data=str(config.state_dir / "postgres"),
+            )
 
 
 class Life(Service):

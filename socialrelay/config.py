@@ -54,12 +54,12 @@ class Embedded:
 
     @ivar postgres_bin: folder of C{postgres} and C{initdb}; empty: the installed wheel's, else those on PATH.
     @ivar valkey_server: path of C{valkey-server}; empty likewise.
-    @ivar user: whom they run as when the daemon is root.
+    @ivar user: whom they run as when the daemon is root; empty: C{socialrelay} if there is such a user, else C{nobody}.
     """
 
     postgres_bin: str = ""
     valkey_server: str = ""
-    user: str = "nobody"
+    user: str = ""
 
 
 @frozen

@@ -16,13 +16,17 @@ from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from socialrelay.config import Embedded
-from socialrelay.storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey, existing_runtime_directory
+from socialrelay.compose import Core, LateSite
+from socialrelay.config import Config, Embedded, Postgres, Redis
+from socialrelay.health import Health
+from socialrelay.storage.embedded import Account, EmbeddedError, EmbeddedPostgres, EmbeddedValkey, existing_runtime_directory
 from socialrelay.storage.embedded.binaries import find_postgres, find_valkey
 from socialrelay.storage.embedded.process import command_line
 from socialrelay.storage.embedded.supervisor import Limits
+from socialrelay.storage.memory_cache import MemoryCache
 
 QUICK = Limits(ready=20, shortest_pause=0.01, longest_pause=0.05)
 NOT_ROOT = None if os.geteuid() == 0 else "only root can become another user"
@@ -129,7 +133,7 @@ class LifeTests(Common):
         postgres, valkey = self.postgres(), self.valkey()
         await postgres.startService()
         await valkey.startService()
-        user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
+        user = Account.current("").uid or os.geteuid()
         for pid in (self.pid(postgres), self.pid(valkey)):
             self.assertEqual(os.getsid(pid), pid)
             self.assertFalse(listens_on_tcp(pid))
@@ -305,7 +309,7 @@ class RefusalTests(Common):
         data.mkdir(0o700)
         (data / "PG_VERSION").write_text("15\n")
         if os.geteuid() == 0:
-            os.chown(data, pwd.getpwnam("nobody").pw_uid, -1)
+            Account.current("").own(data)
         reason = await self.fails(self.postgres())
         self.assertIn("was made by PostgreSQL 15", reason)
         self.assertIn("pg_dumpall", reason)
@@ -396,6 +400,50 @@ class RootTests(Common):
         await valkey.startService()
         self.assertEqual(self.state.stat().st_mode & 0o777, 0o711)
         await valkey.stopService()
+
+    async def test_other_owner(self) -> None:
+        """
+        Data of another user, as after a change of C{embedded.user}, is refused with what to do about it.
+        """
+        data = self.state / "postgres"
+        data.mkdir(0o700)
+        (data / "PG_VERSION").write_text("18\n")
+        with self.assertRaises(EmbeddedError) as caught:
+            await self.postgres().startService()
+        self.assertIn("chown -R", str(caught.exception))
+        self.assertEqual(data.stat().st_uid, 0)
+
+    async def test_default_user(self) -> None:
+        """
+        Unless the operator says otherwise it is C{socialrelay} if there is such a user, else C{nobody}, which is shared with others.
+        """
+        nobody = pwd.getpwnam("nobody")
+        users = {"nobody": nobody}
+        self.patch(pwd, "getpwnam", users.__getitem__)
+        self.assertEqual((Account.current("").name, Account.current("").shared), ("nobody", True))
+        users["socialrelay"] = pwd.struct_passwd(("socialrelay", "x", 123, 456, "", "/", "/bin/false"))
+        own = Account.current("")
+        self.assertEqual((own, own.shared), (Account("socialrelay", 123, 456), False))
+        self.assertTrue(Account.current("nobody").shared)
+
+    async def test_told_of_shared_user(self) -> None:
+        """
+        A public relay whose servers share their user with others tells the operator what to do; one with servers elsewhere has none.
+        """
+        ours, theirs = Embedded(user="nobody"), Embedded(user=pwd.getpwuid(1).pw_name)
+        elsewhere = {"postgres": Postgres("host=/tmp"), "redis": Redis("off")}
+        for host, changes, told in (
+            ("relay.example", {"embedded": ours}, True),
+            ("", {"embedded": ours}, False),
+            ("relay.example", {"embedded": theirs}, False),
+            ("relay.example", {"embedded": ours, **elsewhere}, False),
+        ):
+            config = evolve(Config(state_dir=self.state), host=host, **changes)
+            with capturedLogs() as events:
+                Core(config, reactor, MemoryCache(reactor), Health(), None, LateSite()).tell_user()
+            self.assertEqual(
+                [f"chown -R socialrelay {self.state}/postgres" in (formatEvent(event) or "") for event in events], [True] * told
+            )
 
     async def test_unknown_user(self) -> None:
         """

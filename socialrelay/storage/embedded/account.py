@@ -13,6 +13,9 @@ from attrs import frozen
 # Nothing of the daemon's environment, which may hold passwords, reaches a server that runs as somebody else.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+OWN_USER = "socialrelay"
+SHARED_USER = "nobody"
+
 _REACHES = 'for path; do [ -r "$path" ] && [ -x "$path" ] || exit 1; done'
 
 
@@ -35,17 +38,25 @@ class Account:
         """
         The daemon's own account, or that of C{user} if the daemon is root now (PostgreSQL refuses to run as root).
 
+        @param user: if empty L{OWN_USER}, or L{SHARED_USER} if there is no such user.
         @raise EmbeddedError: there is no such user.
         """
         if os.geteuid() != 0:
             return cls(str(os.geteuid()))
         try:
-            entry = pwd.getpwnam(user)
+            entry = pwd.getpwnam(user or OWN_USER)
         except KeyError:
+            if not user:
+                return cls.current(SHARED_USER)
             raise EmbeddedError(f"embedded.user: there is no user {user!r} for the embedded servers to run as; name another one") from None
         if entry.pw_uid == 0:
             raise EmbeddedError("embedded.user: PostgreSQL refuses to run as root; name an unprivileged user")
-        return cls(user, entry.pw_uid, entry.pw_gid)
+        return cls(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+    @property
+    def shared(self) -> bool:
+        """Other programs run as that user, too, and so get at everything that the servers hold."""
+        return self.name == SHARED_USER
 
     def process_options(self) -> dict[str, Any]:
         """Arguments for L{subprocess.Popen}: a session of its own (Ctrl-C in the terminal is not for it), no input, its user."""
