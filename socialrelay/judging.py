@@ -179,8 +179,6 @@ class Judge:
         if verdict.reason == "bad-signature" and self._now() - key.fetched_at > KEY_IS_FRESH:
             fresh = await self._refreshed(sealed, key)
             verdict = await self._relay.judge(sealed, fresh.key)
-        if verdict.ruling is Ruling.IGNORE and verdict.reason == "account":
-            await self._keyring.forget(verdict.author)
         await self._relay.settle(sealed, verdict, row.received_at, row.id)
         return True
 

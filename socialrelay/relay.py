@@ -35,6 +35,9 @@ LARGE = 65536
 LARGEST_PRIVATE = 65536
 """Bytes of a message to the relay. What it says fits into four thousand; the rest is of no interest, and expensive to read."""
 
+ACCOUNT_ENDS = "account"
+"""Why a verdict ignores a body which says that its author's account is deleted or moves: the key is of no more use."""
+
 KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
 
@@ -174,6 +177,8 @@ class Relay:
                 await self._publish(sealed, verdict, received_at, incoming)
                 return
             self.ignored(verdict, unwanted)
+            if verdict.reason == ACCOUNT_ENDS:
+                await self._keyring.forget(verdict.author)
         if incoming is not None:
             await self._incoming.finish([incoming])
 

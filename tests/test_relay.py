@@ -272,11 +272,11 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual([body for _, body in self.relay.transport.sent], [second])
 
     def test_account_is_deleted(self) -> None:
-        """The key of an author whose account is deleted is forgotten."""
-        self.relay.keyring.at_once.clear()
-        self.relay.keyring.published[ALICE.handle] = ALICE.public_key
-        self.send(ALICE.seal(f"<account_deletion><author>{ALICE.handle}</author></account_deletion>".encode()))
-        self.assertEqual(self.relay.keyring.forgotten, [ALICE.handle])
+        """The key of an author whose account is deleted is forgotten, whether it was at hand or had to be looked up."""
+        self.relay.keyring.published[BOB.handle] = BOB.public_key
+        for author in (ALICE, BOB):
+            self.send(author.account_deletion())
+        self.assertEqual(self.relay.keyring.forgotten, [ALICE.handle, BOB.handle])
 
     def test_poison(self) -> None:
         """A body that breaks the judge three times is put aside, in nobody's way."""

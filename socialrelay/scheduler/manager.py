@@ -30,11 +30,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from math import inf
 
-from socialrelay.scheduler.backoff import DEAD_PROBE, HOST_STEPS, POST_STEPS, Backoff
+from socialrelay.scheduler.backoff import DEAD_PROBE, Backoff
 from socialrelay.scheduler.destination import RANGE, Destination, Entry
 from socialrelay.scheduler.host import Host
 from socialrelay.scheduler.journal import Journal
@@ -727,8 +727,3 @@ class QueueManager:
             self._abandons.append(Abandon(destination, destination.cursor, upto, outcome, reason))
         elif not destination.abandoning and not self._wanted(destination):
             destination.following = True
-
-
-def queue_manager(limits: Limits, chance: Callable[[], float], end: int) -> QueueManager:
-    """The usual one. C{chance} returns a float in [0, 1)."""
-    return QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), end)
