@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
@@ -10,9 +11,16 @@ from twisted.logger import Logger
 from socialrelay.boundaries import Contacts
 from socialrelay.config import Policy
 from socialrelay.federation import Verdict
+from socialrelay.routing.hosts import host_of
 from socialrelay.routing.rules import RuleBook
 
-CONTACTS_MAX = 200_000
+WISHES = {True: (5_000, 200_000), False: (10_000, 1_000_000)}
+"""
+Beside how many contacts of the same host, and of all, one more is kept who wishes to be relayed, or not to be.
+
+Anybody may make up authors on a host of their own.  A "yes" changes little, since most relays take whoever comes; so those never use up the
+room of a "no", and a change of mind needs none.
+"""
 
 
 class Authors:
@@ -30,10 +38,12 @@ class Authors:
         self._rules = rules
         self._now = now
         self.wishes: dict[str, bool] = {}
+        self._of_host: Counter[str] = Counter()
 
     async def load(self) -> None:
         """Take up what is stored."""
         self.wishes = dict(await self._contacts.all())
+        self._of_host = Counter(map(host_of, self.wishes))
 
     def refuses(self, author: str) -> str:
         """Why this author's posts are not relayed; empty if they are."""
@@ -55,14 +65,20 @@ class Authors:
         """
         An author said whether to be relayed.
 
-        @return: whether that is news.
+        @return: whether that is news; also if it is not kept for want of room.
         """
         if self.wishes.get(author) is wishes:
             return False
-        if author not in self.wishes and len(self.wishes) >= CONTACTS_MAX:
-            self._log.warn("{handle} is not kept as a contact: there are {count} already.", handle=author, count=CONTACTS_MAX)
-            return False
+        if author not in self.wishes and not self._has_room(host_of(author), wishes):
+            self._log.warn("{handle} is not kept as a contact: there are too many already.", handle=author)
+            return True
         await self._contacts.put(author, wishes, self._now())
+        if author not in self.wishes:
+            self._of_host[host_of(author)] += 1
         self.wishes[author] = wishes
         self._log.info("{handle} {wish} to be relayed.", handle=author, wish="wishes" if wishes else "does not wish")
         return True
+
+    def _has_room(self, host: str, wishes: bool) -> bool:
+        of_host, in_all = WISHES[wishes]
+        return self._of_host[host] < of_host and len(self.wishes) < in_all

@@ -1,0 +1,50 @@
+"""Whose posts are relayed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay import authors
+from socialrelay.authors import Authors
+from socialrelay.config import Policy
+from socialrelay.routing.rules import RuleBook
+from socialrelay.storage.memory import MemoryTables, memory_storage
+
+
+class BoundTests(SynchronousTestCase):
+    """However many say what they wish."""
+
+    def setUp(self) -> None:
+        self.tables = MemoryTables()
+        self.authors = self.restart()
+
+    def restart(self) -> Authors:
+        storage = memory_storage(self.tables)
+        made = Authors(storage.contacts, Policy(), RuleBook, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+        self.successResultOf(Deferred.fromCoroutine(made.load()))
+        return made
+
+    def wish(self, author: str, wishes: bool) -> bool:
+        """Whether it was kept."""
+        self.assertTrue(self.successResultOf(Deferred.fromCoroutine(self.authors.wish(author, wishes))))
+        return self.tables.contacts.get(author) is wishes
+
+    def test_one_host(self) -> None:
+        """A host's authors who wish to be relayed keep out none who does not, and none of another host."""
+        self.patch(authors, "WISHES", {True: (2, 100), False: (4, 100)})
+        kept = [self.wish(f"yes{number}@pod.example", True) for number in range(3)]
+        self.authors = self.restart()
+        kept += [self.wish(f"no{number}@pod.example", False) for number in range(3)]
+        self.assertEqual(kept, [True, True, False, True, True, False])
+        self.assertTrue(self.wish("yes0@pod.example", False))
+        self.assertTrue(self.wish("yes@other.example", True))
+        self.assertEqual([self.authors.refuses(f"{who}@pod.example") for who in ("yes0", "yes1", "no0")], ["unwished", "", "unwished"])
+
+    def test_in_all(self) -> None:
+        """However many wish to be relayed, whoever does not is heard; both are bounded."""
+        self.patch(authors, "WISHES", {True: (9, 2), False: (9, 3)})
+        kept = [self.wish(f"ada@host{number}.example", wishes) for number, wishes in enumerate((True, True, True, False, False))]
+        self.assertEqual(kept, [True, True, False, True, False])
