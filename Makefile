@@ -16,7 +16,8 @@ TESTS := tests
 # Servers that run as another user must be able to reach what the tests make: not below a home folder.
 TRIAL_TEMP := $(or $(TMPDIR),/tmp)/socialrelay-trial-$(shell id -u)
 TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_TEMP)
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
 .PHONY: help run demo test lint lock bench clean
 

@@ -55,7 +55,7 @@ def install(folder: Path, wheel: Path) -> Path:
     """@return: the Python of a new environment with the wheel."""
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--use-pep517"]
     subprocess.run([*pip, f"{wheel}[embedded]", "--constraint", HERE / "requirements" / "run.txt"], check=True)
     subprocess.run([python, "-m", "pip", "check"], check=True, stdout=subprocess.DEVNULL)
     return python
