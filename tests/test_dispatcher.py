@@ -268,13 +268,14 @@ class QuotaTests(SynchronousTestCase):
     def test_counts(self) -> None:
         """What is over makes room again, and an address that has nothing waiting is forgotten."""
         quota = ClientQuota(2, 100)
-        quota.took("192.0.2.1", 1, 60)
-        self.assertEqual([quota.has_room("192.0.2.1", 40), quota.has_room("192.0.2.1", 41)], [True, False])
-        quota.took("192.0.2.1", 2, 1)
-        self.assertFalse(quota.has_room("192.0.2.1", 1))
+        has_room = partial(quota.has_room, "192.0.2.1", "pod.example")
+        quota.took("192.0.2.1", 1, "pod.example", 60)
+        self.assertEqual([has_room(40), has_room(41)], [True, False])
+        quota.took("192.0.2.1", 2, "pod.example", 1)
+        self.assertFalse(has_room(1))
         for number in (1, 2, 3):
             quota.released(number)
-        self.assertTrue(quota.has_room("192.0.2.1", 100))
+        self.assertTrue(has_room(100))
         self.assertEqual(quota._held, {})
 
 
