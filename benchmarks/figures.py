@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, isfinite, log10
 from statistics import median
 
+from attrs import frozen
+
 Figures = dict[str, float]
 
 
@@ -31,12 +33,11 @@ def medians(rounds: Sequence[Mapping[str, float]]) -> Figures:
 
 def interleaved(
     rounds: int, runs: Mapping[str, Callable[[], Figures]], told: Callable[[str, Figures], None] = lambda name, figures: None
-) -> dict[str, Figures]:
+) -> Rounds:
     """
     Run each once, then each once more, and so on: what else goes on at the machine meets them all.
 
     @param told: hears of each run when it is over.
-    @return: the medians of each.
     """
     results: dict[str, list[Figures]] = {name: [] for name in runs}
     for _ in range(rounds):
@@ -44,7 +45,27 @@ def interleaved(
             figures = run()
             told(name, figures)
             results[name].append(figures)
-    return {name: medians(found) for name, found in results.items()}
+    return Rounds(results)
+
+
+@frozen
+class Rounds:
+    """
+    @ivar results: name of the run -> its figures, round by round.
+    """
+
+    results: dict[str, list[Figures]]
+
+    def medians(self) -> dict[str, Figures]:
+        """Of each figure of each run."""
+        return {name: medians(figures) for name, figures in self.results.items()}
+
+    def ratio(self, figure: str, over: str, under: str) -> float:
+        """
+        How one run compares with another: the median of what it was in each round, so that what disturbs a whole round does not count.
+        """
+        pairs = zip(self.results[over], self.results[under], strict=True)
+        return median(one[figure] / other[figure] for one, other in pairs)
 
 
 def prefixed(prefix: str, figures: Mapping[str, float]) -> Figures:

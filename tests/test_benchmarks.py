@@ -55,7 +55,7 @@ class StatisticsTests(SynchronousTestCase):
 
     def test_interleaved(self) -> None:
         """
-        Runs take turns; the result is the median of each.
+        Runs take turns; what counts is the median of each, and of what they are to each other in each round.
         """
         order: list[str] = []
 
@@ -65,7 +65,8 @@ class StatisticsTests(SynchronousTestCase):
 
         found = interleaved(3, {"a": lambda: run("a"), "b": lambda: run("b")})
         self.assertEqual(order, ["a", "b"] * 3)
-        self.assertEqual(found, {"a": {"n": 3.0}, "b": {"n": 4.0}})
+        self.assertEqual(found.medians(), {"a": {"n": 3.0}, "b": {"n": 4.0}})
+        self.assertEqual(found.ratio("n", "b", "a"), 4 / 3)
 
     def test_delays(self) -> None:
         """

@@ -31,17 +31,23 @@ def delivery(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
         for peer in PEERS if way == "tls_kept" else sorted(PEERS.keys() - {"requests", "session"}):
             runs[f"{way}_{peer}"] = partial(theirs, bed, peer, kind, seconds)
     runs["tls_kept_offered"] = partial(offered, bed, seconds * 2)
-    found = interleaved(rounds, runs, told)
-    found["tls_new_requests"] = found["tls_kept_requests"]
+    results = interleaved(rounds, runs, told)
+    found = results.medians()
+    ratios: dict[str, Figures] = {}
     for way in ("tls_kept", "tls_new"):
-        for peer in [peer for peer in PEERS if f"{way}_{peer}" in found]:
-            found[way][f"ratio_{peer}"] = found[way]["rate"] / found[f"{way}_{peer}"]["rate"]
-            found[way][f"cpu_ratio_{peer}"] = found[f"{way}_{peer}"]["cpu_ms"] / found[way]["cpu_ms"]
+        # The first has one way only, and opens a connection for each call.
+        others = {
+            peer: f"{way}_{peer}" if f"{way}_{peer}" in found else f"tls_kept_{peer}"
+            for peer in PEERS
+            if peer != "session" or way == "tls_kept"
+        }
+        ratios[way] = {f"ratio_{peer}": results.ratio("rate", way, other) for peer, other in others.items()}
+        ratios[way] |= {f"cpu_ratio_{peer}": results.ratio("cpu_ms", other, way) for peer, other in others.items()}
     found["cold_1k"] = cold(bed, 1000)
-    shown = {name: {key: value for key, value in row.items() if "ratio" not in key} for name, row in found.items()}
-    print(table(shown))
-    print(table({way: {key: value for key, value in found[way].items() if "ratio" in key} for way in ("tls_kept", "tls_new")}))
-    return {name: value for row, figures in found.items() for name, value in prefixed(f"delivery.{row}", figures).items()}
+    print(table(found))
+    print(table(ratios))
+    figures = {name: value for row, columns in found.items() for name, value in prefixed(f"delivery.{row}", columns).items()}
+    return figures | {name: value for row, columns in ratios.items() for name, value in prefixed(f"delivery.{row}", columns).items()}
 
 
 def ours(bed: Bed, kind: str, hosts: int, seconds: float) -> Figures:

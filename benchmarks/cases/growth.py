@@ -29,16 +29,17 @@ QUERIES = {
 
 def growth(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     """CPU per delivery to a hundred nodes that are well: with nobody else, with 900 and with 9 900 dead ones; and with a long log."""
-    seconds, rounds = float(bed.size(4, 1)), bed.size(2, 1)
+    seconds, rounds = float(bed.size(4, 1)), bed.size(3, 1)
     runs = {f"destinations_{count}": partial(_destinations, bed, count, seconds) for count in (100, 1000, 10000)}
-    found = interleaved(rounds, runs, told)
+    results = interleaved(rounds, runs, told)
+    found = results.medians()
     sizes = (("1k", 1000), bed.size(("1m", 1000000), ("100k", 100000)))
     longs = {f"log_{name}": partial(_log, bed, count, seconds) for name, count in sizes}
-    found |= interleaved(1, longs, told)
+    found |= interleaved(1, longs, told).medians()
     last = list(longs)[-1]
     print(table(found))
     figures = {f"growth.{row}.{name}": value for row, columns in found.items() for name, value in columns.items()}
-    figures["growth.cpu_ratio_10k_over_100"] = found["destinations_10000"]["cpu_ms"] / found["destinations_100"]["cpu_ms"]
+    figures["growth.cpu_ratio_10k_over_100"] = results.ratio("cpu_ms", "destinations_10000", "destinations_100")
     figures["growth.sequential_scans"] = found[last]["sequential_scans"]
     figures["growth.cpu_ratio_long_log"] = found[last]["cpu_ms"] / found["log_1k"]["cpu_ms"]
     return figures

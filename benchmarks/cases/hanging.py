@@ -21,15 +21,20 @@ TROUBLE = {
 
 def hanging(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     """The rate of 40 nodes that are well, alone and with such company, against their rate alone."""
-    seconds, rounds = float(bed.size(5, 1)), bed.size(3, 1)
+    seconds, rounds = float(bed.size(3, 1)), bed.size(5, 1)
     runs: dict[str, Callable[[], Figures]] = {name: partial(_run, bed, company, seconds) for name, company in TROUBLE.items()}
-    found = interleaved(rounds, runs, told)
-    alone = found["alone"]["rate"]
-    print(table(found))
+    results = interleaved(rounds, runs, told)
+    found = results.medians()
     figures = {f"hanging.{name}.{key}": value for name, row in found.items() for key, value in row.items()}
-    figures["hanging.rate_ratio"] = found["hanging"]["rate"] / alone
-    figures["hanging.rate_ratio_refusing"] = found["refusing"]["rate"] / alone
-    figures["hanging.rate_ratio_flapping"] = found["flapping"]["rate"] / alone
+    ratios = {
+        name: {"rate_ratio": results.ratio("rate", name, "alone"), "cpu_ratio": results.ratio("cpu_ms", name, "alone")} for name in TROUBLE
+    }
+    print(table(found))
+    print(table(ratios))
+    figures["hanging.rate_ratio"] = ratios["hanging"]["rate_ratio"]
+    figures["hanging.cpu_ratio"] = ratios["hanging"]["cpu_ratio"]
+    figures["hanging.rate_ratio_refusing"] = ratios["refusing"]["rate_ratio"]
+    figures["hanging.rate_ratio_flapping"] = ratios["flapping"]["rate_ratio"]
     return figures
 
 

@@ -24,7 +24,7 @@ def intake(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     bed.posts.first(bed.size(8000, 1500))
     runs: dict[str, Callable[[], Figures]] = {str(count): partial(_alone, bed, count, seconds) for count in (1, 16, 64)}
     runs["while_delivering"] = partial(_while_delivering, bed, seconds * 2)
-    found = interleaved(rounds, runs, told)
+    found = interleaved(rounds, runs, told).medians()
     print(table(found))
     figures = {f"receive.connections_{name}.{key}": value for name, row in found.items() if name.isdigit() for key, value in row.items()}
     figures |= {f"receive.while_delivering.{key}": value for key, value in found["while_delivering"].items()}

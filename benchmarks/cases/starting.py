@@ -15,7 +15,7 @@ from tests.daemon import Daemon
 
 def start(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     """Until it says that it is ready: in an empty folder, where it first makes a database, and again in the same."""
-    found = interleaved(bed.size(3, 1), {"embedded": _twice}, told)
+    found = interleaved(bed.size(3, 1), {"embedded": _twice}, told).medians()
     print(table(found))
     return {f"start.{name}": value for name, value in found["embedded"].items()}
 
