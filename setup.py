@@ -61,7 +61,7 @@ setup(
         "zope.interface>=7",
     ],
     extras_require={"embedded": EMBEDDED, "test": EMBEDDED + TEST, "lint": LINT},
-    entry_points={"console_scripts": ["socialrelay = socialrelay.cli:main"]},
+    entry_points={"console_scripts": ["socialrelay = socialrelay.cli.command:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Environment :: No Input/Output (Daemon)",

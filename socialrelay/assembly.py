@@ -36,21 +36,22 @@ from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.discovery import keyring as keyrings
 from socialrelay.discovery.lookup import KeyLookup
 from socialrelay.discovery.provided import read_author_keys
-from socialrelay.finishing import Finishing
 from socialrelay.health import Health
 from socialrelay.identity import RelayIdentity
 from socialrelay.judging import Judge
-from socialrelay.limits import in_flight_budget, raise_descriptor_limit
 from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import Resolver, SystemLookup
 from socialrelay.network.trust import load_trust
 from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
-from socialrelay.operations import Operations
-from socialrelay.overview import NodeCheck, RelayOverview
+from socialrelay.operators.operations import Operations
+from socialrelay.operators.overview import NodeCheck, RelayOverview
+from socialrelay.operators.views import About, Views
 from socialrelay.quota import ClientQuota
 from socialrelay.relay import Relay
+from socialrelay.running.finishing import Finishing
+from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
@@ -62,7 +63,6 @@ from socialrelay.storage.embedded import runtime_directory
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.stores import Storage
 from socialrelay.subscribers import Subscribers
-from socialrelay.views import About, Views
 from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
 from socialrelay.web.public import PublicSite, public_site
 

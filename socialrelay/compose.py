@@ -23,7 +23,7 @@ from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.health import Health, Phase
 from socialrelay.identity import IdentityError, check_key_file, key_path, load_identity
-from socialrelay.listening import Listener
+from socialrelay.running.listening import Listener
 from socialrelay.services import Sequence, StartFailed, reason_of
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
 from socialrelay.storage.database import StorageError
@@ -171,7 +171,7 @@ def compose(config: Config, reactor: Any, *, stays: bool = True) -> IService:
 
     @param stays: the daemon remains the user who it is now.
     @raise socialrelay.storage.embedded.EmbeddedError: the embedded servers cannot be started.
-    @raise socialrelay.listening.CannotListen: a socket cannot be had.
+    @raise socialrelay.running.listening.CannotListen: a socket cannot be had.
     @raise socialrelay.identity.IdentityError: the key file cannot be used.
     @raise StartFailed: another file cannot be read.
     """

@@ -19,12 +19,13 @@ from typing import Any, ClassVar
 from twisted.application.service import IService
 from twisted.python import usage
 
-from socialrelay import __version__, logs, statedir
+from socialrelay import __version__
 from socialrelay.config import Config
-from socialrelay.daemon import Daemon, Terminal, check_reachable, leave_waiting, refuse
 from socialrelay.identity import key_path, read_key
-from socialrelay.limits import raise_descriptor_limit
 from socialrelay.loading import ConfigError, default_state_dir, load
+from socialrelay.running import logs, statedir
+from socialrelay.running.daemon import Daemon, Terminal, check_reachable, leave_waiting, refuse
+from socialrelay.running.limits import raise_descriptor_limit
 from socialrelay.services import reason_of
 
 

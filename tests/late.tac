@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 
 from socialrelay.boundaries import Unavailable
-from socialrelay.daemon import Daemon, Terminal, leave_waiting
+from socialrelay.running.daemon import Daemon, Terminal, leave_waiting
 from socialrelay.services import Sequence
 
 

@@ -12,13 +12,13 @@ from twisted.internet.defer import Deferred, succeed
 from socialrelay.boundaries import DestinationStatus, PollReport
 from socialrelay.diaspora.hashtags import is_tag, match_key
 from socialrelay.health import Health, Phase
-from socialrelay.operations import Operations
-from socialrelay.overview import NodeCheck, RelayOverview
+from socialrelay.operators.operations import Operations
+from socialrelay.operators.overview import NodeCheck, RelayOverview
+from socialrelay.operators.views import About, Views
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from socialrelay.subscribers import Subscribers
-from socialrelay.views import About, Views
 
 NOW = datetime(2026, 11, 21, 21, 30, tzinfo=UTC)
 HOST = "relay.example"

@@ -17,11 +17,13 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from socialrelay import __version__, cli_output, launch
+from socialrelay import __version__
 from socialrelay.boundaries import Condition, Rejection
-from socialrelay.cli import main
-from socialrelay.cli_client import find_socket
+from socialrelay.cli import output as cli_output
+from socialrelay.cli.client import find_socket
+from socialrelay.cli.command import main
 from socialrelay.routing.subscription import Preferences, Scope
+from socialrelay.running import launch
 from socialrelay.scheduler.record import State
 from socialrelay.web.control import SOCKET_NAME, ControlService
 from tests.operators import EVERYTHING, NOW, REFUSAL, Relay
@@ -216,7 +218,7 @@ class CommandTests(TestCase):
         """
         The command works as a process of its own.
         """
-        words = ["-m", "socialrelay.cli", "--socket", str(self.path), "identity"]
+        words = ["-m", "socialrelay.cli.command", "--socket", str(self.path), "identity"]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         out, err, code = await getProcessOutputAndValue(sys.executable, words, environ)
         self.assertEqual((code, err), (0, b""))
@@ -226,7 +228,7 @@ class CommandTests(TestCase):
         """
         An answer that cannot be written is told in one line, and the exit code is 1.
         """
-        words = ["-m", "socialrelay.cli", "--socket", str(self.path), "identity"]
+        words = ["-m", "socialrelay.cli.command", "--socket", str(self.path), "identity"]
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         command = shlex.join([sys.executable, *words])
         out, err, code = await getProcessOutputAndValue("/bin/sh", ["-c", f"{command} >/dev/full"], environ)

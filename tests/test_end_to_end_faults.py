@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
 from twisted.web.client import ResponseFailed
 
-from socialrelay import statedir
+from socialrelay.running import statedir
 from tests.end_to_end import EndToEnd, OwnRelay, guids
 from tests.envelopes import Author, new_guid, preferences
 from tests.nodes.conduct import abrupt, flapping, holding, says, silent, welcoming

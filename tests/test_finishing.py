@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.finishing import Finishing
+from socialrelay.running.finishing import Finishing
 from socialrelay.services import Periodic
 
 

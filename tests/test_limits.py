@@ -1,4 +1,4 @@
-"""Tests for L{socialrelay.limits}."""
+"""Tests for L{socialrelay.running.limits}."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import resource
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.limits import in_flight_budget, raise_descriptor_limit
+from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
 
 
 class LimitsTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""Tests for L{socialrelay.logs}."""
+"""Tests for L{socialrelay.running.logs}."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from socialrelay.logs import Destination, Lines, as_json, as_text, choose, chosen, observer, plain, quiet
+from socialrelay.running.logs import Destination, Lines, as_json, as_text, choose, chosen, observer, plain, quiet
 
 HOSTILE = "evil\n2026-01-01 [info] relay: all is well\x1b[2J\r\x07\u202e"
 
@@ -173,7 +173,7 @@ class ObserverTests(SynchronousTestCase):
         name = self.mktemp()
         self.patch(observer.__globals__["signal"], "signal", lambda *_: None)
         self.addCleanup(choose, Destination())
-        self.assertEqual(choose(Destination(logfile=name, nodaemon=False, format="json")), "socialrelay.logs.chosen")
+        self.assertEqual(choose(Destination(logfile=name, nodaemon=False, format="json")), "socialrelay.running.logs.chosen")
         chosen()(event("hello", log_namespace="socialrelay"))
         with open(name) as file:
             self.assertEqual(json.loads(file.read())["message"], "hello")

@@ -15,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import LIST_FAILED, Rejection, Rule, Unavailable
 from socialrelay.config import Config
 from socialrelay.identity import RelayIdentity
+from socialrelay.operators.views import About, ActError
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import State
-from socialrelay.views import About, ActError
 from tests.operators import EVERYTHING, HOST, NOW, REFUSAL, Relay
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Tests for L{socialrelay.statedir}."""
+"""Tests for L{socialrelay.running.statedir}."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.statedir import StateDirError, sign, take
+from socialrelay.running.statedir import StateDirError, sign, take
 
 
 class TakeTests(SynchronousTestCase):
@@ -32,7 +32,9 @@ class TakeTests(SynchronousTestCase):
 
     def test_dead_holder(self) -> None:
         """What a killed daemon leaves behind holds nobody up."""
-        code = "import os, sys; from pathlib import Path; from socialrelay.statedir import take; take(Path(sys.argv[1])); os.abort()"
+        code = (
+            "import os, sys; from pathlib import Path; from socialrelay.running.statedir import take; take(Path(sys.argv[1])); os.abort()"
+        )
         environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         subprocess.run([sys.executable, "-c", code, str(self.path)], env=environ, check=False, stderr=subprocess.DEVNULL)
         self.assertTrue((self.path / "lock").exists())

@@ -1,4 +1,4 @@
-"""Tests for L{socialrelay.tap} and L{socialrelay.daemon}: the real twistd, as an operator meets it."""
+"""Tests for L{socialrelay.tap} and L{socialrelay.running.daemon}: the real twistd, as an operator meets it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay import statedir
-from socialrelay.daemon import Unreachable, check_reachable
-from socialrelay.launch import command_line
+from socialrelay.running import statedir
+from socialrelay.running.daemon import Unreachable, check_reachable
+from socialrelay.running.launch import command_line
 
 ROOT = Path(__file__).parent.parent
 TWISTD = Path(sys.executable).parent / "twistd"

@@ -30,10 +30,10 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.operations import Operations
-from socialrelay.plain import Plain
+from socialrelay.operators.operations import Operations
+from socialrelay.operators.plain import Plain
+from socialrelay.operators.views import ActError, Views
 from socialrelay.services import StartFailed, reason_of
-from socialrelay.views import ActError, Views
 
 SOCKET_NAME = "control.sock"
 MAX_BODY = 128 * 1024

@@ -1,7 +1,7 @@
 """
 What an operator may see of the running relay, whoever asks: the command today, a web page tomorrow.
 
-Every view answers a plain dictionary; L{socialrelay.plain} says what stands in its parts.
+Every view answers a plain dictionary; L{socialrelay.operators.plain} says what stands in its parts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from socialrelay.boundaries import (
 )
 from socialrelay.config import Config
 from socialrelay.identity import RelayIdentity
-from socialrelay.plain import (
+from socialrelay.operators.plain import (
     Plain,
     plain_condition,
     plain_destination,

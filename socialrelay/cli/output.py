@@ -1,8 +1,8 @@
 """
 The relay's answers as an operator reads them.
 
-Every function takes an answer of L{socialrelay.views} or L{socialrelay.operations} and the time, and gives text.  On a terminal it fits the
-terminal's width; in a pipe each row is one line.
+Every function takes an answer of L{socialrelay.operators.views} or L{socialrelay.operators.operations} and the time, and gives text.  On a
+terminal it fits the terminal's width; in a pipe each row is one line.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics, Unavailable
 from socialrelay.coalesce import Coalescing, Crowded
-from socialrelay.plain import Plain, plain_effective, plain_poll, plain_time
+from socialrelay.operators.plain import Plain, plain_effective, plain_poll, plain_time
 from socialrelay.routing.hosts import node_host
 from socialrelay.routing.subscription import Scope
 from socialrelay.scheduler.record import State

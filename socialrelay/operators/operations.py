@@ -14,11 +14,11 @@ from attrs import define
 from twisted.logger import Logger
 
 from socialrelay.boundaries import LIST_FAILED, DestinationStatus, Lists, ManualSubscription, Membership, NodeRecord, Poller, Queue, Rule
-from socialrelay.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
+from socialrelay.operators.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
+from socialrelay.operators.views import About, ActError, Stores, checked_host, covers
 from socialrelay.routing.hosts import node_host
 from socialrelay.routing.subscription import Scope, Subscription
 from socialrelay.scheduler.record import State
-from socialrelay.views import About, ActError, Stores, checked_host, covers
 
 MAX_REASON = 500
 _USER = re.compile(r"[a-z0-9._-]{1,64}")

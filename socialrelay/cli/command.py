@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import click
 from attrs import define
 
-from socialrelay import __version__, cli_output
-from socialrelay.cli_client import CallFailed, Daemon, find_socket
+from socialrelay import __version__
+from socialrelay.cli import output as cli_output
+from socialrelay.cli.client import CallFailed, Daemon, find_socket
 from socialrelay.loading import ConfigError
 
 FAILED, USAGE, NO_DAEMON = 1, 2, 3
@@ -126,7 +127,7 @@ def run(command: Command, options: tuple[str, ...]) -> None:
     It starts `twistd socialrelay` of this installation, with the options of both, in any order; `--nodaemon` keeps it in the foreground.
     `twistd --help` and `twistd socialrelay --help` explain them.
     """
-    from socialrelay.launch import run as launch
+    from socialrelay.running.launch import run as launch
 
     launch([*options, *command.daemon_options()])
 
