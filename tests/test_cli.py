@@ -19,11 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay import __version__
 from socialrelay.boundaries import Condition, Rejection
+from socialrelay.cli import launch
 from socialrelay.cli import output as cli_output
 from socialrelay.cli.client import find_socket
 from socialrelay.cli.command import main
 from socialrelay.routing.subscription import Preferences, Scope
-from socialrelay.running import launch
 from socialrelay.scheduler.record import State
 from socialrelay.web.control import SOCKET_NAME, ControlService
 from tests.operators import EVERYTHING, NOW, REFUSAL, Relay

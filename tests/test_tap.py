@@ -15,9 +15,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.cli.launch import command_line
 from socialrelay.running import statedir
 from socialrelay.running.daemon import Unreachable, check_reachable
-from socialrelay.running.launch import command_line
 
 ROOT = Path(__file__).parent.parent
 TWISTD = Path(sys.executable).parent / "twistd"

@@ -127,7 +127,7 @@ def run(command: Command, options: tuple[str, ...]) -> None:
     It starts `twistd socialrelay` of this installation, with the options of both, in any order; `--nodaemon` keeps it in the foreground.
     `twistd --help` and `twistd socialrelay --help` explain them.
     """
-    from socialrelay.running.launch import run as launch
+    from socialrelay.cli.launch import run as launch
 
     launch([*options, *command.daemon_options()])
 
