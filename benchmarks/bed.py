@@ -207,6 +207,11 @@ class Relay:
         """Peak memory, MB."""
         return processes.peak(self.pid)
 
+    @property
+    def resident(self) -> float:
+        """Memory now, MB."""
+        return processes.resident(self.pid)
+
     def start(self) -> None:
         """Start it, wait until it is ready, and give it its processor."""
         started = time.monotonic()

@@ -20,9 +20,13 @@ def cpu_seconds(stat: str, with_ended_children: bool = False) -> float:
     return sum(int(ticks) for ticks in fields[11 : 15 if with_ended_children else 13]) * TICK
 
 
-def peak_megabytes(status: str) -> float:
-    """Most memory that was ever resident, from the text of C{/proc/PID/status}."""
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+def megabytes(status: str, name: str) -> float:
+    """
+    A size of memory from the text of C{/proc/PID/status}.
+
+    @param name: C{VmRSS}: what is resident now, C{VmHWM}: the most that ever was.
+    """
+    [line] = [line for line in status.splitlines() if line.startswith(f"{name}:")]
     return int(line.split()[1]) * 1024 / 1e6
 
 
@@ -42,7 +46,12 @@ def family_cpu(pid: int) -> float:
 
 def peak(pid: int) -> float:
     """Peak memory of one process, MB."""
-    return peak_megabytes(Path(f"/proc/{pid}/status").read_text())
+    return megabytes(Path(f"/proc/{pid}/status").read_text(), "VmHWM")
+
+
+def resident(pid: int) -> float:
+    """Memory of one process now, MB."""
+    return megabytes(Path(f"/proc/{pid}/status").read_text(), "VmRSS")
 
 
 def family(pid: int) -> list[int]:

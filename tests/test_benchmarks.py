@@ -16,7 +16,7 @@ from benchmarks.cases.running import delays
 from benchmarks.figures import interleaved, medians, merged, percentile, prefixed, rounded, table, written
 from benchmarks.load import Sent, request
 from benchmarks.peers import where
-from benchmarks.processes import TICK, cpu_seconds, peak_megabytes
+from benchmarks.processes import TICK, cpu_seconds, megabytes
 from benchmarks.sinks import ADDRESSES, Arrival, mark, names
 from socialrelay.routing.bitmap import pack
 from tests.envelopes import Author
@@ -142,7 +142,7 @@ class ProcessTests(SynchronousTestCase):
         """
         Linux counts in KiB; megabytes are millions of bytes.
         """
-        self.assertEqual(peak_megabytes("Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t  1000 kB\n"), 1.024)
+        self.assertEqual(megabytes("Name:\tx\nVmPeak:\t 9 kB\nVmHWM:\t  1000 kB\n", "VmHWM"), 1.024)
 
 
 class SinkTests(SynchronousTestCase):

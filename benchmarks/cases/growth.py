@@ -51,14 +51,14 @@ def memory(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     with bed.database() as database:
         database.subscribe(names("n", destinations // 2))
         database.subscribe(names("refuse", destinations // 2), state="dead")
-        fill(database, posts, everyone(destinations), destinations, bodies=min(posts, BODIES))
-        database.run("UPDATE log_state SET bodies_removed = 0")
+        fill(database, posts, everyone(destinations), destinations, bodies=posts)
         with bed.relay(database) as relay:
             ready, base, before = relay.peak, bed.sinks.total, relay.cost()
             time.sleep(seconds)
             figures = {
                 "mb_10k_at_start": ready,
                 "mb_10k_destinations": relay.peak,
+                "mb_10k_resident": relay.resident,
                 "deliveries": float(bed.sinks.total - base),
                 "cpu_s": (relay.cost() - before).relay,
                 "ready_s": relay.seconds_to_ready,
