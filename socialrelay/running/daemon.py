@@ -154,7 +154,8 @@ class Daemon(Service):
     def _well(self, _: object) -> None:
         for sentence, fields in self._ready():
             self._log.info(sentence, **fields)
-        self._terminal.started()
+        # Not before the reactor runs: until then a signal kills the process instead of stopping the relay.
+        self._reactor.callWhenRunning(self._terminal.started)
 
     def _failed(self, failure: Failure) -> None:
         if not self.running:
