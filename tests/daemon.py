@@ -30,6 +30,8 @@ from twisted.web.client import Agent, HTTPConnectionPool, ResponseNeverReceived
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from tests.servers import take_away
+
 ROOT = Path(__file__).parent.parent
 ENVELOPE = "application/magic-envelope+xml"
 # Where there is util-linux, the relay ends when a test run is killed.
@@ -164,7 +166,7 @@ class Daemon:
         """Stop it if it runs, and take away its folder."""
         if self.process is not None:
             await self.terminate()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        take_away(self.folder, self.state)
 
     def children(self, program: str) -> list[int]:
         """Its embedded servers: process ids of the children whose program has this name."""

@@ -23,6 +23,7 @@ import psycopg2
 
 from socialrelay.config import Embedded
 from socialrelay.storage import migrate
+from socialrelay.storage.embedded import existing_runtime_directory
 from socialrelay.storage.embedded.postgres import DATABASE, PORT, USER, PostgresServer
 from socialrelay.storage.embedded.valkey import SOCKET, ValkeyServer
 
@@ -30,6 +31,13 @@ _START_SECONDS = 60.0
 # A test run that is killed leaves no server behind, where there is util-linux.
 _END_WITH_PARENT = ("setpriv", "--pdeathsig", "QUIT") if shutil.which("setpriv") else ()
 _names = count(1)
+
+
+def take_away(folder: Path, state: Path) -> None:
+    """Remove a test's folder, and the folder that a relay with this state directory made elsewhere for its sockets."""
+    if (sockets := existing_runtime_directory(state)) is not None:
+        shutil.rmtree(sockets, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class RunningServer:

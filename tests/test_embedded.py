@@ -27,6 +27,7 @@ from socialrelay.storage.embedded.binaries import find_postgres, find_valkey
 from socialrelay.storage.embedded.process import command_line
 from socialrelay.storage.embedded.supervisor import Limits
 from socialrelay.storage.memory_cache import MemoryCache
+from tests.servers import take_away
 
 QUICK = Limits(ready=20, shortest_pause=0.01, longest_pause=0.05)
 NOT_ROOT = None if os.geteuid() == 0 else "only root can become another user"
@@ -54,7 +55,7 @@ def state_directory(case: TestCase) -> Path:
     """A state directory that other users can pass through, unlike trial's own in root's home directory."""
     path = Path(tempfile.mkdtemp(prefix="socialrelay-test-", dir="/tmp"))
     path.chmod(0o755)
-    case.addCleanup(shutil.rmtree, path, True)
+    case.addCleanup(take_away, path, path)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.cli.launch import command_line
 from socialrelay.running import statedir
 from socialrelay.running.daemon import Unreachable, check_reachable
+from tests.servers import take_away
 
 ROOT = Path(__file__).parent.parent
 TWISTD = Path(sys.executable).parent / "twistd"
@@ -31,8 +31,8 @@ class Twistd(SynchronousTestCase):
         # Not trial's own: the servers run as another user, who must reach it.
         self.folder = Path(tempfile.mkdtemp(prefix="socialrelay-"))
         self.folder.chmod(0o755)
-        self.addCleanup(shutil.rmtree, self.folder)
         self.state = self.folder / "state"
+        self.addCleanup(take_away, self.folder, self.state)
         self.environ = {key: value for key, value in os.environ.items() if not key.startswith("SOCIALRELAY_")} | {"PYTHONPATH": str(ROOT)}
 
     def twistd(self, *arguments: object, **environ: str) -> subprocess.CompletedProcess[str]:
