@@ -55,18 +55,18 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(surroundings())
     bed = Bed(quick=arguments.quick)
-    figures: Figures = {}
     try:
         for name in arguments.only:
             print(f"\n== {name}: {' '.join((CASES[name].__doc__ or '').split())}", flush=True)
             started = time.monotonic()
-            figures |= CASES[name](bed, _tell)
+            figures = CASES[name](bed, _tell)
             print(f"   {time.monotonic() - started:.0f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+            if output is not None:
+                before = json.loads(output.read_text()) if output.exists() else {}
+                output.write_text(written(merged(before, figures, [name])))
     finally:
         bed.close()
     if output is not None:
-        before = json.loads(output.read_text()) if output.exists() else {}
-        output.write_text(written(merged(before, figures, arguments.only)))
         print(f"\nFigures are in {output}.")
 
 
