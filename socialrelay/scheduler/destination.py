@@ -8,7 +8,6 @@ I{follows} is pushed each new post, so C{read} is the log's end without being wr
 from __future__ import annotations
 
 from bisect import insort
-from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from math import inf
@@ -70,8 +69,9 @@ class Destination:
         self.delivered, self.bounced = record.delivered, record.bounced
         self.expired, self.cancelled = record.expired, record.cancelled
         self.last_bounce = record.last_bounce
-        self.queue: deque[Entry] = deque()
-        self.retries: deque[Entry] = deque()
+        # Lists, since they are short and mostly empty: ten thousand pairs of empty deques take 15 MB.
+        self.queue: list[Entry] = []
+        self.retries: list[Entry] = []
         self.suspects: list[int] = []
         self.alarm = inf
         self.reach = RANGE
