@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,6 +51,7 @@ from socialrelay.quota import ClientQuota
 from socialrelay.relay import Relay
 from socialrelay.running.finishing import Finishing
 from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
+from socialrelay.running.listening import local_port
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
@@ -325,8 +325,8 @@ def base_url(config: Config) -> str:
     """Where the relay is reached: in development by whoever sits at this machine."""
     if config.production:
         return f"https://{config.host}"
-    ports = [found[1] for each in config.listen if (found := re.match(r"tcp:(?:port=)?(\d+)", each))]
-    return f"http://localhost:{ports[0]}" if ports else "http://localhost"
+    port = local_port(config.listen)
+    return f"http://localhost:{port}" if port else "http://localhost"
 
 
 def _poll_because_of_answers(poller: pollers.NodePoller, host: str, production: bool) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -27,6 +26,7 @@ from socialrelay.loading import ConfigError, default_state_dir, load
 from socialrelay.running import logs, statedir
 from socialrelay.running.daemon import Daemon, Terminal, check_reachable, leave_waiting, refuse
 from socialrelay.running.limits import raise_descriptor_limit
+from socialrelay.running.listening import local_port
 from socialrelay.services import reason_of
 
 
@@ -166,10 +166,8 @@ def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:
         yield "It is {handle}. Servers reach it at https://{host}/.", {"handle": handle, "host": config.host}
         return
     yield "This is a relay for trying out: it fetches no list of servers and polls none. Set host (--host) to run a public one.", {}
-    for endpoint in config.listen:
-        if found := re.match(r"tcp:(?:port=)?([1-9]\d*)", endpoint):
-            yield "Look at {url}, or ask it: {command} status", {"url": f"http://127.0.0.1:{found[1]}/", "command": command(config)}
-            return
+    if port := local_port(config.listen):
+        yield "Look at {url}, or ask it: {command} status", {"url": f"http://127.0.0.1:{port}/", "command": command(config)}
 
 
 def command(config: Config) -> str:

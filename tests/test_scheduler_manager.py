@@ -617,6 +617,22 @@ _steps = st.lists(
 )
 
 
+def play(world: World, what: str, one: Any, two: Any) -> None:
+    """One step of those that L{_steps} draws."""
+    if what == "post":
+        world.post(one, author=f"author{two}@pod.example")
+    elif what == "begin":
+        world.begin()
+    elif what == "answer" and world.under_way:
+        world.answer(world.under_way[one % len(world.under_way)], REPLIES[two])
+    elif what == "wait":
+        world.now = world.now.later(one)
+    elif what == "save":
+        world.save()
+    elif what == "crash":
+        world.crash()
+
+
 class ConservationTests(SynchronousTestCase):
     """What holds whatever happens."""
 
@@ -627,18 +643,7 @@ class ConservationTests(SynchronousTestCase):
         world = World()
         world.subscribe(0, 1, 2, 3)
         for what, one, two in steps:
-            if what == "post":
-                world.post(one, author=f"author{two}@pod.example")  # type: ignore[arg-type]
-            elif what == "begin":
-                world.begin()
-            elif what == "answer" and world.under_way:
-                world.answer(world.under_way[one % len(world.under_way)], REPLIES[two])  # type: ignore[operator,index]
-            elif what == "wait":
-                world.now = world.now.later(one)  # type: ignore[arg-type]
-            elif what == "save":
-                world.save()
-            elif what == "crash":
-                world.crash()
+            play(world, what, one, two)
             for destination in world.manager.all():
                 self.assertLessEqual(destination.host.in_flight, 2)
                 self.assertLessEqual(len(destination.queue), CATCH_UP + QUEUE_MAX)
@@ -663,14 +668,8 @@ class ConservationTests(SynchronousTestCase):
         world = World()
         world.subscribe(0, 1, 2, 3)
         for what, one, two in steps:
-            if what == "post":
-                world.post(one, author=f"author{two}@pod.example")  # type: ignore[arg-type]
-            elif what == "begin":
-                world.begin()
-            elif what == "answer" and world.under_way:
-                world.answer(world.under_way[one % len(world.under_way)], REPLIES[two])  # type: ignore[operator,index]
-            elif what == "wait":
-                world.now = world.now.later(one)  # type: ignore[arg-type]
+            if what not in ("save", "crash"):
+                play(world, what, one, two)
         for attempt in list(world.under_way):
             world.answer(attempt, OK)
         world.wait(5 * DAY)

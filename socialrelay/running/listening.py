@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,12 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+
+def local_port(descriptions: Iterable[str]) -> str:
+    """The first TCP port among endpoint descriptions; empty if there is none, or the system chooses it."""
+    ports = (found[1] for each in descriptions if (found := re.match(r"tcp:(?:port=)?([1-9]\d*)", each)))
+    return next(ports, "")
 
 
 class CannotListen(Exception):
