@@ -114,16 +114,23 @@ class Policy:
 @frozen
 class Delivery:
     """
-    @ivar window: deliveries in flight to one host.
+    @ivar window: deliveries in flight to one host, at most.
     @ivar in_flight: in all; the descriptor limit may lower it.
     @ivar probes: of it, for hosts that are deferred or dead.
+    @ivar catch_up_share: which part of it may be taken by posts that were missed.
+    @ivar bodies_in_flight: bytes of the different bodies that are in flight.
+    @ivar origin_spread: seconds over which one post goes out; 0: as fast as possible.
+    @ivar timeout: seconds for a whole delivery, at most.
     @ivar queue_lifetime: seconds; an older post is expired.
     @ivar log_each: a log line for each delivery.
     """
 
-    window: int = 2
+    window: int = 5
     in_flight: int = 1024
     probes: int = 64
+    catch_up_share: float = 0.25
+    bodies_in_flight: int = 64 * MIB
+    origin_spread: float = 30.0
     connect_timeout: float = 5.0
     timeout: float = 15.0
     kept_connections: int = 256

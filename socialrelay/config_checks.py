@@ -26,6 +26,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "receive.waiting_rows_per_address": (1, 1_000_000),
     "receive.commit_queue": (1, 100_000),
     "delivery.window": (1, 5),
+    "delivery.catch_up_share": (0.01, 1),
+    "delivery.origin_spread": (0, 3600),
     "delivery.in_flight": (1, 100_000),
     "delivery.probes": (1, 10_000),
     "delivery.connect_timeout": (0.1, 60),
@@ -126,6 +128,8 @@ def _together(config: Config) -> Iterator[Fault]:
             "delivery.probes",
             f"must be less than delivery.in_flight, which is {delivery.in_flight}: deferred hosts would crowd out the others",
         )
+    if delivery.bodies_in_flight < receive.max_body:
+        yield "delivery.bodies_in_flight", f"must not be less than receive.max_body, which is {receive.max_body}"
     if delivery.connect_timeout > delivery.timeout:
         yield (
             "delivery.connect_timeout",

@@ -34,6 +34,7 @@ class Verdict:
     @ivar guid: the identifier of the post, or of the target of a retraction.
     @ivar tags: match keys, without C{#}.
     @ivar identities: SHA-256 hashes that this post occupies in the log: of its identity and of its decoded data.
+    @ivar target: of a retraction: the hash of the identity of the post that it takes back.
     """
 
     ruling: Ruling
@@ -43,6 +44,7 @@ class Verdict:
     guid: str = ""
     tags: frozenset[str] = frozenset()
     identities: tuple[bytes, ...] = ()
+    target: bytes = b""
 
 
 class NotAnEnvelope(Exception):

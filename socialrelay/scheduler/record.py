@@ -32,6 +32,8 @@ class DestinationRecord:
     @ivar ahead: settled positions above the cursor, at most 1024.
     @ivar failures: failed attempts in a row.
     @ivar last_bounce: why it refused the last post that it refused for itself.
+    @ivar following: since this was written nothing was heard of it but that it took what named it: up to L{Progress.followed} it has come.
+    @ivar tried: no post above this position was ever begun to be sent to it.
     """
 
     number: int
@@ -54,6 +56,8 @@ class DestinationRecord:
     expired: int = 0
     cancelled: int = 0
     last_bounce: str = ""
+    following: bool = False
+    tried: int = 0
 
 
 @frozen
@@ -89,9 +93,11 @@ class Progress:
     What changed, to be written in one transaction.
 
     @ivar settled: (destination, position) of deferred deliveries that are over.
+    @ivar followed: the shared position: all destinations whose row says C{following} after this was written are settled up to here.
     """
 
     destinations: tuple[DestinationRecord, ...] = ()
     deferred: tuple[DeferredDelivery, ...] = ()
     settled: tuple[tuple[int, int], ...] = ()
     gaps: tuple[Gap, ...] = ()
+    followed: int = 0

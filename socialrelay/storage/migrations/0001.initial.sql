@@ -105,7 +105,8 @@ CREATE TABLE post (
     recipient_count integer NOT NULL,
     size          integer NOT NULL,
     publication   bigint NOT NULL,
-    cancelled     boolean NOT NULL DEFAULT false
+    cancelled     boolean NOT NULL DEFAULT false,
+    retraction    boolean NOT NULL DEFAULT false
 );
 CREATE INDEX post_author ON post (author, guid);
 CREATE INDEX post_published_at ON post (published_at, position);
@@ -126,6 +127,7 @@ COMMENT ON COLUMN post.recipient_count IS 'How many bits are set';
 COMMENT ON COLUMN post.size IS 'Bytes of the body';
 COMMENT ON COLUMN post.publication IS 'Drawn for this act of publishing: when a connection is lost meanwhile, the relay finds by it whether the post was published';
 COMMENT ON COLUMN post.cancelled IS 'Its author no longer wants it relayed, or the operator blocked it: what is pending of it is cancelled';
+COMMENT ON COLUMN post.retraction IS 'It takes another post back: guid is that of the other one, and it is not cancelled with the posts of its author';
 
 -- No foreign keys to post: what refers to a post is removed by the statement that removes the post, and a check for each row of a batch costs.
 CREATE TABLE post_body (
@@ -138,11 +140,13 @@ COMMENT ON COLUMN post_body.body IS 'The bytes as received, forwarded unchanged'
 
 CREATE TABLE log_state (
     id              boolean PRIMARY KEY DEFAULT true CHECK (id),
-    bodies_removed  bigint NOT NULL
+    bodies_removed  bigint NOT NULL,
+    followed        bigint NOT NULL
 );
-INSERT INTO log_state (bodies_removed) VALUES (0);
+INSERT INTO log_state (bodies_removed, followed) VALUES (0, 0);
 COMMENT ON TABLE log_state IS 'What is known of the log as a whole';
 COMMENT ON COLUMN log_state.id IS 'Always true: there is one row';
+COMMENT ON COLUMN log_state.followed IS 'Destinations whose row says that they follow are settled up to here: one row that changes instead of thousands';
 COMMENT ON COLUMN log_state.bodies_removed IS 'The greatest position whose body was removed: who has not come past it has lost posts';
 
 CREATE TABLE destination (
@@ -166,6 +170,8 @@ CREATE TABLE destination (
     expired       bigint NOT NULL DEFAULT 0,
     cancelled     bigint NOT NULL DEFAULT 0,
     last_bounce   text NOT NULL DEFAULT '',
+    following     boolean NOT NULL DEFAULT false,
+    tried         bigint NOT NULL DEFAULT 0,
     created_at    timestamptz NOT NULL,
     UNIQUE (host, protocol)
 ) WITH (fillfactor = 50);
@@ -190,6 +196,8 @@ COMMENT ON COLUMN destination.bounced IS 'Posts it refused for themselves';
 COMMENT ON COLUMN destination.expired IS 'Posts given up because they were older than the queue lifetime or the log';
 COMMENT ON COLUMN destination.cancelled IS 'Posts no longer wanted: unsubscribed, blocked, retracted, erased';
 COMMENT ON COLUMN destination.last_bounce IS 'Why it refused the last post that it refused for itself, as the operator reads it';
+COMMENT ON COLUMN destination.following IS 'It took whatever names it up to log_state.followed: then that is its cursor, and what is between is delivered';
+COMMENT ON COLUMN destination.tried IS 'No post above this position was ever begun to be sent to it: a retraction of such a post does not concern it';
 COMMENT ON COLUMN destination.created_at IS 'When it was first subscribed';
 
 CREATE TABLE deferred_delivery (

@@ -1,0 +1,77 @@
+"""
+Where the relay meets the world: protocols and the values that cross them, no logic.
+
+Each is implemented twice at least: for real and in memory, and both are held to one contract test.  Methods return Deferreds; the memory
+versions return ones that have fired.
+
+No caller may cancel or time out a Deferred of a store: abandoning a query is safe, cancelling it is not (psycopg2's cancel blocks).
+"""
+
+from __future__ import annotations
+
+from socialrelay.boundaries.destinations import Destinations
+from socialrelay.boundaries.errors import FetchFailed, Full, HostFull, KeyUnavailable, Unavailable
+from socialrelay.boundaries.incoming import Arrival, Incoming, Rejection, Rejections, Waiting
+from socialrelay.boundaries.keys import HeldKey, Keyring, Profiles
+from socialrelay.boundaries.log import LogEntry, PostLog, Publication
+from socialrelay.boundaries.nodes import Contacts, ManualSubscription, NodeRecord, Nodes, Rule, Rules, Subscriptions
+from socialrelay.boundaries.outside import Cache, Document, Fetcher, Transport
+from socialrelay.boundaries.parts import (
+    LIST_FAILED,
+    Condition,
+    DestinationStatus,
+    Intake,
+    Lists,
+    Membership,
+    Overview,
+    Poller,
+    PollReport,
+    Queue,
+    SelfService,
+)
+from socialrelay.boundaries.records import BoundIdentity, IdentityStore, Statistics
+
+__all__ = [
+    "LIST_FAILED",
+    "Arrival",
+    "BoundIdentity",
+    "Cache",
+    "Condition",
+    "Contacts",
+    "DestinationStatus",
+    "Destinations",
+    "Document",
+    "FetchFailed",
+    "Fetcher",
+    "Full",
+    "HeldKey",
+    "HostFull",
+    "IdentityStore",
+    "Incoming",
+    "Intake",
+    "KeyUnavailable",
+    "Keyring",
+    "Lists",
+    "LogEntry",
+    "ManualSubscription",
+    "Membership",
+    "NodeRecord",
+    "Nodes",
+    "Overview",
+    "PollReport",
+    "Poller",
+    "PostLog",
+    "Profiles",
+    "Publication",
+    "Queue",
+    "Rejection",
+    "Rejections",
+    "Rule",
+    "Rules",
+    "SelfService",
+    "Statistics",
+    "Subscriptions",
+    "Transport",
+    "Unavailable",
+    "Waiting",
+]

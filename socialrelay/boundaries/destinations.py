@@ -1,0 +1,39 @@
+"""The destinations, as they are kept."""
+
+from datetime import datetime
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
+
+
+class Destinations(Protocol):
+    """The destinations and how far each has come."""
+
+    def settle_followers(self) -> Deferred[None]:
+        """
+        Bring rows that say C{following} up to the shared position (L{Progress.followed}), before they are loaded.
+
+        Whatever names such a destination between its cursor and that position, and is not in C{ahead}, was delivered, and is counted so.
+        Afterwards no row says C{following}.
+        """
+
+    def load(self) -> Deferred[list[DestinationRecord]]:
+        """All of them."""
+
+    def deferred(self, destination: int | None = None) -> Deferred[list[DeferredDelivery]]:
+        """Posts that are tried on their own; of all destinations if none is named. At most 100 000."""
+
+    def open(self, host: str, protocol: str, url: str, now: datetime) -> Deferred[DestinationRecord]:
+        """
+        Subscribe a host: a new row, or its old one with a new url.
+
+        The cursor of a new or formerly closed one is the log's end, taken in the same statement under the log's lock.
+        """
+
+    def close(self, number: int) -> Deferred[None]:
+        """It is no longer subscribed. What was pending is the scheduler's to cancel, with L{save}."""
+
+    def save(self, progress: Progress) -> Deferred[None]:
+        """Write what changed, in one transaction. Neither a cursor nor the shared position ever goes back."""

@@ -1,0 +1,107 @@
+"""Servers that the relay has heard of, and the operator's and the authors' wishes."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from socialrelay.routing.subscription import Preferences, Subscription
+
+
+@frozen
+class NodeRecord:
+    """A row of C{node}."""
+
+    host: str
+    sources: tuple[str, ...]
+    first_seen: datetime
+    next_poll: datetime
+    preferences: Preferences | None = None
+    last_listed: datetime | None = None
+    last_poll: datetime | None = None
+    last_answer: datetime | None = None
+    poll_failures: int = 0
+    poll_error: str = ""
+    missing_since: datetime | None = None
+
+
+class Nodes(Protocol):
+    """Servers that the relay has heard of."""
+
+    def get(self, host: str) -> Deferred[NodeRecord | None]: ...
+
+    def listed(self, source: str, hosts: Mapping[str, datetime], now: datetime) -> Deferred[int]:
+        """A list named these hosts; a new one is polled first at the time given for it. How many are new."""
+
+    def save(self, node: NodeRecord) -> Deferred[None]:
+        """Insert or replace."""
+
+    def due(self, now: datetime, limit: int) -> Deferred[list[NodeRecord]]:
+        """Those whose poll is due, the longest due first."""
+
+    def subscribers(self) -> Deferred[list[NodeRecord]]:
+        """Those that published preferences, C{none} included."""
+
+    def page(self, after: str, limit: int) -> Deferred[list[NodeRecord]]:
+        """By host, those after a host."""
+
+    def count(self) -> Deferred[int]: ...
+
+    def forget(self, unlisted_since: datetime) -> Deferred[int]:
+        """Remove candidates that no list has named and that have not answered since then; never one with a subscription."""
+
+
+@frozen
+class ManualSubscription:
+    """A subscription that the operator made."""
+
+    host: str
+    subscription: Subscription
+    created_at: datetime
+    created_by: str
+
+
+class Subscriptions(Protocol):
+    """Subscriptions that the operator made by hand."""
+
+    def all(self) -> Deferred[list[ManualSubscription]]: ...
+
+    def put(self, entry: ManualSubscription) -> Deferred[None]: ...
+
+    def remove(self, host: str) -> Deferred[bool]: ...
+
+
+@frozen
+class Rule:
+    """
+    @ivar action: C{"block"}, C{"allow"} or C{"forward"}.
+    @ivar subject: a host or a handle.
+    """
+
+    action: str
+    subject: str
+    reason: str
+    created_at: datetime
+    created_by: str
+
+
+class Rules(Protocol):
+    """The operator's rules."""
+
+    def all(self) -> Deferred[list[Rule]]: ...
+
+    def put(self, rule: Rule) -> Deferred[None]: ...
+
+    def remove(self, action: str, subject: str) -> Deferred[bool]: ...
+
+
+class Contacts(Protocol):
+    """Authors who said whether they wish to be relayed."""
+
+    def all(self) -> Deferred[dict[str, bool]]: ...
+
+    def put(self, handle: str, wishes: bool, now: datetime) -> Deferred[None]: ...
+
+    def remove(self, handle: str) -> Deferred[None]: ...

@@ -1,0 +1,147 @@
+"""What the parts of the relay offer each other."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+from socialrelay.routing.subscription import Effective, Preferences
+from socialrelay.scheduler.record import DestinationRecord
+
+
+class Intake(Protocol):
+    """The front door, for HTTP and for scripts."""
+
+    def accept(self, body: bytes, client: str) -> Deferred[None]:
+        """
+        Take a public envelope; fires when it is durable, or known to need no keeping.
+
+        @param client: the client's address, for limits only.
+        @raise NotAnEnvelope: answer 400.
+        @raise Full: answer 503.
+        @raise Unavailable: answer 503.
+        """
+
+    def accept_private(self, body: bytes, client: str) -> Deferred[None]:
+        """Take a message to the relay itself; what is in it is judged later. Raises as L{accept}, but for NotAnEnvelope."""
+
+
+@frozen
+class PollReport:
+    """
+    What one poll of a node's preferences came to.
+
+    @ivar preferences: as read now; C{None} if they could not be read.
+    @ivar faults: sentences for the node's administrator, the worst first.
+    """
+
+    host: str
+    url: str
+    at: datetime
+    preferences: Preferences | None
+    faults: tuple[str, ...] = ()
+
+
+class Poller(Protocol):
+    """Reads nodes' preferences."""
+
+    def poll(self, host: str, source: str) -> Deferred[PollReport]:
+        """
+        Poll a node now, and act on what it says. A node that was not known becomes known if it publishes C{subscribe: true}.
+
+        @param source: who asks: C{"check"} or C{"operator"}.
+        """
+
+
+LIST_FAILED = "failed"
+
+
+class Lists(Protocol):
+    """Fetches node lists."""
+
+    def fetch(self) -> Deferred[dict[str, str]]:
+        """Fetch all of them now: name -> what came of it, in one line, which begins with L{LIST_FAILED} if it could not be read."""
+
+
+class Membership(Protocol):
+    """Who is subscribed to what."""
+
+    def effective(self, host: str) -> Effective:
+        """As it is now."""
+
+    def update(self, host: str) -> Deferred[Effective]:
+        """Work it out anew from what is stored, and act on it: open, change or close its destination."""
+
+    def rules_changed(self) -> Deferred[None]:
+        """Read the operator's rules anew and act on them, also on what is queued."""
+
+    def subscribed(self) -> Mapping[str, Effective]:
+        """All hosts with a subscription."""
+
+
+@frozen
+class DestinationStatus:
+    """
+    A destination as it is at this moment.
+
+    @ivar following: it is sent posts as they come; else it reads the log behind it.
+    @ivar behind: positions of the log that it has not come to.
+    @ivar waiting: posts for it in memory.
+    @ivar deferred_posts: posts that are tried on their own.
+    """
+
+    record: DestinationRecord
+    following: bool
+    behind: int
+    waiting: int
+    in_flight: int
+    deferred_posts: int
+
+
+class Queue(Protocol):
+    """The queue manager, as operators meet it. Each act returns whether there was such a destination."""
+
+    def wake(self, host: str) -> bool:
+        """Try it now. At most once a minute, unless C{suspended}."""
+
+    def suspend(self, host: str) -> bool: ...
+
+    def resume(self, host: str) -> bool: ...
+
+    def destination(self, host: str) -> DestinationStatus | None: ...
+
+    def destinations(self) -> Sequence[DestinationStatus]: ...
+
+
+class Overview(Protocol):
+    """The relay in numbers, for its first page and C{/stats.json}."""
+
+    def stats(self) -> Deferred[dict[str, object]]: ...
+
+
+class SelfService(Protocol):
+    """For a node's administrator: C{/check}."""
+
+    def check(self, host: str) -> Deferred[dict[str, object]]:
+        """
+        Poll the node now and say what was read and what follows.  Keys: C{host}, C{url}, C{at} (ISO 8601), C{faults} (list of sentences),
+        C{preferences} (C{scope}, C{tags}, C{receive_url}, C{dropped_tags}; or None), C{subscription} (C{scope}, C{tags}, C{why}),
+        C{deliveries} (C{state}, C{delivered}, C{last_success}, C{last_reason}, C{next_attempt}, C{behind}; or None).
+
+        @raise ValueError: that is no host name of a node; the message says why.
+        """
+
+
+@frozen
+class Condition:
+    """
+    @ivar essential: without it the relay is not ready; else it is merely degraded.
+    @ivar detail: one line for the operator.
+    """
+
+    name: str
+    well: bool
+    essential: bool
+    detail: str = ""

@@ -1,0 +1,40 @@
+"""Counts, and who the relay is."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+
+
+class Statistics(Protocol):
+    """Hourly counts."""
+
+    def add(self, counts: Mapping[tuple[datetime, str, str], int]) -> Deferred[None]:
+        """(start of the hour, event, subject) -> how many more."""
+
+    def totals(self, since: datetime | None = None) -> Deferred[dict[str, int]]:
+        """Per event, all subjects together."""
+
+    def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
+        """Per event, one subject."""
+
+
+@frozen
+class BoundIdentity:
+    """Who the relay is, for good."""
+
+    host: str
+    username: str
+    guid: str
+    key_hash: bytes
+
+
+class IdentityStore(Protocol):
+    """The one row that binds the relay to its name."""
+
+    def get(self) -> Deferred[BoundIdentity | None]: ...
+
+    def bind(self, identity: BoundIdentity, now: datetime) -> Deferred[BoundIdentity]:
+        """Bind it if nothing is bound; in any case the one that is bound now."""
