@@ -100,6 +100,7 @@ class Subscribers:
         """Take up what is stored; once, at start."""
         self.rules = await self._read_rules()
         self._acted_upon = self.rules.blocked
+        await self._destinations.settle_followers()
         records = {record.host: record for record in await self._destinations.load() if record.protocol == self._protocol}
         deferred: dict[int, list[DeferredDelivery]] = {}
         for entry in await self._destinations.deferred():

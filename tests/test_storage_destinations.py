@@ -48,7 +48,7 @@ class DestinationsContract:
         [closed] = await storage.destinations.load()
         self.assertFalse(closed.subscribed)
         end = await storage.log.publish(publication())
-        self.assertEqual(await self.open(storage), evolve(first, cursor=end, delivered=5, last_success=NOW))
+        self.assertEqual(await self.open(storage), evolve(first, cursor=end, delivered=5, last_success=NOW, tried=end))
 
     async def test_reopen_suspended(self):
         """
@@ -92,6 +92,8 @@ class DestinationsContract:
             expired=3,
             cancelled=4,
             last_bounce="HTTP 413",
+            following=True,
+            tried=12,
         )
         await storage.destinations.save(Progress(destinations=(evolve(changed, url="https://x", subscribed=False),)))
         self.assertEqual(await storage.destinations.load(), [changed, second])
@@ -109,6 +111,72 @@ class DestinationsContract:
         await storage.destinations.save(Progress(destinations=(ahead,)))
         await storage.destinations.save(Progress(destinations=(evolve(first, cursor=5, ahead=(7, 8), delivered=5, failures=1),)))
         self.assertEqual(await storage.destinations.load(), [evolve(ahead, failures=1)])
+
+    async def test_tried_never_goes_back(self):
+        """
+        What was once begun to be sent is not unsaid, neither by what is saved nor by a new subscription.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        for tried in (9, 5):
+            await storage.destinations.save(Progress(destinations=(evolve(first, tried=tried),)))
+        await storage.destinations.close(first.number)
+        await storage.log.publish(publication())
+        self.assertEqual((await self.open(storage)).tried, 9)
+
+    async def test_close_follower(self):
+        """
+        What is closed does not follow, nor when it is subscribed anew.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        await storage.destinations.save(Progress(destinations=(evolve(first, following=True),)))
+        await storage.destinations.close(first.number)
+        self.assertEqual([record.following for record in await storage.destinations.load()], [False])
+        self.assertFalse((await self.open(storage)).following)
+
+    async def test_settle_followers(self):
+        """
+        A row that says that it follows is brought up to the shared position, and what names it on the way was delivered.
+        """
+        storage = await self.storage()
+        hosts = [await self.open(storage, f"{letter}.example") for letter in "abcde"]
+        for to in ({0, 1, 3}, {0}, {0, 1, 4}, {1}, {0, 1, 3, 4}):
+            await storage.log.publish(publication(recipients=frozenset(to)))
+        rows = [
+            evolve(hosts[0], cursor=0, following=True, delivered=10),
+            evolve(hosts[1], cursor=1, following=True, ahead=(3, 5)),
+            evolve(hosts[2], cursor=5, following=True),
+            evolve(hosts[3], cursor=2),
+            evolve(hosts[4], cursor=0, following=True),
+        ]
+        await storage.destinations.save(Progress(destinations=tuple(rows), followed=4))
+        await storage.destinations.close(4)
+        await storage.destinations.settle_followers()
+        expected = [
+            evolve(rows[0], cursor=4, following=False, delivered=13),
+            evolve(rows[1], cursor=4, following=False, delivered=1, ahead=(5,)),
+            evolve(rows[2], following=False),
+            rows[3],
+            evolve(rows[4], subscribed=False, following=False),
+        ]
+        self.assertEqual(await storage.destinations.load(), expected)
+        await storage.destinations.settle_followers()
+        self.assertEqual(await storage.destinations.load(), expected)
+
+    async def test_followed_never_goes_back(self):
+        """
+        The shared position only grows.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        for _ in range(3):
+            await storage.log.publish(publication(recipients=frozenset({first.number})))
+        await storage.destinations.save(Progress(destinations=(evolve(first, following=True),)))
+        for followed in (2, 1, 0):
+            await storage.destinations.save(Progress(followed=followed))
+        await storage.destinations.settle_followers()
+        self.assertEqual(await storage.destinations.load(), [evolve(first, cursor=2, delivered=2)])
 
     async def test_unknown_destination(self):
         """

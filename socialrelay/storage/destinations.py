@@ -10,11 +10,38 @@ from twisted.internet.defer import Deferred
 from socialrelay.boundaries import Destinations
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage.database import Queries
+from socialrelay.storage.followers import Follower, FollowersTally
 from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
 
 _COLUMNS = """
     number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
-    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce
+    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried
+"""
+
+_FOLLOWERS = """
+    SELECT followed, number, cursor, ahead
+      FROM destination, log_state
+     WHERE subscribed AND following AND cursor < followed
+"""
+
+_BITMAPS = """
+    SELECT position, recipients
+      FROM post
+     WHERE position > %(after)s AND position <= %(upto)s
+     ORDER BY position
+     LIMIT %(limit)s
+"""
+
+_AT_ONCE = 1000
+"""Bitmaps read by one statement."""
+
+# Twice is as good as once: it takes only rows that follow, and leaves none.
+_SETTLE_FOLLOWERS = """
+    UPDATE destination
+       SET delivered = destination.delivered + now.delivered, ahead = now.ahead, cursor = %(followed)s
+      FROM json_to_recordset(%(followers)s) AS now (number integer, delivered bigint, ahead bigint[])
+     WHERE destination.number = now.number AND destination.following AND destination.cursor < %(followed)s;
+    UPDATE destination SET following = false WHERE following;
 """
 
 _LOAD = f"SELECT {_COLUMNS} FROM destination ORDER BY number"
@@ -35,7 +62,8 @@ _OPEN = f"""
        SET subscribed = true,
            state = CASE WHEN state = 'suspended' THEN state ELSE 'active' END,
            cursor = greatest(cursor, (SELECT coalesce(max(position), 0) FROM post)),
-           ahead = '{{}}', failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL
+           ahead = '{{}}', failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
+           following = false, tried = greatest(tried, (SELECT coalesce(max(position), 0) FROM post))
      WHERE host = %(host)s AND protocol = %(protocol)s AND NOT subscribed;
     UPDATE destination SET url = %(url)s WHERE host = %(host)s AND protocol = %(protocol)s AND url <> %(url)s;
     INSERT INTO destination (number, host, protocol, url, cursor, created_at)
@@ -45,7 +73,7 @@ _OPEN = f"""
     SELECT {_COLUMNS} FROM destination WHERE host = %(host)s AND protocol = %(protocol)s
 """
 
-_CLOSE = "UPDATE destination SET subscribed = false WHERE number = %(number)s"
+_CLOSE = "UPDATE destination SET subscribed = false, following = false WHERE number = %(number)s"
 
 _ADVANCE = """
     UPDATE destination
@@ -55,11 +83,12 @@ _ADVANCE = """
            last_success = now.last_success, last_reason = now.last_reason, last_bounce = now.last_bounce,
            gone_answers = now.gone_answers, gone_since = now.gone_since,
            delivered = greatest(destination.delivered, now.delivered), bounced = greatest(destination.bounced, now.bounced),
-           expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled)
+           expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled),
+           following = now.following, tried = greatest(destination.tried, now.tried)
       FROM json_to_recordset(%(destinations)s) AS now (
            number integer, cursor bigint, ahead bigint[], state text, failures integer, failing_since timestamptz, next_attempt timestamptz,
            last_success timestamptz, last_reason text, gone_answers integer, gone_since timestamptz, delivered bigint, bounced bigint,
-           expired bigint, cancelled bigint, last_bounce text)
+           expired bigint, cancelled bigint, last_bounce text, following boolean, tried bigint)
      WHERE destination.number = now.number;
 """
 
@@ -88,12 +117,33 @@ _GAPS = """
        SET upto = excluded.upto, posts = excluded.posts, reason = excluded.reason;
 """
 
+_FOLLOWED = "UPDATE log_state SET followed = %(followed)s WHERE followed < %(followed)s;"
+
 
 class PostgresDestinations:
     """See L{Destinations}."""
 
     def __init__(self, database: Queries) -> None:
         self._database = database
+
+    def settle_followers(self) -> Deferred[None]:
+        """See L{Destinations.settle_followers}."""
+        return Deferred.fromCoroutine(self._settle_followers())
+
+    async def _settle_followers(self) -> None:
+        found = await self._database.query(_FOLLOWERS, idempotent=True)
+        followed = found[0][0] if found else 0
+        tally = FollowersTally(Follower(*row) for _, *row in found)
+        after = tally.after
+        while after < followed:
+            # A few at a time: they are long, and the server ends a statement that takes seconds.
+            span = {"after": after, "upto": followed, "limit": _AT_ONCE}
+            posts = await self._database.query(_BITMAPS, span, idempotent=True)
+            for position, recipients in posts:
+                tally.add(position, recipients)
+            after = posts[-1][0] if len(posts) == _AT_ONCE else followed
+        parameters = {"followed": followed, "followers": rows(tally.settled(followed))}
+        await self._database.query(_SETTLE_FOLLOWERS, parameters, idempotent=True)
 
     def load(self) -> Deferred[list[DestinationRecord]]:
         """See L{Destinations.load}."""
@@ -127,6 +177,9 @@ class PostgresDestinations:
             if entries:
                 statements.append(statement)
                 parameters[name] = rows(entries.values())
+        if progress.followed:
+            statements.append(_FOLLOWED)
+            parameters["followed"] = progress.followed
         return self._database.query(LAZY + "".join(statements), parameters, idempotent=True).addCallback(_nothing)
 
 
@@ -153,6 +206,8 @@ def _advance(record: DestinationRecord) -> dict[str, object]:
         "expired": record.expired,
         "cancelled": record.cancelled,
         "last_bounce": record.last_bounce,
+        "following": record.following,
+        "tried": record.tried,
     }
 
 

@@ -20,6 +20,21 @@ class MemoryDestinations:
     _tables: MemoryTables
 
     @answering
+    def settle_followers(self) -> None:
+        """See L{Destinations.settle_followers}."""
+        rows = self._tables.destinations
+        for number, row in rows.items():
+            behind = row.subscribed and row.following and row.cursor < self._tables.followed
+            rows[number] = evolve(self._caught_up(row) if behind else row, following=False)
+
+    def _caught_up(self, row: DestinationRecord) -> DestinationRecord:
+        followed, posts = self._tables.followed, self._tables.posts
+        span = set(range(row.cursor + 1, followed + 1)) - set(row.ahead)
+        delivered = sum(1 for position in span if position in posts and row.number in posts[position].recipients)
+        ahead = tuple(position for position in row.ahead if position > followed)
+        return evolve(row, delivered=row.delivered + delivered, cursor=followed, ahead=ahead)
+
+    @answering
     def load(self) -> list[DestinationRecord]:
         """See L{Destinations.load}."""
         return [record for _, record in sorted(self._tables.destinations.items())]
@@ -44,14 +59,15 @@ class MemoryDestinations:
 
     def _reopened(self, row: DestinationRecord) -> DestinationRecord:
         state = row.state if row.state is State.SUSPENDED else State.ACTIVE
-        row = evolve(row, subscribed=True, state=state, cursor=max(row.cursor, self._tables.end), ahead=())
+        end = self._tables.end
+        row = evolve(row, subscribed=True, state=state, cursor=max(row.cursor, end), ahead=(), following=False, tried=max(row.tried, end))
         return evolve(row, failures=0, failing_since=None, next_attempt=None, last_reason="", gone_answers=0, gone_since=None)
 
     @answering
     def close(self, number: int) -> None:
         """See L{Destinations.close}."""
         if number in self._tables.destinations:
-            self._tables.destinations[number] = evolve(self._tables.destinations[number], subscribed=False)
+            self._tables.destinations[number] = evolve(self._tables.destinations[number], subscribed=False, following=False)
 
     @answering
     def save(self, progress: Progress) -> None:
@@ -67,6 +83,7 @@ class MemoryDestinations:
             tables.deferred.pop(key, None)
         for gap in progress.gaps:
             tables.gaps[gap.destination, gap.after, gap.outcome] = gap
+        tables.followed = max(tables.followed, progress.followed)
 
 
 def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRecord:
@@ -83,6 +100,7 @@ def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRec
         bounced=max(row.bounced, record.bounced),
         expired=max(row.expired, record.expired),
         cancelled=max(row.cancelled, record.cancelled),
+        tried=max(row.tried, record.tried),
     )
 
 

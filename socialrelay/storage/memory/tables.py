@@ -40,6 +40,7 @@ class MemoryTables:
 
     @ivar bodies: of posts with recipients, until they are pruned.
     @ivar bodies_removed: the greatest position whose body was pruned.
+    @ivar followed: destinations whose row says C{following} are settled up to here.
     """
 
     posts: dict[int, Publication] = Factory(dict)
@@ -55,6 +56,7 @@ class MemoryTables:
     destinations: dict[int, DestinationRecord] = Factory(dict)
     deferred: dict[tuple[int, int], DeferredDelivery] = Factory(dict)
     gaps: dict[tuple[int, int, str], Gap] = Factory(dict)
+    followed: int = 0
     nodes: dict[str, NodeRecord] = Factory(dict)
     subscriptions: dict[str, ManualSubscription] = Factory(dict)
     rules: dict[tuple[str, str], Rule] = Factory(dict)
