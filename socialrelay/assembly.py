@@ -161,7 +161,12 @@ def assemble(
     # The way of a post
     diaspora = Diaspora(user_agent, reshares=config.policy.reshares)
     tally = Tally(storage.statistics, storage.rejections, now)
-    news = DeliveryNews(tally, lambda host: _poll_because_of_answers(poller, host, config.production), config.delivery.log_each)
+    news = DeliveryNews(
+        tally,
+        lambda host: _poll_because_of_answers(poller, host, config.production),
+        config.delivery.log_each,
+        lambda host: subscribers.retire(host),  # noqa: PLW0108 (they are made below)
+    )
     limits = Limits(config.delivery.window, budget, min(config.delivery.probes, budget), config.delivery.queue_lifetime)
     manager = QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end)
     dispatcher = Dispatcher(
@@ -236,7 +241,7 @@ def assemble(
         now,
         config.polling,
         chance,
-        lambda host: dispatcher.alive(host, reopen=True),
+        dispatcher.alive,
         in_thread,
     )
     directory = directories.NodeDirectory(of_nodes, storage.nodes, cache, now, config.polling, identity.host, chance, in_thread)

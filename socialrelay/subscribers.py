@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, Subscriptions
+from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, Subscriptions, Unavailable
 from socialrelay.routing.hosts import within
 from socialrelay.routing.index import SubscriptionIndex
 from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
 from socialrelay.words import counted
 
 _NOTHING = Effective(Scope.NONE, why="neither it nor the operator asks for posts")
+
+REST = timedelta(days=7)
+"""A host that answered 410 Gone to deliveries is left alone for so long."""
+UNTIL_GONE = timedelta(days=1)
+"""At least so long it answered so before it was left alone."""
 
 
 class Served(Protocol):
@@ -37,6 +43,7 @@ class Subscribers:
 
     @ivar rules: the operator's rules as they are now.
     @ivar _acted_upon: blocked, and what was queued of them is cancelled.
+    @ivar _gone: hosts that answered 410 Gone to deliveries, and until when each is left alone.
     @ivar index: destination numbers by what they want.
     """
 
@@ -74,6 +81,7 @@ class Subscribers:
         self._effective: dict[str, Effective] = {}
         self._numbers: dict[str, int] = {}
         self._urls: dict[str, str] = {}
+        self._gone: dict[str, datetime] = {}
         self.rules = RuleBook()
         self._acted_upon = self.rules.blocked
         self.index = SubscriptionIndex()
@@ -106,8 +114,12 @@ class Subscribers:
         for entry in await self._destinations.deferred():
             deferred.setdefault(entry.destination, []).append(entry)
         for record in records.values():
+            gone = record.state is State.GONE
+            if gone:
+                self._gone[record.host] = (record.gone_since or self._now()) + UNTIL_GONE + REST
             if record.subscribed:
                 self._numbers[record.host], self._urls[record.host] = record.number, record.url
+            if record.subscribed or gone:  # of what is gone the operator still wants to know how it stands
                 self._served.open(record, deferred.get(record.number, ()))
         for host, wish in (await self._wishes()).items():
             await self._apply(host, wish, quietly=True)
@@ -117,6 +129,28 @@ class Subscribers:
     def update(self, host: str) -> Deferred[Effective]:
         """Work it out anew and act on it."""
         return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._update(host)))
+
+    def take_up(self, host: str) -> Deferred[Effective]:
+        """The same, and forget that it answered 410 Gone to deliveries."""
+        self._gone.pop(host, None)
+        return self.update(host)
+
+    def retire(self, host: str) -> Deferred[None]:
+        """
+        Its endpoint has said for days that it is gone: its subscription ends, whoever made it.
+
+        When a while has passed, the next poll takes it up again if it still asks for posts. It is retired after a restart, too, by the
+        state of its destination.
+        """
+        self._gone[host] = self._now() + REST
+        return self.update(host).addCallbacks(lambda _: None, self._not_retired, errbackArgs=(host,))
+
+    def _not_retired(self, failure: Failure, host: str) -> None:
+        # What names it until the next poll is cancelled.
+        if failure.check(Unavailable):
+            self._log.debug("The subscription of {host}, which is gone, could not be ended: {reason}", host=host, reason=str(failure.value))
+        else:
+            self._log.failure("The subscription of {host}, which is gone, could not be ended", failure, host=host)
 
     def rules_changed(self) -> Deferred[None]:
         """Read the operator's rules anew and act on them."""
@@ -154,7 +188,11 @@ class Subscribers:
         if within(host, self._own_host):
             return Effective(Scope.NONE, why="that is the relay itself")
         published = node.preferences if node is not None else None
-        return self._bounded(host, effective(host, self.rules, published, manual, self._default_url(host)))
+        until = self._gone.get(host)
+        if until is not None and until <= self._now():
+            del self._gone[host]
+            until = None
+        return self._bounded(host, effective(host, self.rules, published, manual, self._default_url(host), until))
 
     def _bounded(self, host: str, wish: Effective) -> Effective:
         """All nodes together hold a bounded number of tags."""

@@ -23,7 +23,7 @@ from socialrelay.relay import Relay
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
-from socialrelay.scheduler.orders import Event, Limits, Settled
+from socialrelay.scheduler.orders import Event, Limits, Settled, What
 from socialrelay.scheduler.outcome import Answer, Reply
 from socialrelay.statistics import Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
@@ -130,7 +130,7 @@ class WholeRelay:
             protocols={"diaspora": protocol},
             bodies=BodyCache(1 << 20),
             timeout=15.0,
-            on_event=self.events.append,
+            on_event=self._happened,
             on_settled=self.settled.append,
         )
         self.subscribers = Subscribers(
@@ -178,6 +178,11 @@ class WholeRelay:
             on_cancelled=self.dispatcher.cancel,
         )
         self.relay.on_kept = self.judge.poke
+
+    def _happened(self, event: Event) -> None:
+        self.events.append(event)
+        if event.what is What.GONE:
+            self.subscribers.retire(event.host)
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.clock.seconds())

@@ -343,3 +343,12 @@ class NewsTests(SynchronousTestCase):
         for what in What:
             news.event(Event(what, "one.example", "HTTP 404"))
         self.assertEqual(polled, ["one.example"])
+
+    def test_retires(self) -> None:
+        """A node that is gone is retired, and no other."""
+        storage, retired = memory_storage(), []
+        tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
+        news = DeliveryNews(tally, lambda host: None, log_each=False, retire=retired.append)
+        for what in What:
+            news.event(Event(what, f"{what.value}.example", "HTTP 410"))
+        self.assertEqual(retired, ["gone.example"])

@@ -16,6 +16,7 @@ from socialrelay.boundaries import LIST_FAILED, Rejection, Rule, Unavailable
 from socialrelay.config import Config
 from socialrelay.identity import RelayIdentity
 from socialrelay.operators.views import About, ActError
+from socialrelay.routing.rules import RuleBook
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import State
 from tests.operators import EVERYTHING, HOST, NOW, REFUSAL, Relay
@@ -318,6 +319,48 @@ class DeliveryTests(OperatorTestCase):
         self.now(self.acts.resume("pod.example", who="ada"))
         self.assertEqual(self.relay.queue.asked, [("suspend", "pod.example"), ("resume", "pod.example")])
 
+    def gone(self) -> None:
+        """It said 410 for days."""
+        self.relay.queue.becomes("pod.example", State.GONE, gone_since=NOW)
+        self.successResultOf(self.relay.membership.retire("pod.example"))
+
+    def test_taken_up(self) -> None:
+        """
+        Of a host that is gone the operator sees until when it is left alone, and takes it up again by whatever act says so.
+        """
+        for act in (
+            lambda: self.acts.wake("pod.example", who="ada"),
+            lambda: self.acts.resume("pod.example", who="ada"),
+            lambda: self.acts.subscribe("pod.example", who="ada", everything=True),
+            lambda: self.acts.forward("pod.example", who="ada"),
+        ):
+            self.gone()
+            seen = self.now(self.relay.views.node("pod.example"))["subscription"]
+            self.assertEqual((seen["scope"], seen["why"]), ("none", "it answers 410 Gone to deliveries"))
+            self.assertEqual(seen["until"], "2026-11-28T21:30:00+00:00")
+            self.assertEqual(self.now(self.relay.views.queued(state="gone"))["states"]["gone"], 1)
+            self.assertEqual(self.successResultOf(self.relay.overview.stats())["queue"]["gone"], 1)
+            self.assertIn("pod.example", self.now(act())["message"])
+            self.assertIsNone(self.relay.membership.effective("pod.example").until)
+            self.assertTrue(self.relay.queue.destination("pod.example").record.subscribed)
+            self.relay.seconds += 100.0
+
+    def test_suspend_what_is_gone(self) -> None:
+        """
+        There is nothing to hold back for a host that is gone.
+        """
+        self.gone()
+        self.assertIn("410 Gone", str(self.refused(self.acts.suspend("pod.example", who="ada"))))
+
+    def test_taken_up_in_vain(self) -> None:
+        """
+        A host that is gone and was blocked meanwhile is not sent anything, and the operator is told why.
+        """
+        self.gone()
+        self.relay.tables.rules["block", "pod.example"] = Rule("block", "pod.example", "", NOW, "ada")
+        self.relay.membership.rules = RuleBook.of([("block", "pod.example")], allow_list=False)
+        self.assertIn("nothing is sent: blocked by the operator", self.now(self.acts.wake("pod.example", who="ada"))["message"])
+
     def test_unknown(self) -> None:
         """
         A host without deliveries is named as such.
@@ -508,6 +551,18 @@ class CheckTests(OperatorTestCase):
         """
         answer = self.successResultOf(self.relay.check.check("pod.example"))
         self.assertEqual((answer["preferences"], answer["faults"], answer["deliveries"]), (None, ["It answered HTTP 404."], None))
+
+    def test_gone(self) -> None:
+        """
+        The administrator of a node that is gone reads what its endpoint answers, and when it is taken up again.
+        """
+        self.relay.poller.published["pod.example"] = EVERYTHING
+        self.successResultOf(self.relay.check.check("pod.example"))
+        self.relay.queue.becomes("pod.example", State.GONE)
+        self.successResultOf(self.relay.membership.retire("pod.example"))
+        [fault] = self.successResultOf(self.relay.check.check("pod.example"))["faults"]
+        self.assertIn("410 Gone", fault)
+        self.assertIn("2026-11-28 21:30 UTC", fault)
 
     def test_no_host(self) -> None:
         """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.routing.index import SubscriptionIndex
 from socialrelay.routing.rules import RuleBook, effective
-from socialrelay.routing.subscription import Preferences, Scope, Subscription
+from socialrelay.routing.subscription import Effective, Preferences, Scope, Subscription
 
 _tags = st.frozensets(st.sampled_from("abcdef"), max_size=4)
 _change = st.tuples(st.integers(0, 5), st.sampled_from(list(Scope)), _tags)
@@ -28,6 +30,29 @@ class IndexTests(SynchronousTestCase):
         self.assertEqual(index.recipients(post), wanted)
         held = [tags for scope, tags in last.values() if scope is Scope.TAGS]
         self.assertEqual((index.entries, index.tags), (sum(map(len, held)), len(frozenset().union(*held))))
+
+    def test_popular_tag(self) -> None:
+        """However many want a tag, and come and go, those who want it get what bears it."""
+        index = SubscriptionIndex()
+        for number in range(100):
+            index.put(number, Scope.TAGS, frozenset({"cats", "dogs"} if number % 2 else {"cats"}))
+            self.assertEqual(index.recipients({"cats"}), set(range(number + 1)))
+        for number in range(90):
+            index.remove(number)
+            self.assertEqual(index.recipients({"cats"}), set(range(number + 1, 100)))
+        self.assertEqual(index.recipients({"dogs", "birds"}), {91, 93, 95, 97, 99})
+        self.assertEqual((index.entries, index.tags), (15, 2))
+        for number in range(90, 100):
+            index.remove(number)
+        self.assertEqual((index.recipients({"cats", "dogs"}), index.entries, index.tags), (frozenset(), 0, 0))
+
+    @given(st.frozensets(st.integers(0, 5)), st.integers(0, 5))
+    def test_without_the_author(self, numbers: frozenset[int], author: int) -> None:
+        """The one that is left out is left out, whatever it wants."""
+        index = SubscriptionIndex()
+        for number in numbers:
+            index.put(number, *((Scope.ALL,) if number % 2 else (Scope.TAGS, frozenset({"cats"}))))
+        self.assertEqual(index.recipients({"cats"}, but=author), numbers - {author})
 
 
 class RuleBookTests(SynchronousTestCase):
@@ -74,6 +99,21 @@ class EffectiveTests(SynchronousTestCase):
         self.assertIs(self.scope(plain, self.cats, self.everything), Scope.ALL)
         self.assertIs(self.scope(plain, self.cats, None), Scope.TAGS)
         self.assertIs(self.scope(plain, None, None), Scope.NONE)
+
+    def test_gone(self) -> None:
+        """Whoever answered 410 Gone to deliveries gets nothing until then, also what the operator wanted for it; and it is said until when."""
+        until = datetime(2026, 3, 8, tzinfo=UTC)
+        forward = RuleBook.of([("forward", "a.example")], allow_list=False)
+        for rules, published, manual in ((forward, None, None), (RuleBook(), None, self.everything), (RuleBook(), self.cats, None)):
+            found = effective("a.example", rules, published, manual, "https://a.example/receive/public", until)
+            self.assertEqual(found, Effective(Scope.NONE, why="it answers 410 Gone to deliveries", until=until))
+
+    def test_gone_and_nothing_wanted(self) -> None:
+        """Where nobody asks for posts, that is the reason why there are none."""
+        until = datetime(2026, 3, 8, tzinfo=UTC)
+        for published in (None, self.no):
+            found = effective("a.example", RuleBook(), published, None, "https://a.example/receive/public", until)
+            self.assertEqual((found.until, "410" in found.why), (None, False))
 
     def test_url(self) -> None:
         """It is sent to where it says, or else to where such nodes usually receive."""

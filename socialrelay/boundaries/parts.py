@@ -74,6 +74,9 @@ class Membership(Protocol):
     def update(self, host: str) -> Deferred[Effective]:
         """Work it out anew from what is stored, and act on it: open, change or close its destination."""
 
+    def take_up(self, host: str) -> Deferred[Effective]:
+        """The same, and forget that it answered 410 Gone to deliveries."""
+
     def rules_changed(self) -> Deferred[None]:
         """Read the operator's rules anew and act on them, also on what is queued."""
 

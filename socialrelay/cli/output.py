@@ -204,6 +204,7 @@ def node(answer: Answer, now: datetime) -> str:
                 ("host", answer["host"]),
                 ("gets", scope(subscription, 100)),
                 ("because", subscription["why"]),
+                ("left alone until", _until(answer, now)),
                 ("at", subscription["url"]),
                 *(_known(known, now) if known else [("polled", "never: the relay has not heard of it but from you")]),
             ]
@@ -218,6 +219,11 @@ def node(answer: Answer, now: datetime) -> str:
     if answer["counts"]:
         parts.append("Counted in 30 days\n" + details(sorted(answer["counts"].items())))
     return paragraphs(*parts)
+
+
+def _until(answer: Answer, now: datetime) -> str | None:
+    until = answer["subscription"]["until"]
+    return f"{when(until, now)}, or until you say `socialrelay wake {answer['host']}`" if until else None
 
 
 def _known(known: Answer, now: datetime) -> list[tuple[str, object]]:

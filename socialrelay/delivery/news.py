@@ -16,11 +16,21 @@ class DeliveryNews:
 
     _log = Logger()
 
-    def __init__(self, tally: Tally, poll: Callable[[str], object], log_each: bool) -> None:
-        """@param poll: asked to read a node's preferences."""
+    def __init__(
+        self,
+        tally: Tally,
+        poll: Callable[[str], object],
+        log_each: bool,
+        retire: Callable[[str], object] = lambda host: None,
+    ) -> None:
+        """
+        @param poll: asked to read a node's preferences.
+        @param retire: told of a host that is gone.
+        """
         self._tally = tally
         self._poll = poll
         self._log_each = log_each
+        self._retire = retire
 
     def event(self, event: Event) -> None:
         """A node's state changed."""
@@ -43,7 +53,13 @@ class DeliveryNews:
                 reason=event.reason,
             )
         else:
-            self._log.warn("{host} is gone, it answers {reason}. What waited for it is cancelled.", host=event.host, reason=event.reason)
+            self._log.warn(
+                "{host} is gone: for more than a day it has answered {reason} to deliveries. What waited for it is cancelled, and it is "
+                "left alone for a week; `socialrelay wake {host}` takes it up again at once.",
+                host=event.host,
+                reason=event.reason,
+            )
+            self._retire(event.host)
 
     def settled(self, settled: Settled) -> None:
         """A post is over at a node."""

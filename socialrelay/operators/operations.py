@@ -61,7 +61,7 @@ class Operations:
         await self._consenting(host)
         await self._make_known(host)
         await self.stores.subscriptions.put(ManualSubscription(host, subscription, self.now(), who))
-        effective = await self.membership.update(host)
+        effective = await self.membership.take_up(host)
         wanted = scope_in_words(subscription.scope, subscription.tags)
         if effective.scope is Scope.NONE:
             message = f"The subscription of {host} to {wanted} is kept, but nothing is sent: {effective.why}."
@@ -151,7 +151,7 @@ class Operations:
         await self._consenting(host)
         await self._make_known(host)
         await self._put_rule("forward", host, reason, who)
-        effective = self.membership.effective(host)
+        effective = await self.membership.take_up(host)
         if effective.scope is Scope.ALL:
             message = f"{host} is sent every post, from now on, at {effective.url}."
         else:
@@ -184,9 +184,11 @@ class Operations:
     # Deliveries
 
     async def wake(self, host: str, *, who: str) -> Plain:
-        """Try a host that waits for its next attempt now; at most once a minute."""
+        """Try a host that waits for its next attempt now; at most once a minute. One that is gone is subscribed again."""
         status = self._destination(host)
         host = status.record.host
+        if self.membership.effective(host).until is not None:
+            return await self._take_up("wake", host, who)
         if status.record.state is State.SUSPENDED:
             raise ActError("refused", f"Deliveries to {host} are suspended; `socialrelay resume {host}` takes them up again.")
         if status.record.state is State.ACTIVE:
@@ -199,18 +201,32 @@ class Operations:
     async def suspend(self, host: str, *, who: str) -> Plain:
         """Hold deliveries to a host back; its posts wait, as long as posts are kept."""
         host = self._destination(host).record.host
+        effective = self.membership.effective(host)
+        if effective.until is not None:
+            raise ActError("refused", f"Nothing is sent to {host} now: {effective.why}. `socialrelay block {host}` makes it stay so.")
         self.queue.suspend(host)
         message = f"Deliveries to {host} are suspended; posts for it wait until `socialrelay resume {host}`, or expire."
         return self._done(who, "suspend", host, message, **self._deliveries(host))
 
     async def resume(self, host: str, *, who: str) -> Plain:
-        """Deliver to a suspended host again, what has waited first."""
+        """Deliver to a suspended host again, what has waited first. One that is gone is subscribed again."""
         status = self._destination(host)
         host = status.record.host
+        if self.membership.effective(host).until is not None:
+            return await self._take_up("resume", host, who)
         if status.record.state is not State.SUSPENDED:
             raise ActError("refused", f"Deliveries to {host} are not suspended; it is {status.record.state.value}.")
         self.queue.resume(host)
         return self._done(who, "resume", host, f"Deliveries to {host} go on, beginning with what has waited.", **self._deliveries(host))
+
+    async def _take_up(self, act: str, host: str, who: str) -> Plain:
+        """A host had answered 410 Gone: forget it."""
+        effective = await self.membership.take_up(host)
+        if effective.scope is Scope.NONE:
+            message = f"{host} is not left alone any more, but nothing is sent: {effective.why}."
+        else:
+            message = f"{host} had answered 410 Gone; it gets {scope_in_words(effective.scope, effective.tags)} again, from now on."
+        return self._done(who, act, host, message, **self._deliveries(host))
 
     # What the acts share
 

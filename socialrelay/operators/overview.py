@@ -7,13 +7,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NoReturn
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics, Unavailable
 from socialrelay.coalesce import Coalescing, Crowded
 from socialrelay.operators.plain import Plain, plain_effective, plain_poll, plain_time
+from socialrelay.operators.views import counts
 from socialrelay.routing.hosts import node_host
 from socialrelay.routing.subscription import Scope
 from socialrelay.scheduler.record import State
@@ -85,18 +86,18 @@ class RelayOverview:
         }
 
     def _queue(self) -> Plain:
-        counts: Counter[str] = Counter()
+        found: Counter[str] = Counter()
         for status in self.queue.destinations():
-            if not status.record.subscribed:
+            if not counts(status, self.membership):
                 continue
-            counts["destinations"] += 1
-            counts[status.record.state.value] += 1
-            counts["behind"] += not status.following and status.behind > 0
-            counts["waiting"] += status.waiting
-            counts["in_flight"] += status.in_flight
-            counts["deferred_posts"] += status.deferred_posts
+            found["destinations"] += 1
+            found[status.record.state.value] += 1
+            found["behind"] += not status.following and status.behind > 0
+            found["waiting"] += status.waiting
+            found["in_flight"] += status.in_flight
+            found["deferred_posts"] += status.deferred_posts
         names = ["destinations", *(state.value for state in State), "behind", "waiting", "in_flight", "deferred_posts"]
-        return {name: counts[name] for name in names}
+        return {name: found[name] for name in names}
 
 
 @define(kw_only=True, eq=False)
@@ -122,7 +123,10 @@ class NodeCheck:
 
     async def _check(self, host: str) -> Plain:
         report = await self.poller.poll(host, "check")
-        effective = plain_effective(self.membership.effective(host))
+        subscription = self.membership.effective(host)
+        if subscription.until is not None:
+            report = evolve(report, faults=(_GONE.format(until=subscription.until), *report.faults))
+        effective = plain_effective(subscription)
         return {
             **plain_poll(report),
             "subscription": {name: effective[name] for name in ("scope", "tags", "why")},
@@ -142,6 +146,12 @@ class NodeCheck:
             "next_attempt": plain_time(record.next_attempt),
             "behind": status.behind,
         }
+
+
+_GONE = (
+    "For more than a day it has answered 410 Gone to the posts that the relay sent, so nothing is sent any more. The first poll after "
+    "{until:%Y-%m-%d %H:%M} UTC takes it up again, if it still asks for posts; the relay's operator can do so at once."
+)
 
 
 def _later(failure: Failure) -> NoReturn:

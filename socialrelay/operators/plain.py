@@ -38,8 +38,14 @@ def scope_in_words(scope: Scope, tags: Collection[str], shown: int = 10) -> str:
 
 
 def plain_effective(effective: Effective) -> Plain:
-    """C{scope}, C{tags}, C{url}, C{why}."""
-    return {"scope": effective.scope.value, "tags": sorted(effective.tags), "url": effective.url, "why": effective.why}
+    """C{scope}, C{tags}, C{url}, C{why}, C{until}."""
+    return {
+        "scope": effective.scope.value,
+        "tags": sorted(effective.tags),
+        "url": effective.url,
+        "why": effective.why,
+        "until": plain_time(effective.until),
+    }
 
 
 def plain_preferences(preferences: Preferences | None) -> Plain | None:

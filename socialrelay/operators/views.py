@@ -151,6 +151,11 @@ def covers(rule_subject: str, subject: str) -> bool:
     return rule_subject == subject or ("@" not in rule_subject and within(host_of(subject), rule_subject))
 
 
+def counts(status: DestinationStatus, membership: Membership) -> bool:
+    """Whether a destination is among those that are served: it is subscribed, or would be if it did not answer 410 Gone."""
+    return status.record.subscribed or membership.effective(status.record.host).until is not None
+
+
 @define(kw_only=True, eq=False)
 class Views:
     """The operators' views."""
@@ -264,15 +269,15 @@ class Views:
         names = [each.value for each in State]
         if state and state not in names:
             raise ActError("bad-request", f"There is no state {state!r}; there are: {', '.join(names)}.")
-        everything = [status for status in self.queue.destinations() if status.record.subscribed or _pending(status)]
+        everything = [status for status in self.queue.destinations() if counts(status, self.membership) or _pending(status)]
         chosen = [each for each in everything if (each.record.state.value == state if state else _troubled(each))]
         chosen.sort(key=lambda each: (-each.behind, each.record.host))
         limit = min(max(limit, 1), MAX_ROWS)
-        counts = Counter(each.record.state.value for each in everything)
+        states = Counter(each.record.state.value for each in everything)
         return {
             "destinations": [plain_destination(each) for each in chosen[:limit]],
             "left_out": max(0, len(chosen) - limit),
-            "states": {name: counts[name] for name in names},
+            "states": {name: states[name] for name in names},
         }
 
     async def rejected(self, *, limit: int = 50) -> Plain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from attrs import frozen
 
@@ -66,13 +67,23 @@ def effective(
     published: Preferences | None,
     manual: Subscription | None,
     default_url: str,
+    gone_until: datetime | None = None,
 ) -> Effective:
     """
     What a host is subscribed to.
 
     A published refusal ends every subscription, also the operator's: consent is the node's. Otherwise the operator's word counts before
     the node's own.
+
+    @param gone_until: its deliveries were answered 410 Gone for more than a day; until then it gets nothing, whoever asks for it.
     """
+    wish = _wish(host, rules, published, manual, default_url)
+    if wish.wanted and gone_until is not None:
+        return Effective(Scope.NONE, why="it answers 410 Gone to deliveries", until=gone_until)
+    return wish
+
+
+def _wish(host: str, rules: RuleBook, published: Preferences | None, manual: Subscription | None, default_url: str) -> Effective:
     refused = rules.refuses_host(host)
     if refused:
         return Effective(Scope.NONE, why="blocked by the operator" if refused == "blocked" else "not on the operator's allow list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 
 from attrs import frozen
@@ -46,12 +47,14 @@ class Effective:
     What a host is subscribed to, everything considered.
 
     @ivar why: one line: who asked for it, or why there is none.
+    @ivar until: it would have one, but is left alone until then: it answered 410 Gone to deliveries.
     """
 
     scope: Scope
     tags: frozenset[str] = frozenset()
     url: str = ""
     why: str = ""
+    until: datetime | None = None
 
     @property
     def wanted(self) -> bool:

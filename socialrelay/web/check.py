@@ -32,7 +32,7 @@ STATES = {
     "active": "well",
     "deferred": "does not take posts at the moment; they wait, and it is tried again",
     "dead": "has not taken posts for a week; it is tried once a week",
-    "gone": "said that it is gone; nothing is sent",
+    "gone": "answers 410 Gone; nothing is sent",
     "suspended": "the operator has halted deliveries",
 }
 """What the states of a destination mean to its administrator."""
