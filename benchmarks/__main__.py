@@ -1,8 +1,9 @@
 """
-Measure, print, and write down: C{python -m benchmarks [--quick] [--only CASE ...]}.
+Measure, print, and write down: C{python -m benchmarks [--quick] [--only CASE ...] [--minutes N]}.
 
-A whole run takes a quarter of an hour, a quick one two minutes; quick sizes show that everything works, and little else, so their figures
-are not kept unless a file is named.
+A whole run takes forty minutes, more than half of them the recorded run; a quick one four.  Quick sizes show that everything works, and
+little else, so their figures are not kept unless a file is named.  Beside the figures are kept the record of that run and the plans of
+the hot queries.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from benchmarks.cases.growth import growth, memory
 from benchmarks.cases.hanging import hanging
 from benchmarks.cases.intake import intake
 from benchmarks.cases.rates import route, verify
+from benchmarks.cases.soak import soak
 from benchmarks.cases.starting import start
 from benchmarks.figures import Figures, merged, rounded, written
 
@@ -40,6 +42,7 @@ CASES: dict[str, Case] = {
     "memory": memory,
     "growth": growth,
     "start": start,
+    "soak": soak,
 }
 """By the first word of their figures."""
 
@@ -48,13 +51,14 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What the relay costs, beside what else one could take.")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--quick", action="store_true", help="small sizes: two minutes in all; the figures mean little")
+    parser.add_argument("--quick", action="store_true", help="small sizes: four minutes in all; the figures mean little")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long each of soak's two runs with dead nodes lasts; 10")
     parser.add_argument("--output", type=Path, help=f"flat JSON; what else is in it stays. {RESULTS.name} beside this, unless --quick")
     arguments = parser.parse_args()
     output = arguments.output or (None if arguments.quick else RESULTS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(surroundings())
-    bed = Bed(quick=arguments.quick)
+    bed = Bed(quick=arguments.quick, minutes=arguments.minutes, beside=output.parent if output is not None else None)
     try:
         for name in arguments.only:
             print(f"\n== {name}: {' '.join((CASES[name].__doc__ or '').split())}", flush=True)

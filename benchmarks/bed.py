@@ -35,18 +35,23 @@ from tests.servers import RunningPostgres, RunningServer
 
 T = TypeVar("T")
 POSTGRES = {"fsync": "on", "max_connections": "30"}
+AT_ONCE = "[delivery]\norigin_spread = 0\n"
+"""What is measured nearly everywhere is what a delivery costs, not how long it was held back."""
 
 
 class Bed:
     """
     @ivar quick: small sizes, to see that it works.
-    @ivar plans: a file to which the plans of queries are added.
+    @ivar minutes: how long the recorded run lasts.
     """
 
-    plans = Path(tempfile.gettempdir()) / "socialrelay-plans.txt"
-
-    def __init__(self, *, quick: bool) -> None:
+    def __init__(self, *, quick: bool = False, minutes: float = 10.0, beside: Path | None = None) -> None:
+        """
+        @param beside: the folder for what L{record} is given.
+        """
         self.quick = quick
+        self.minutes = minutes
+        self._beside = beside
         self.folder = Path(tempfile.mkdtemp(prefix="socialrelay-bench-", dir="/tmp"))
         self.folder.chmod(0o711)
         measured, others = processes.cores()
@@ -76,6 +81,11 @@ class Bed:
         """A size, by whether it is a quick run."""
         return quick if self.quick else full
 
+    def record(self, name: str, text: str) -> None:
+        """Keep a file with more than figures beside these, if they are kept."""
+        if self._beside is not None:
+            (self._beside / name).write_text(text)
+
     @contextmanager
     def database(self) -> Iterator[Database]:
         """An empty database with the relay's schema, for as long as it is needed."""
@@ -89,7 +99,7 @@ class Bed:
             self.postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     @contextmanager
-    def relay(self, database: Database, configuration: str = "") -> Iterator[Relay]:
+    def relay(self, database: Database, configuration: str = AT_ONCE) -> Iterator[Relay]:
         """A relay that is ready, on this database; afterwards it is stopped as an operator does."""
         self.sinks.forget()
         relay = Relay(self, database, configuration)
@@ -211,6 +221,16 @@ class Relay:
     def resident(self) -> float:
         """Memory now, MB."""
         return processes.resident(self.pid)
+
+    @property
+    def descriptors(self) -> int:
+        """Files, sockets and pipes that it has open."""
+        return processes.descriptors(self.pid)
+
+    @property
+    def connections(self) -> int:
+        """Its established TCP connections."""
+        return processes.connections(self.pid)
 
     def start(self) -> None:
         """Start it, wait until it is ready, and give it its processor."""

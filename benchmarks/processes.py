@@ -54,6 +54,31 @@ def resident(pid: int) -> float:
     return megabytes(Path(f"/proc/{pid}/status").read_text(), "VmRSS")
 
 
+def descriptors(pid: int) -> int:
+    """How many files, sockets and pipes a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def connections(pid: int) -> int:
+    """How many established TCP connections over IPv4 a process has."""
+    sockets = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            sockets.add(each.readlink().name)
+    return sum(f"socket:[{inode}]" in sockets for inode in established(Path(f"/proc/{pid}/net/tcp").read_text()))
+
+
+def established(table: str) -> list[str]:
+    """
+    The sockets of connections that stand.
+
+    @param table: the text of C{/proc/net/tcp} (proc_net_tcp in Linux's documentation).
+    @return: their inodes.
+    """
+    lines = (line.split() for line in table.splitlines()[1:])
+    return [fields[9] for fields in lines if fields[3] == "01"]
+
+
 def family(pid: int) -> list[int]:
     """A process, its children and theirs."""
     found = [pid]

@@ -7,6 +7,7 @@ in its name::
     n17.k3.bench.example      answers 202
     close17.k3.bench.example  the same, and closes the connection
     flap17.k3.bench.example   answers 202 in one second, 503 in the next
+    busy17.k3.bench.example   answers 503
     hang17.k3.bench.example   reads and never answers
 
 Each arrival is noted with its time and with eight bytes of the signature, by which a post is told from others.  Commands come as lines on
@@ -157,8 +158,8 @@ class Sink:
         kind = client.kind
         if kind == "hang":
             return
-        if kind == "flap" and int(now) % 2:
-            client.connection.send(answer(503))
+        if kind == "busy" or (kind == "flap" and int(now) % 2):
+            client.connection.send(_UNAVAILABLE)
             return
         self.total += kind != "flap"  # nobody can say how many of these there will be
         self.arrivals.append(now)
@@ -172,14 +173,15 @@ class Sink:
 
     def _obey(self) -> bool:
         command = sys.stdin.readline().strip()
-        if command == "report":
+        if command in ("report", "take"):
             hosts = "\n".join(self.hosts).encode()
             out = sys.stdout.buffer
             out.write(struct.pack("qq", len(self.arrivals), len(hosts)))
             out.write(self.arrivals.tobytes() + self.marks.tobytes() + self.takers.tobytes() + hosts)
             out.flush()
-        elif command == "forget":
+        if command in ("take", "forget"):
             self.arrivals, self.marks, self.takers = array("d"), array("Q"), array("H")
+        if command == "forget":
             self.hosts.clear()
             for client in list(self._clients.values()):
                 self._drop(client)
@@ -189,6 +191,7 @@ class Sink:
 
 
 _ACCEPTED = answer(202)
+_UNAVAILABLE = answer(503)
 
 
 def _length(data: bytes, head: int) -> int:

@@ -28,9 +28,10 @@ def names(kind: str, count: int) -> list[str]:
     """
     Hosts that behave alike, spread over the addresses.
 
-    @param kind: as in L{benchmarks.sink}; besides these C{mute} (TCP, and then nothing) and C{refuse}.
+    @param kind: as in L{benchmarks.sink}; besides these C{mute} (TCP, and then nothing), C{refuse} (connections), and C{wrong} (its
+        certificate is not for its name).
     """
-    places = [kind] if kind in ("mute", "refuse") else [f"k{number}" for number in range(len(ADDRESSES))]
+    places = [kind] if kind in ("mute", "refuse", "wrong") else [f"k{number}" for number in range(len(ADDRESSES))]
     return [f"{kind}{number}.{places[number % len(places)]}.{DOMAIN}" for number in range(count)]
 
 
@@ -50,6 +51,22 @@ class Arrival:
     at: float
     mark: int
     host: str
+
+
+@frozen
+class Report:
+    """
+    Arrivals as columns: those of ten minutes fit into memory.
+
+    @ivar times: seconds of C{time.monotonic}, in order.
+    @ivar marks: of which post.
+    @ivar takers: which node it was: the index of its host in C{hosts}, which stays the same from one report to the next.
+    """
+
+    times: array[float]
+    marks: array[int]
+    takers: array[int]
+    hosts: list[str]
 
 
 class Sinks:
@@ -80,6 +97,7 @@ class Sinks:
         """The tables C{network} of a relay that is to find these nodes."""
         where = {f"*.k{number}.{DOMAIN}:443": f"{address}:{self.port}" for number, address in enumerate(ADDRESSES)}
         where[f"*.refuse.{DOMAIN}:443"] = f"{ADDRESSES[0]}:{self._refusing.getsockname()[1]}"
+        where[f"*.wrong.{DOMAIN}:443"] = f"{ADDRESSES[0]}:{self.port}"
         where[f"*.mute.{DOMAIN}:443"] = f"{ADDRESSES[0]}:{self._mute.getsockname()[1]}"
         lines = [f"{json.dumps(name)} = {json.dumps(address)}" for name, address in where.items()]
         return "\n".join(["[network.connect_to]", *lines, ""])
@@ -101,14 +119,12 @@ class Sinks:
 
     def report(self) -> list[Arrival]:
         """What arrived since L{forget}, in order."""
-        self._command("report")
-        count, length = struct.unpack("qq", self._read(16))
-        times, marks, takers = array("d"), array("Q"), array("H")
-        times.frombytes(self._read(8 * count))
-        marks.frombytes(self._read(8 * count))
-        takers.frombytes(self._read(2 * count))
-        hosts = self._read(length).decode().split()
-        return [Arrival(at, mark, hosts[taker]) for at, mark, taker in zip(times, marks, takers, strict=True)]
+        found = self._columns("report")
+        return [Arrival(at, mark, found.hosts[taker]) for at, mark, taker in zip(found.times, found.marks, found.takers, strict=True)]
+
+    def take(self) -> Report:
+        """What arrived since the last L{take} or L{forget}; the sinks keep nothing of it."""
+        return self._columns("take")
 
     def forget(self) -> None:
         """Begin anew: nothing arrived, nobody is connected."""
@@ -130,6 +146,15 @@ class Sinks:
         self._process.wait(10)
         self._refusing.close()
         self._mute.close()
+
+    def _columns(self, command: str) -> Report:
+        self._command(command)
+        count, length = struct.unpack("qq", self._read(16))
+        times, marks, takers = array("d"), array("Q"), array("H")
+        times.frombytes(self._read(8 * count))
+        marks.frombytes(self._read(8 * count))
+        takers.frombytes(self._read(2 * count))
+        return Report(times, marks, takers, self._read(length).decode().split())
 
     def _command(self, word: str) -> None:
         assert self._process.stdin is not None

@@ -44,6 +44,23 @@ def fill(database: Database, posts: int, recipients: bytes, count: int, *, bodie
     database.run("ANALYZE")
 
 
+def rows_read(database: Database, table: str) -> float:
+    """
+    How many rows of a table have been read up to now, through indexes and otherwise.
+
+    Each connection of PostgreSQL adds what it read when it ends, if not before: the relay must have stopped.
+    """
+    database.run("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
+    [(read,)] = database.run(
+        """
+        SELECT (SELECT coalesce(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE relname = %(table)s)
+             + (SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables WHERE relname = %(table)s)
+        """,
+        {"table": table},
+    )
+    return float(read)
+
+
 def everyone(count: int) -> bytes:
     """The bitmap of the destinations from 0."""
     return ((1 << count) - 1).to_bytes((count + 7) // 8, "little")
@@ -59,6 +76,7 @@ def catchup(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
         live = names("live", LIVE)
         database.subscribe(live, cursor=posts)
         fill(database, posts, everyone(RETURNING), RETURNING, bodies=posts)
+        at_first = {table: rows_read(database, table) for table in ("post", "post_body")}
         with bed.relay(database, KEPT) as relay, relay.door(8) as door:
             before, base, started = relay.cost(), bed.sinks.total, time.monotonic()
             backlog = posts * RETURNING
@@ -71,6 +89,7 @@ def catchup(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
             arrivals = bed.sinks.report()
             time.sleep(1.2)
             cost, peak = relay.cost() - before, relay.peak
+        read = {table: rows_read(database, table) - at_first[table] for table in at_first}
     returned = [each.at for each in arrivals if not each.host.startswith("live")]
     drained = max(returned) - min(returned)
     figures = {
@@ -80,8 +99,11 @@ def catchup(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
         **costs(cost, len(arrivals)),
         "peak_mb": peak,
         "lost": 0.0 if complete else float(expected - (bed.sinks.total - base)),
-        **_renamed("live", delays(new[20:], sent, arrivals, lambda host: host.startswith("live"))),
-        **_renamed("before", delays(new, quiet, arrivals, lambda host: host.startswith("live"))),
+        "rows_read": read["post"],
+        "bodies_read": read["post_body"],
+        **_renamed("live", live_delay := delays(new[20:], sent, arrivals, lambda host: host.startswith("live"))),
+        **_renamed("before", delay_before := delays(new, quiet, arrivals, lambda host: host.startswith("live"))),
+        "live_p99_ratio": live_delay["delay_p99_ms"] / max(delay_before["delay_p99_ms"], 0.001),
     }
     told("catch-up", figures)
     print(table({"catch-up": figures}))

@@ -34,8 +34,10 @@ def growth(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     results = interleaved(rounds, runs, told)
     found = results.medians()
     sizes = (("1k", 1000), bed.size(("1m", 1000000), ("100k", 100000)))
-    longs = {f"log_{name}": partial(_log, bed, count, seconds) for name, count in sizes}
+    plans: list[str] = []
+    longs = {f"log_{name}": partial(_log, bed, count, seconds, plans) for name, count in sizes}
     found |= interleaved(1, longs, told).medians()
+    bed.record("plans.txt", "\n".join(plans))
     last = list(longs)[-1]
     print(table(found))
     figures = {f"growth.{row}.{name}": value for row, columns in found.items() for name, value in columns.items()}
@@ -79,25 +81,26 @@ def _destinations(bed: Bed, count: int, seconds: float) -> Figures:
             return {**fan_out(bed, relay, LIVE, seconds), "ready_s": relay.seconds_to_ready}
 
 
-def _log(bed: Bed, posts: int, seconds: float) -> Figures:
+def _log(bed: Bed, posts: int, seconds: float, plans: list[str]) -> Figures:
     with bed.database() as database:
         fill(database, posts, everyone(LIVE), LIVE, bodies=min(posts, BODIES))
         database.subscribe(names("n", LIVE), cursor=posts)
-        figures = _queries(bed, database, posts)
+        figures = _queries(database, posts, plans)
         with bed.relay(database, KEPT) as relay:
             return {**fan_out(bed, relay, LIVE, seconds), "ready_s": relay.seconds_to_ready, **figures}
 
 
-def _queries(bed: Bed, database: Database, end: int) -> Figures:
-    """How long the hot queries take, and what is done for them, which is written to a file of plans."""
+def _queries(database: Database, end: int, plans: list[str]) -> Figures:
+    """
+    How long the hot queries take.
+
+    @param plans: PostgreSQL's plans of them are added.
+    """
     span = {"after": max(0, end - 5000), "upto": end, "positions": list(range(end - 31, end + 1)), "start": "2020-01-01"}
-    figures, plans = {}, []
+    figures, scans = {}, 0
     for name, (query, parameters) in QUERIES.items():
         runs = ["\n".join(row[0] for row in database.run(f"EXPLAIN (ANALYZE, BUFFERS) {query}", {**span, **parameters})) for _ in range(5)]
         figures[f"{name}_ms"] = median(float(found[1]) for run in runs if (found := re.search(r"Execution Time: ([\d.]+) ms", run)))
         plans.append(f"-- {name}, {end} posts\n{runs[-1]}\n")
-    text = "\n".join(plans)
-    figures["sequential_scans"] = float(len(re.findall(r"Seq Scan on post\b", text)))
-    with bed.plans.open("a") as file:
-        file.write(text + "\n")
-    return figures
+        scans += len(re.findall(r"Seq Scan on post\b", runs[-1]))
+    return {**figures, "sequential_scans": float(scans)}

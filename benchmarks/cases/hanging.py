@@ -20,21 +20,24 @@ TROUBLE = {
 
 
 def hanging(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
-    """The rate of 40 nodes that are well, alone and with such company, against their rate alone."""
+    """Rate and delay of 40 nodes that are well, alone and with such company, against those alone."""
     seconds, rounds = float(bed.size(3, 1)), bed.size(5, 1)
     runs: dict[str, Callable[[], Figures]] = {name: partial(_run, bed, company, seconds) for name, company in TROUBLE.items()}
     results = interleaved(rounds, runs, told)
     found = results.medians()
     figures = {f"hanging.{name}.{key}": value for name, row in found.items() for key, value in row.items()}
     ratios = {
-        name: {"rate_ratio": results.ratio("rate", name, "alone"), "cpu_ratio": results.ratio("cpu_ms", name, "alone")} for name in TROUBLE
+        name: {
+            f"{short}_ratio": results.ratio(figure, name, "alone")
+            for short, figure in (("rate", "rate"), ("cpu", "cpu_ms"), ("p99", "delay_p99_ms"))
+        }
+        for name in TROUBLE
     }
     print(table(found))
     print(table(ratios))
-    figures["hanging.rate_ratio"] = ratios["hanging"]["rate_ratio"]
-    figures["hanging.cpu_ratio"] = ratios["hanging"]["cpu_ratio"]
-    figures["hanging.rate_ratio_refusing"] = ratios["refusing"]["rate_ratio"]
-    figures["hanging.rate_ratio_flapping"] = ratios["flapping"]["rate_ratio"]
+    for name, row in ratios.items():
+        if name != "alone":
+            figures |= {f"hanging.{key}" if name == "hanging" else f"hanging.{key}_{name}": value for key, value in row.items()}
     return figures
 
 

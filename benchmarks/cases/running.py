@@ -10,7 +10,8 @@ from benchmarks.figures import Figures, percentile
 from benchmarks.load import Door, Sent
 from benchmarks.sinks import Arrival, mark
 
-KEPT = "[delivery]\nkept_connections = 1024\n"
+PACED = "[delivery]\nkept_connections = 1024\n"
+KEPT = f"{PACED}origin_spread = 0\n"
 WARM = 8
 """Posts before anything is measured: connections are open, and windows have grown."""
 AHEAD = 6
@@ -39,14 +40,16 @@ def fan_out(bed: Bed, relay: Relay, live: int, seconds: float) -> Figures:
         )
         expected = len(sent) * live
         complete = bed.sinks.wait(base + expected, PATIENCE)
-        arrivals = [each.at for each in bed.sinks.report() if each.at >= started and not each.host.startswith("flap")]
+        arrivals = [each for each in bed.sinks.report() if each.at >= started and not each.host.startswith("flap")]
         time.sleep(SETTLE)
         cost = relay.cost() - before
     taken = len(arrivals)
-    wall = max(arrivals) - started
+    wall = max(each.at for each in arrivals) - started
     return {
         "rate": taken / wall,
+        "posts_per_s": taken / live / wall,
         **costs(cost, taken),
+        **delays(posts[WARM:], sent, arrivals),
         "sink_busy": cost.sinks / wall,
         "connections": float(bed.sinks.connections - connections),
         "peak_mb": relay.peak,
