@@ -13,6 +13,7 @@ is not durable: a sender that is told 503 comes again for hours, and is the best
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -45,7 +46,7 @@ KEY_IS_FRESH = timedelta(hours=1)
 class Queue(Protocol):
     """Where published posts go (L{socialrelay.delivery.dispatcher.Dispatcher})."""
 
-    def published(self, entry: LogEntry, recipients: frozenset[int], body: bytes) -> None: ...
+    def published(self, entry: LogEntry, recipients: AbstractSet[int], body: bytes) -> None: ...
     def uncertain(self) -> None: ...
     def alive(self, host: str, reopen: bool = False) -> None: ...
 
@@ -68,7 +69,7 @@ class Relay:
         incoming: Incoming,
         queue: Queue,
         authors: Authors,
-        recipients: Callable[[frozenset[str], str], frozenset[int]],
+        recipients: Callable[[frozenset[str], str], AbstractSet[int]],
         tally: Tally,
         quota: ClientQuota,
         in_thread: Callable[..., Deferred[Verdict]],

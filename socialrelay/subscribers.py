@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, Subscriptions, Unavailable
 from socialrelay.routing.hosts import within
 from socialrelay.routing.index import SubscriptionIndex
+from socialrelay.routing.recipients import Recipients
 from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
@@ -96,11 +97,9 @@ class Subscribers:
         """All hosts with a subscription."""
         return {host: found for host, found in self._effective.items() if found.wanted}
 
-    def recipients(self, tags: frozenset[str], author_host: str) -> frozenset[int]:
+    def recipients(self, tags: frozenset[str], author_host: str) -> Recipients:
         """The destinations of a post: whoever wants it, but for its author's host."""
-        found = self.index.recipients(tags)
-        found.discard(self._numbers.get(author_host, -1))
-        return frozenset(found)
+        return self.index.recipients(tags, but=self._numbers.get(author_host))
 
     # Changes
 

@@ -31,29 +31,6 @@ class IndexTests(SynchronousTestCase):
         held = [tags for scope, tags in last.values() if scope is Scope.TAGS]
         self.assertEqual((index.entries, index.tags), (sum(map(len, held)), len(frozenset().union(*held))))
 
-    def test_popular_tag(self) -> None:
-        """However many want a tag, and come and go, those who want it get what bears it."""
-        index = SubscriptionIndex()
-        for number in range(100):
-            index.put(number, Scope.TAGS, frozenset({"cats", "dogs"} if number % 2 else {"cats"}))
-            self.assertEqual(index.recipients({"cats"}), set(range(number + 1)))
-        for number in range(90):
-            index.remove(number)
-            self.assertEqual(index.recipients({"cats"}), set(range(number + 1, 100)))
-        self.assertEqual(index.recipients({"dogs", "birds"}), {91, 93, 95, 97, 99})
-        self.assertEqual((index.entries, index.tags), (15, 2))
-        for number in range(90, 100):
-            index.remove(number)
-        self.assertEqual((index.recipients({"cats", "dogs"}), index.entries, index.tags), (frozenset(), 0, 0))
-
-    @given(st.frozensets(st.integers(0, 5)), st.integers(0, 5))
-    def test_without_the_author(self, numbers: frozenset[int], author: int) -> None:
-        """The one that is left out is left out, whatever it wants."""
-        index = SubscriptionIndex()
-        for number in numbers:
-            index.put(number, *((Scope.ALL,) if number % 2 else (Scope.TAGS, frozenset({"cats"}))))
-        self.assertEqual(index.recipients({"cats"}, but=author), numbers - {author})
-
 
 class RuleBookTests(SynchronousTestCase):
     """The operator's rules."""
