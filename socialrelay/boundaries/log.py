@@ -1,6 +1,7 @@
 """The log of verified posts."""
 
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Protocol
 
@@ -13,7 +14,7 @@ class Publication:
     """
     A verified post on its way into the log.
 
-    @ivar recipients: destination numbers.
+    @ivar recipients: destination numbers; best as L{socialrelay.routing.recipients.Recipients}.
     @ivar identities: SHA-256 hashes; if any of them is taken the post is a duplicate.
     @ivar incoming: the row of C{incoming} that it was; deleted in the same statement.
     @ivar retraction: it takes another post back.
@@ -30,7 +31,7 @@ class Publication:
     author_host: str
     guid: str
     tags: frozenset[str]
-    recipients: frozenset[int]
+    recipients: AbstractSet[int]
     identities: tuple[bytes, ...]
     body: bytes
     incoming: int | None = None
@@ -55,7 +56,7 @@ class Target:
     """A post that is to be taken back, as the log knows it."""
 
     position: int
-    recipients: frozenset[int]
+    recipients: AbstractSet[int]
 
 
 class PostLog(Protocol):
