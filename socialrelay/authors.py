@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from socialrelay.boundaries import Contacts
 from socialrelay.config import Policy
 from socialrelay.federation import Verdict
-from socialrelay.routing.hosts import host_of
+from socialrelay.routing.hosts import host_of, within
 from socialrelay.routing.rules import RuleBook
 
 WISHES = {True: (5_000, 200_000), False: (10_000, 1_000_000)}
@@ -78,6 +78,25 @@ class Authors:
         self.wishes[author] = wishes
         self._log.info("{handle} {wish} to be relayed.", handle=author, wish="wishes" if wishes else "does not wish")
         return True
+
+    async def erase(self, *, author: str = "", host: str = "") -> int:
+        """
+        Forget that an author, or any of a host and of its subdomains, wished to be relayed.  That somebody wishes not to be is kept: it is
+        the only way to obey.
+
+        @return: how many wishes went.
+        """
+        gone = [each for each in self._named(author, host) if self.wishes[each]]
+        for each in gone:
+            await self._contacts.remove(each)
+            if self.wishes.pop(each, None) is not None:
+                self._of_host[host_of(each)] -= 1
+        return len(gone)
+
+    def _named(self, author: str, host: str) -> list[str]:
+        if author:
+            return [author] if author in self.wishes else []
+        return [each for each in self.wishes if within(host_of(each), host)]
 
     def _has_room(self, host: str, wishes: bool) -> bool:
         of_host, in_all = WISHES[wishes]

@@ -77,7 +77,8 @@ class Sealed(Protocol):
     """
     A body that was read and whose signature was not yet checked.
 
-    C{sender} is the handle whose key must verify it; C{body} are the bytes to keep, verify and forward.
+    C{sender} is the handle whose key must verify it; C{body} are the bytes to keep, verify and forward; C{recalls} says that it may take
+    back what was relayed before, which is heard also of those who are relayed no more.
     """
 
     @property
@@ -85,6 +86,9 @@ class Sealed(Protocol):
 
     @property
     def body(self) -> bytes: ...
+
+    @property
+    def recalls(self) -> bool: ...
 
 
 @frozen

@@ -13,7 +13,7 @@ from socialrelay.boundaries.destinations import Destinations
 from socialrelay.boundaries.errors import FetchFailed, Full, HostFull, KeyUnavailable, Unavailable
 from socialrelay.boundaries.incoming import Arrival, Incoming, Rejection, Rejections, Waiting
 from socialrelay.boundaries.keys import HeldKey, Keyring, Profiles
-from socialrelay.boundaries.log import LogEntry, PostLog, Publication
+from socialrelay.boundaries.log import LogEntry, PostLog, Publication, Target
 from socialrelay.boundaries.nodes import Contacts, ManualSubscription, NodeRecord, Nodes, Rule, Rules, Subscriptions
 from socialrelay.boundaries.outside import Cache, Document, Fetcher, Transport
 from socialrelay.boundaries.parts import (
@@ -71,6 +71,7 @@ __all__ = [
     "SelfService",
     "Statistics",
     "Subscriptions",
+    "Target",
     "Transport",
     "Unavailable",
     "Waiting",

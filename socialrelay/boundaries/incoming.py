@@ -78,6 +78,15 @@ class Incoming(Protocol):
     def quarantine(self, id: int, reason: str, now: datetime) -> Deferred[None]:
         """Judging it failed too often. The body of a private message is not kept."""
 
+    def erase(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
+        """
+        Remove what waits or was put into quarantine of an author, or of all authors of a host and of its subdomains.
+
+        A private message does not show its author as long as it waits.
+
+        @return: the numbers of what was removed.
+        """
+
     def next_due(self) -> Deferred[datetime | None]:
         """When the next row is due; C{None} if there is none."""
 
@@ -104,3 +113,10 @@ class Rejections(Protocol):
 
     def recent(self, limit: int) -> Deferred[list[Rejection]]:
         """The newest first."""
+
+    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[int]:
+        """
+        Remove those that name an author, a guid, or any author of a host and of its subdomains.
+
+        @return: how many they were.
+        """

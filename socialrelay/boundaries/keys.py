@@ -27,7 +27,11 @@ class Profiles(Protocol):
 
     def used(self, handles: Collection[str], day: date) -> Deferred[None]: ...
 
-    def remove(self, handle: str) -> Deferred[None]: ...
+    def remove(self, handle: str) -> Deferred[int]:
+        """@return: how many went: one, or none."""
+
+    def remove_host(self, host: str) -> Deferred[int]:
+        """Those of all authors of a host and of its subdomains; how many went."""
 
     def prune(self, unused_since: date) -> Deferred[int]: ...
 
@@ -52,4 +56,8 @@ class Keyring(Protocol):
         @raise KeyUnavailable: and when to ask again.
         """
 
-    def forget(self, handle: str) -> Deferred[None]: ...
+    def forget(self, handle: str) -> Deferred[int]:
+        """@return: how many stored keys went: one, or none."""
+
+    def forget_host(self, host: str) -> Deferred[int]:
+        """The keys of all authors of a host and of its subdomains; how many stored ones went."""

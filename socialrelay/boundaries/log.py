@@ -17,10 +17,11 @@ class Publication:
     @ivar recipients: destination numbers; best as L{socialrelay.routing.recipients.Recipients}.
     @ivar identities: SHA-256 hashes; if any of them is taken the post is a duplicate.
     @ivar incoming: the row of C{incoming} that it was; deleted in the same statement.
-    @ivar retraction: it takes another post back.
+    @ivar retraction: it takes another post back. Its own names (author, guid, tags) are kept as long as its body is.
     @ivar withdraws: the position of that post, if it is in the log: in the same statement it is marked as cancelled, and its body and its
-        names (author, guid, tags) are removed; what it was sent to stays known.
-    @ivar forestalls: hashes that are taken besides, whether they are free or not: the identity of a post that was taken back before it came.
+        names are removed; what it was sent to stays known.
+    @ivar forestalls: hashes that are taken besides, whether they are free or not, from now on: the identity of the post that it takes back,
+        so that it is not relayed when it comes, or comes again.
     """
 
     received_at: datetime
@@ -86,9 +87,9 @@ class PostLog(Protocol):
     def pending(self, destination: int, after: int, upto: int) -> Deferred[int]:
         """How many posts in C{after} < position <= C{upto} name the destination."""
 
-    def cancel(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
+    def cancel(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[list[int]]:
         """
-        Mark an author's posts, or those of all authors of a host and its subdomains, as cancelled; retractions are not.
+        Mark as cancelled an author's posts, or those with a guid, or those of all authors of a host and its subdomains; never retractions.
 
         @return: their positions, of the last 7 days.
         """
@@ -101,6 +102,7 @@ class PostLog(Protocol):
         Take out what is known of posts: bodies, and names (author, guid, tags). They are marked as cancelled, their hashes stay.
 
         Exactly one of the three is given.  Retractions of such posts stay until they are delivered; those that are settled are erased too.
+        Cancel first what the queue may hold: when this fails in the middle, nobody learns any more which posts it has erased.
 
         @param host: all authors of a host and of its subdomains.
         @return: the positions of the posts that were erased.

@@ -20,6 +20,13 @@ class Statistics(Protocol):
     def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
         """Per event, one subject."""
 
+    def erase(self, host: str) -> Deferred[int]:
+        """
+        Remove the hourly counts of a host and of its subdomains; the totals of all time stay as they are.
+
+        @return: how many rows went.
+        """
+
 
 @frozen
 class BoundIdentity:

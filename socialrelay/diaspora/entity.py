@@ -195,7 +195,7 @@ def _retraction(entity: Entity, sender: str, payload: bytes) -> Verdict:
         return Verdict(Ruling.IGNORE, "unsupported-entity", RETRACTION, sender)
     author, target = fields["author"], _guid(fields, "target_guid")
     identities = retraction_identity(author, target), sha256(payload).digest()
-    return Verdict(Ruling.RETRACT, kind=RETRACTION, author=author, guid=target, identities=identities)
+    return Verdict(Ruling.RETRACT, kind=RETRACTION, author=author, guid=target, identities=identities, target=post_identity(author, target))
 
 
 def _guid(fields: dict[str, str], name: str) -> str:

@@ -57,6 +57,11 @@ class MagicEnvelope:
     payload: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
+    @property
+    def recalls(self) -> bool:
+        """Whether it may be a retraction or the end of an account: no other entity holds these bytes, unless its author wants it to."""
+        return any(mark in self.payload for mark in _RECALLING)
+
     def verifies(self, key: RSAPublicKey) -> bool:
         """Whether the sender signed it: RSASSA-PKCS1-v1_5 with SHA-256 over the padded data and the three constants."""
         try:
@@ -66,6 +71,7 @@ class MagicEnvelope:
         return True
 
 
+_RECALLING = (b"<retraction", b"<account_deletion")
 _SIGNED_TAIL = b"".join(b"." + urlsafe_b64encode(text.encode("ascii")) for text in (DATA_TYPE, ENCODING, ALGORITHM))
 
 

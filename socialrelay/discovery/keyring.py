@@ -27,7 +27,7 @@ from socialrelay.diaspora.keys import BadKey, pem_of, read_public_key
 from socialrelay.discovery.lookup import KeyLookup, NoKey
 from socialrelay.discovery.refusals import Refusal, Refusals
 from socialrelay.ratelimit import Lru, TokenBuckets
-from socialrelay.routing.hosts import host_of
+from socialrelay.routing.hosts import host_of, within
 
 REFRESH_APART = timedelta(hours=1)
 LOOKUPS_PER_HOST = 1.0
@@ -149,12 +149,22 @@ class DiscoveringKeyring:
             return succeed(given)
         return self._refreshing.ask(handle, lambda: self._refresh(handle)).addErrback(self._crowded)
 
-    def forget(self, handle: str) -> Deferred[None]:
+    def forget(self, handle: str) -> Deferred[int]:
         """See L{Keyring.forget}."""
+        self._drop(handle)
+        return self._profiles.remove(handle)
+
+    def forget_host(self, host: str) -> Deferred[int]:
+        """See L{Keyring.forget_host}."""
+        for handle in {*self._memory, *self._attempts, *self._used}:
+            if within(host_of(handle), host):
+                self._drop(handle)
+        return self._profiles.remove_host(host)
+
+    def _drop(self, handle: str) -> None:
         self._memory.discard(handle)
         self._attempts.discard(handle)
         self._used.discard(handle)
-        return self._profiles.remove(handle)
 
     # For the service that owns it
 

@@ -15,7 +15,7 @@ from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejection
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
-from socialrelay.storage.rows import LAZY, bytea, rows
+from socialrelay.storage.rows import LAZY, bytea, host_in, of_host, rows
 from socialrelay.storage.usage import Usage
 
 _KEEP = """
@@ -89,6 +89,24 @@ _QUARANTINE = """
         SELECT id, received_at, %(now)s, protocol, private, sender, CASE WHEN private THEN '' ELSE body END, %(reason)s FROM gone
     )
     SELECT sender_host, octet_length(body) FROM gone
+"""
+
+# As above: what another statement holds at this moment is left alone.
+_ERASE_WAITING = f"""
+    WITH doomed AS (
+        SELECT id
+          FROM incoming
+         WHERE (%(author)s <> '' AND sender = %(author)s) OR {of_host("sender_host")}
+         ORDER BY id
+           FOR UPDATE SKIP LOCKED
+    ), gone AS (
+        DELETE FROM incoming USING doomed WHERE incoming.id = doomed.id RETURNING incoming.id, sender_host, octet_length(body) AS size
+    ), aside AS (
+        DELETE FROM quarantine WHERE (%(author)s <> '' AND sender = %(author)s) OR {of_host(host_in("sender"))} RETURNING id
+    )
+    SELECT id, sender_host, size FROM gone
+     UNION ALL
+    SELECT id, NULL, NULL FROM aside
 """
 
 _IN_VAIN = 1000
@@ -239,17 +257,26 @@ class PostgresIncoming:
         """See L{Incoming.quarantine}."""
         return self._removed(_QUARANTINE, {"id": id, "reason": reason, "now": now})
 
+    def erase(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
+        """See L{Incoming.erase}."""
+
+        def erased(found: Rows) -> list[int]:
+            self._released((place, size) for _, place, size in found if place is not None)
+            return sorted(id for id, _, _ in found)
+
+        return self._database.query(_ERASE_WAITING, {"author": author, "host": host}).addCallbacks(erased, self._perhaps_removed)
+
     def _removed(self, statement: str, parameters: dict[str, object]) -> Deferred[None]:
-        def released(found: Rows) -> None:
-            for host, size in found:
-                self._usage.release(host, size)
+        return self._database.query(statement, parameters).addCallbacks(self._released, self._perhaps_removed)
 
-        def failed(failure: Failure) -> Failure:
-            if failure.check(OutcomeUnknown):
-                self._usage.forget()
-            return failure
+    def _released(self, found: Iterable[tuple[Any, ...]]) -> None:
+        for host, size in found:
+            self._usage.release(host, size)
 
-        return self._database.query(statement, parameters).addCallbacks(released, failed)
+    def _perhaps_removed(self, failure: Failure) -> Failure:
+        if failure.check(OutcomeUnknown):
+            self._usage.forget()
+        return failure
 
     def next_due(self) -> Deferred[datetime | None]:
         """See L{Incoming.next_due}."""
@@ -279,6 +306,18 @@ _RECORD = (
 _RECENT = "SELECT rejected_at, reason, author, guid, kind FROM rejected ORDER BY rejected_at DESC, id DESC LIMIT %(limit)s"
 
 
+_REJECTED = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM rejected"
+
+_ERASE_REJECTED = f"""
+    DELETE FROM rejected
+     WHERE id > %(after)s AND id <= %(upto)s
+       AND ((%(author)s <> '' AND author = %(author)s) OR (%(guid)s <> '' AND guid = %(guid)s) OR {of_host(host_in("author"))})
+ RETURNING 1
+"""
+
+_ERASE_RANGE = 50_000
+
+
 class PostgresRejections:
     """See L{Rejections}."""
 
@@ -299,6 +338,18 @@ class PostgresRejections:
         """See L{Rejections.recent}."""
         query = self._database.query(_RECENT, {"limit": limit}, idempotent=True)
         return query.addCallback(lambda found: [Rejection(*row) for row in found])
+
+    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[int]:
+        """See L{Rejections.erase}."""
+        return ensureDeferred(self._erase({"author": author, "guid": guid, "host": host}))
+
+    async def _erase(self, names: dict[str, object]) -> int:
+        erased = 0
+        [(first, last)] = await self._database.query(_REJECTED, idempotent=True)
+        for after in range(first, last, _ERASE_RANGE):
+            span = names | {"after": after, "upto": after + _ERASE_RANGE}
+            erased += len(await self._database.query(_ERASE_REJECTED, span, idempotent=True))
+        return erased
 
 
 def _nothing(_: object) -> None:

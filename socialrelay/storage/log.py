@@ -12,7 +12,7 @@ destinations that follow the log as it grows would never come to it.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from secrets import randbits
 from typing import Any
@@ -23,28 +23,34 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import LogEntry, PostLog, Publication, Unavailable
+from socialrelay.boundaries import LogEntry, PostLog, Publication, Target, Unavailable
 from socialrelay.config import Retention
-from socialrelay.routing.bitmap import pack
+from socialrelay.routing.bitmap import pack, unpack
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
-from socialrelay.storage.retention import check_range
-from socialrelay.storage.rows import LOG_LOCK, bytea, rows
+from socialrelay.storage.retention import BATCH, check_range
+from socialrelay.storage.rows import LOG_LOCK, bytea, of_host, rows
 from socialrelay.storage.usage import Usage
 
 _CANCEL_RANGE = 20_000
 _AGAIN = 0.25
 
-_PUBLISH = """
+_NAMELESS = "SET author = '', author_host = '', guid = '', tags = '{}', size = 0, cancelled = true"
+
+# What is withdrawn is so in any case: a retraction that is a duplicate leaves its target no more than the first one did.
+_PUBLISH = f"""
     SELECT pg_advisory_xact_lock(%(lock)s);
     WITH input AS MATERIALIZED (
         SELECT *
           FROM json_to_recordset(%(posts)s) AS input (
                n integer, publication bigint, received_at timestamptz, published_at timestamptz, protocol text, kind text, author text,
-               author_host text, guid text, tags text[], recipients bytea, recipient_count integer, size integer, body bytea)
+               author_host text, guid text, tags text[], recipients bytea, recipient_count integer, size integer, body bytea,
+               retraction boolean)
     ), claim AS (
         SELECT * FROM json_to_recordset(%(claims)s) AS claim (publication bigint, hash bytea)
+    ), forestalled AS (
+        SELECT * FROM json_to_recordset(%(forestalled)s) AS forestalled (publication bigint, hash bytea)
     ), known AS MATERIALIZED (
         SELECT publication, position
           FROM post
@@ -58,10 +64,21 @@ _PUBLISH = """
     ), claimed AS (
         INSERT INTO identity (hash, seen_at)
         SELECT claim.hash, fresh.published_at FROM claim JOIN fresh USING (publication)
+    ), taken AS (
+        INSERT INTO identity AS old (hash, seen_at)
+        SELECT forestalled.hash, fresh.published_at FROM forestalled JOIN fresh USING (publication)
+            ON CONFLICT (hash) DO UPDATE SET seen_at = greatest(old.seen_at, excluded.seen_at)
+    ), withdrawn AS (
+        SELECT position FROM post WHERE position = ANY(%(withdrawn)s::bigint[]) AND NOT retraction ORDER BY position FOR UPDATE
+    ), emptied AS (
+        DELETE FROM post_body WHERE position IN (SELECT position FROM withdrawn)
+    ), nameless AS (
+        UPDATE post {_NAMELESS} WHERE position IN (SELECT position FROM withdrawn)
     ), published AS (
         INSERT INTO post (received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size,
-                          publication)
-        SELECT received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size, publication
+                          publication, retraction)
+        SELECT received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size, publication,
+               retraction
           FROM fresh
          ORDER BY n
      RETURNING publication, position
@@ -108,18 +125,57 @@ _WEEK = """
      WHERE published_at >= (SELECT published_at FROM post ORDER BY position DESC LIMIT 1) - interval '7 days'
 """
 
-_CANCEL = """
+# Never one that is nameless already. An author's are found by the index, whatever the range.
+_NAMED = f"""((%(author)s <> '' AND author = %(author)s) OR (%(guid)s <> '' AND guid = %(guid)s) OR {of_host("author_host")})"""
+
+_CANCEL = f"""
     WITH found AS (
         SELECT position, cancelled
           FROM post
          WHERE position > %(after)s
            AND position <= %(upto)s
-           AND ((%(author)s <> '' AND author = %(author)s)
-                OR (%(host)s <> '' AND (author_host = %(host)s OR right(author_host, length(%(host)s) + 1) = '.' || %(host)s)))
+           AND NOT retraction
+           AND {_NAMED}
     ), marked AS (
         UPDATE post SET cancelled = true FROM found WHERE post.position = found.position AND NOT found.cancelled
     )
     SELECT position FROM found ORDER BY position
+"""
+
+_FIND = """
+    SELECT position, recipients
+      FROM post
+     WHERE author = %(author)s AND guid = %(guid)s AND NOT retraction
+     ORDER BY position DESC
+     LIMIT 1
+"""
+
+_ENDS = "SELECT coalesce(min(position), 1) - 1, coalesce(max(position), 0) FROM post"
+
+# A retraction is settled when all whom it names are past it and none has still to try it.
+_ERASE = f"""
+    WITH doomed AS (
+        SELECT position
+          FROM post
+         WHERE position > %(after)s
+           AND position <= %(upto)s
+           AND {_NAMED}
+           AND NOT (retraction AND EXISTS (
+                   SELECT
+                     FROM destination, log_state
+                    WHERE subscribed
+                      AND CASE WHEN following THEN greatest(cursor, followed) ELSE cursor END < post.position
+                      AND CASE WHEN octet_length(recipients) > number >> 3 THEN get_bit(recipients, number) = 1 ELSE false END))
+           AND NOT (retraction AND EXISTS (SELECT FROM deferred_delivery tried WHERE tried.position = post.position))
+         ORDER BY position
+         LIMIT %(batch)s
+           FOR UPDATE
+    ), emptied AS (
+        DELETE FROM post_body WHERE position IN (SELECT position FROM doomed)
+    ), nameless AS (
+        UPDATE post {_NAMELESS} WHERE position IN (SELECT position FROM doomed)
+    )
+    SELECT position FROM doomed ORDER BY position
 """
 
 _OLDEST = """
@@ -163,7 +219,8 @@ class PostgresLog:
         if self._retry is not None or not self._database.healthy:
             return fail(Unavailable("the database is away"))
         self._number += 1
-        return self._commits.submit(_Numbered(self._number, publication), len(publication.body), publication.identities)
+        keys = (*publication.identities, *publication.forestalls)
+        return self._commits.submit(_Numbered(self._number, publication), len(publication.body), keys)
 
     def close(self) -> None:
         """Give up what is in doubt: the next start reads the log."""
@@ -249,18 +306,36 @@ class PostgresLog:
         query = self._database.query(_BODIES, {"positions": list(positions)}, idempotent=True)
         return query.addCallback(lambda found: {position: bytes(body) for position, body in found})
 
-    def cancel(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
+    def cancel(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[list[int]]:
         """See L{PostLog.cancel}."""
-        return ensureDeferred(self._cancel(author, host))
+        return ensureDeferred(self._cancel({"author": author, "guid": guid, "host": host}))
 
-    async def _cancel(self, author: str, host: str) -> list[int]:
-        [(after, end)] = await self._database.query(_WEEK, idempotent=True)
+    async def _cancel(self, names: dict[str, str]) -> list[int]:
+        [(start, end)] = await self._database.query(_WEEK, idempotent=True)
         positions: list[int] = []
-        while after < end:
-            upto = min(after + _CANCEL_RANGE, end)
-            span = {"author": author, "host": host, "after": after, "upto": upto}
+        for after, upto in _steps(start, end, names):
+            span = {**names, "after": after, "upto": upto}
             positions += [position for (position,) in await self._database.query(_CANCEL, span, idempotent=True)]
-            after = upto
+        return positions
+
+    def find(self, author: str, guid: str) -> Deferred[Target | None]:
+        """See L{PostLog.find}."""
+        query = self._database.query(_FIND, {"author": author, "guid": guid}, idempotent=True)
+        return query.addCallback(lambda found: Target(found[0][0], unpack(bytes(found[0][1]))) if found else None)
+
+    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[list[int]]:
+        """See L{PostLog.erase}."""
+        return ensureDeferred(self._erase({"author": author, "guid": guid, "host": host}))
+
+    async def _erase(self, names: dict[str, str]) -> list[int]:
+        [(start, end)] = await self._database.query(_ENDS, idempotent=True)
+        positions: list[int] = []
+        for after, upto in _steps(start, end, names):
+            span = {**names, "after": after, "upto": upto, "batch": BATCH}
+            found: Rows = [()] * BATCH
+            while len(found) == BATCH:  # what is erased is not found again
+                found = await self._database.query(_ERASE, span, idempotent=True)
+                positions += [position for (position,) in found]
         return positions
 
     def oldest(self, lifetime_start: datetime) -> Deferred[int]:
@@ -272,6 +347,12 @@ class PostgresLog:
         return ensureDeferred(prune(self._database, now, self._retention))
 
 
+def _steps(start: int, end: int, names: dict[str, str]) -> list[tuple[int, int]]:
+    """(after, upto): the stretches of the log that are searched at a time, all of it for an author, who has an index."""
+    most = end - start if names["author"] else _CANCEL_RANGE
+    return [(after, min(after + most, end)) for after in range(start, end, max(most, 1))]
+
+
 def _range(destination: int, after: int, upto: int) -> dict[str, object]:
     return {"after": after, "upto": upto, "byte": destination >> 3, "bit": destination}
 
@@ -281,15 +362,20 @@ def _parameters(batch: list[_Numbered], floor: int) -> dict[str, object]:
         "lock": LOG_LOCK,
         "floor": floor,
         "posts": rows(_row(n, entry) for n, entry in enumerate(batch)),
-        "claims": rows(
-            {"publication": entry.number, "hash": bytea(identity)} for entry in batch for identity in set(entry.publication.identities)
-        ),
+        "claims": _hashes((entry.number, entry.publication.identities) for entry in batch),
+        "forestalled": _hashes((entry.number, entry.publication.forestalls) for entry in batch),
+        "withdrawn": [entry.publication.withdraws for entry in batch if entry.publication.withdraws is not None],
         "incoming": [entry.publication.incoming for entry in batch if entry.publication.incoming is not None],
     }
 
 
+def _hashes(entries: Iterable[tuple[int, tuple[bytes, ...]]]) -> str:
+    return rows({"publication": number, "hash": bytea(each)} for number, hashes in entries for each in set(hashes))
+
+
 def _row(n: int, entry: _Numbered) -> dict[str, object]:
     post = entry.publication
+    named = bool(post.recipients) or not post.retraction
     return {
         "n": n,
         "publication": entry.number,
@@ -297,14 +383,15 @@ def _row(n: int, entry: _Numbered) -> dict[str, object]:
         "published_at": post.published_at.isoformat(),
         "protocol": post.protocol,
         "kind": post.kind,
-        "author": post.author,
-        "author_host": post.author_host,
-        "guid": post.guid,
-        "tags": list(post.tags),
+        "author": post.author if named else "",
+        "author_host": post.author_host if named else "",
+        "guid": post.guid if named else "",
+        "tags": list(post.tags) if named else [],
         "recipients": bytea(pack(post.recipients)),
         "recipient_count": len(post.recipients),
         "size": len(post.body),
         "body": bytea(post.body) if post.recipients else None,
+        "retraction": post.retraction,
     }
 
 

@@ -9,8 +9,8 @@ from socialrelay.storage.database import Queries
 from socialrelay.storage.retention import BATCH, Horizons
 from socialrelay.storage.rows import LAZY
 
-# A body that every destination is past, or that none waits for any longer.  The bound comes first: else each step would search all bodies
-# for what is not there.
+# A body that every destination is past, or that none waits for any longer; a retraction's names go with its body.  The bound comes first:
+# else each step would search all bodies for what is not there.
 _BODIES = (
     LAZY
     + """
@@ -19,7 +19,9 @@ _BODIES = (
                           ORDER BY published_at DESC, position DESC LIMIT 1), 0) AS old,
                least(coalesce((SELECT position FROM post WHERE published_at < %(settled)s
                                 ORDER BY published_at DESC, position DESC LIMIT 1), 0),
-                     (SELECT min(cursor) FROM destination WHERE subscribed)) AS settled
+                     (SELECT min(CASE WHEN following THEN greatest(cursor, followed) ELSE cursor END)
+                        FROM destination, log_state
+                       WHERE subscribed)) AS settled
     ), doomed AS (
         SELECT position
           FROM post_body, bound
@@ -29,6 +31,10 @@ _BODIES = (
          LIMIT %(batch)s
     ), gone AS (
         DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed)) RETURNING position
+    ), nameless AS (
+        UPDATE post
+           SET author = '', author_host = '', guid = '', tags = '{}'
+         WHERE position = ANY(ARRAY(SELECT position FROM gone)) AND retraction
     ), noted AS (
         UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)
     )
@@ -52,6 +58,10 @@ _EXCESS = (
           FROM (SELECT position, body FROM post_body ORDER BY position LIMIT %(batch)s) AS first
     ), gone AS (
         DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed WHERE before < %(excess)s)) RETURNING position
+    ), nameless AS (
+        UPDATE post
+           SET author = '', author_host = '', guid = '', tags = '{}'
+         WHERE position = ANY(ARRAY(SELECT position FROM gone)) AND retraction
     ), noted AS (
         UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)
     )

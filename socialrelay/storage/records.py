@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from socialrelay.boundaries import BoundIdentity, IdentityStore, Profiles, Statistics
 from socialrelay.storage.database import Queries, Rows
-from socialrelay.storage.rows import LAZY, rows
+from socialrelay.storage.retention import BATCH
+from socialrelay.storage.rows import LAZY, host_in, of_host, rows
 
 _PROFILE = "SELECT public_key, fetched_at FROM profile WHERE handle = %(handle)s"
 
@@ -25,7 +26,9 @@ _PUT_PROFILE = (
 
 _USED = LAZY + "UPDATE profile SET used_on = %(day)s WHERE handle = ANY(%(handles)s::text[]) AND used_on < %(day)s"
 
-_REMOVE_PROFILE = "DELETE FROM profile WHERE handle = %(handle)s"
+_REMOVE_PROFILE = "DELETE FROM profile WHERE handle = %(handle)s RETURNING 1"
+
+_PROFILES_OF_HOST = f"DELETE FROM profile WHERE {of_host(host_in('handle'))} RETURNING 1"
 
 _PRUNE_PROFILES = """
     WITH gone AS (DELETE FROM profile WHERE used_on < %(since)s RETURNING 1) SELECT count(*) FROM gone
@@ -53,9 +56,13 @@ class PostgresProfiles:
             return succeed(None)
         return self._database.query(_USED, {"handles": list(handles), "day": day}, idempotent=True).addCallback(_nothing)
 
-    def remove(self, handle: str) -> Deferred[None]:
+    def remove(self, handle: str) -> Deferred[int]:
         """See L{Profiles.remove}."""
-        return self._database.query(_REMOVE_PROFILE, {"handle": handle}, idempotent=True).addCallback(_nothing)
+        return self._database.query(_REMOVE_PROFILE, {"handle": handle}, idempotent=True).addCallback(len)
+
+    def remove_host(self, host: str) -> Deferred[int]:
+        """See L{Profiles.remove_host}."""
+        return self._database.query(_PROFILES_OF_HOST, {"host": host}, idempotent=True).addCallback(len)
 
     def prune(self, unused_since: date) -> Deferred[int]:
         """See L{Profiles.prune}."""
@@ -90,6 +97,22 @@ _TOTALS = "SELECT event, sum(count)::bigint FROM statistic WHERE hour >= %(since
 
 _OF_SUBJECT = "SELECT event, sum(count)::bigint FROM statistic WHERE subject = %(subject)s AND hour >= %(since)s GROUP BY event"
 
+# From one subject to the next by the index: there are few subjects and many rows.
+_SUBJECTS = f"""
+    WITH RECURSIVE known AS (
+        SELECT min(subject) AS subject FROM statistic
+         UNION ALL
+        SELECT (SELECT min(subject) FROM statistic WHERE subject > known.subject) FROM known WHERE known.subject IS NOT NULL
+    )
+    SELECT subject FROM known WHERE {of_host("subject")}
+"""
+
+_ERASE_COUNTS = """
+    DELETE FROM statistic
+     WHERE ctid = ANY(ARRAY(SELECT ctid FROM statistic WHERE subject = %(subject)s LIMIT %(batch)s))
+ RETURNING 1
+"""
+
 
 class PostgresStatistics:
     """See L{Statistics}."""
@@ -113,6 +136,19 @@ class PostgresStatistics:
     def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
         """See L{Statistics.of_subject}."""
         return self._database.query(_OF_SUBJECT, {"subject": subject, "since": since}, idempotent=True).addCallback(_sums)
+
+    def erase(self, host: str) -> Deferred[int]:
+        """See L{Statistics.erase}."""
+        return ensureDeferred(self._erase(host))
+
+    async def _erase(self, host: str) -> int:
+        erased = 0
+        for (subject,) in await self._database.query(_SUBJECTS, {"host": host}, idempotent=True):
+            gone = BATCH
+            while gone == BATCH:
+                gone = len(await self._database.query(_ERASE_COUNTS, {"subject": subject, "batch": BATCH}, idempotent=True))
+                erased += gone
+        return erased
 
 
 _IDENTITY = "SELECT host, username, guid, key_hash FROM relay_identity"

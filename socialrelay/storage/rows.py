@@ -18,6 +18,16 @@ LAZY = "SELECT set_config('synchronous_commit', 'off', true);"
 """Put before a statement whose effect may be lost when the machine fails, but not when the relay does."""
 
 
+def of_host(column: str) -> str:
+    """SQL: the column holds C{%(host)s} or a subdomain of it; never for an empty one."""
+    return f"(%(host)s <> '' AND ({column} = %(host)s OR right({column}, length(%(host)s) + 1) = '.' || %(host)s))"
+
+
+def host_in(column: str) -> str:
+    """SQL: the host of the handle in the column, without its port."""
+    return f"split_part(split_part({column}, '@', 2), ':', 1)"
+
+
 def rows(values: Iterable[Mapping[str, object]]) -> str:
     """The JSON text of rows; times become ISO 8601, sets become lists."""
     return json.dumps(list(values), default=_plain, separators=(",", ":"))

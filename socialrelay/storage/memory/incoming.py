@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Rejection, Rejections, Waiting
 from socialrelay.config import Receive
+from socialrelay.routing.hosts import host_of, within
 from socialrelay.storage.memory.tables import Kept, MemoryTables, Quarantined, answering
 
 
@@ -97,6 +98,17 @@ class MemoryIncoming:
             self._tables.quarantine[id] = Quarantined(arrival, reason, now)
 
     @answering
+    def erase(self, *, author: str = "", host: str = "") -> list[int]:
+        """See L{Incoming.erase}."""
+        waiting, aside = self._tables.incoming, self._tables.quarantine
+        rows = [(id, row.arrival) for table in (waiting, aside) for id, row in table.items()]
+        gone = [id for id, arrival in rows if _names(arrival.sender, author, host)]
+        for id in gone:
+            waiting.pop(id, None)
+            aside.pop(id, None)
+        return sorted(gone)
+
+    @answering
     def next_due(self) -> datetime | None:
         """See L{Incoming.next_due}."""
         return min((row.next_attempt for row in self._tables.incoming.values()), default=None)
@@ -123,6 +135,19 @@ class MemoryRejections:
         """See L{Rejections.recent}."""
         newest_first = sorted(enumerate(self._tables.rejected), key=lambda row: (row[1].rejected_at, row[0]), reverse=True)
         return [rejection for _, rejection in newest_first[:limit]]
+
+    @answering
+    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> int:
+        """See L{Rejections.erase}."""
+        rejected = self._tables.rejected
+        kept = [each for each in rejected if not (_names(each.author, author, host) or (guid and each.guid == guid))]
+        self._tables.rejected = kept
+        return len(rejected) - len(kept)
+
+
+def _names(handle: str, author: str, host: str) -> bool:
+    """Whether a handle is the author's, or of the host or a subdomain of it."""
+    return handle == author if author else bool(host) and within(host_of(handle), host)
 
 
 _conforms: type[Incoming] = MemoryIncoming

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from socialrelay.boundaries import LogEntry, PostLog, Publication
+from socialrelay.boundaries import LogEntry, PostLog, Publication, Target
 from socialrelay.config import Retention
 from socialrelay.routing.hosts import within
 from socialrelay.storage.memory.tables import MemoryTables, answering
@@ -27,12 +27,14 @@ class MemoryPostLog:
         tables = self._tables
         if publication.incoming is not None:
             tables.incoming.pop(publication.incoming, None)
+        if publication.withdraws is not None and not tables.posts[publication.withdraws].retraction:
+            self._erase(publication.withdraws)
         if any(identity in tables.identities for identity in publication.identities):
             return None
-        for identity in publication.identities:
+        for identity in (*publication.identities, *publication.forestalls):
             tables.identities[identity] = publication.published_at
         tables.end += 1
-        tables.posts[tables.end] = publication
+        tables.posts[tables.end] = publication if publication.recipients or not publication.retraction else _nameless(publication)
         if publication.recipients:
             tables.bodies[tables.end] = publication.body
         return tables.end
@@ -63,19 +65,50 @@ class MemoryPostLog:
         return len(self._naming(destination, after, upto))
 
     @answering
-    def cancel(self, *, author: str = "", host: str = "") -> list[int]:
+    def cancel(self, *, author: str = "", guid: str = "", host: str = "") -> list[int]:
         """See L{PostLog.cancel}."""
         posts = self._tables.posts
         if not posts:
             return []
         since = posts[max(posts)].published_at - timedelta(days=7)
-        found = [
-            position
-            for position, post in posts.items()
-            if post.published_at >= since and ((author and post.author == author) or (host and within(post.author_host, host)))
-        ]
+        named = self._named(author, guid, host)
+        found = [position for position in named if posts[position].published_at >= since and not posts[position].retraction]
         self._tables.cancelled.update(found)
         return found
+
+    @answering
+    def find(self, author: str, guid: str) -> Target | None:
+        """See L{PostLog.find}."""
+        posts = self._tables.posts
+        found = [position for position in self._named(author) if posts[position].guid == guid and not posts[position].retraction]
+        return Target(found[-1], posts[found[-1]].recipients) if found else None
+
+    @answering
+    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> list[int]:
+        """See L{PostLog.erase}."""
+        found = [position for position in self._named(author, guid, host) if self._may_go(position)]
+        for position in found:
+            self._erase(position)
+        return found
+
+    def _named(self, author: str = "", guid: str = "", host: str = "") -> list[int]:
+        def named(post: Publication) -> bool:
+            return bool((author and post.author == author) or (guid and post.guid == guid) or (host and within(post.author_host, host)))
+
+        return [position for position, post in self._tables.posts.items() if named(post)]
+
+    def _may_go(self, position: int) -> bool:
+        """It is no retraction, or one that is settled."""
+        tables, post = self._tables, self._tables.posts[position]
+        rows = (tables.destinations.get(number) for number in post.recipients)
+        behind = any(row.subscribed and tables.reached(row) < position for row in rows if row is not None)
+        return not post.retraction or not (behind or any(tried == position for _, tried in tables.deferred))
+
+    def _erase(self, position: int) -> None:
+        tables = self._tables
+        tables.posts[position] = evolve(_nameless(tables.posts[position]), body=b"")
+        tables.bodies.pop(position, None)
+        tables.cancelled.add(position)
 
     @answering
     def oldest(self, lifetime_start: datetime) -> int:
@@ -96,7 +129,7 @@ class MemoryPostLog:
 
     def _prune_bodies(self, horizons: Horizons) -> int:
         tables = self._tables
-        settled = min((record.cursor for record in tables.destinations.values() if record.subscribed), default=tables.end)
+        settled = min((tables.reached(record) for record in tables.destinations.values() if record.subscribed), default=tables.end)
         tried = {position for _, position in tables.deferred}
         excess = sum(map(len, tables.bodies.values())) - self._retention.bodies_max_bytes
         doomed = []
@@ -109,6 +142,8 @@ class MemoryPostLog:
         for position in doomed[:BATCH]:
             del tables.bodies[position]
             tables.bodies_removed = max(tables.bodies_removed, position)
+            if tables.posts[position].retraction:
+                tables.posts[position] = _nameless(tables.posts[position])
         return len(doomed[:BATCH])
 
     def _prune_rows(self, horizons: Horizons) -> int:
@@ -132,6 +167,10 @@ class MemoryPostLog:
             del tables.counts[key]
         tables.rejected = rejected
         return gone
+
+
+def _nameless(post: Publication) -> Publication:
+    return evolve(post, author="", author_host="", guid="", tags=frozenset())
 
 
 _conforms: type[PostLog] = MemoryPostLog

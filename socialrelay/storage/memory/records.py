@@ -8,6 +8,7 @@ from datetime import date, datetime
 from attrs import frozen
 
 from socialrelay.boundaries import BoundIdentity, IdentityStore, Profiles, Statistics
+from socialrelay.routing.hosts import host_of, within
 from socialrelay.storage.memory.tables import MemoryTables, answering
 
 
@@ -37,9 +38,17 @@ class MemoryProfiles:
                 self._tables.profiles[handle] = (pem, fetched_at, max(day, used_on))
 
     @answering
-    def remove(self, handle: str) -> None:
+    def remove(self, handle: str) -> int:
         """See L{Profiles.remove}."""
-        self._tables.profiles.pop(handle, None)
+        return 0 if self._tables.profiles.pop(handle, None) is None else 1
+
+    @answering
+    def remove_host(self, host: str) -> int:
+        """See L{Profiles.remove_host}."""
+        gone = [handle for handle in self._tables.profiles if within(host_of(handle), host)]
+        for handle in gone:
+            del self._tables.profiles[handle]
+        return len(gone)
 
     @answering
     def prune(self, unused_since: date) -> int:
@@ -74,6 +83,14 @@ class MemoryStatistics:
     def of_subject(self, subject: str, since: datetime) -> dict[str, int]:
         """See L{Statistics.of_subject}."""
         return self._sums(since, subject)
+
+    @answering
+    def erase(self, host: str) -> int:
+        """See L{Statistics.erase}."""
+        gone = [key for key in self._tables.counts if within(key[2], host)]
+        for key in gone:
+            del self._tables.counts[key]
+        return len(gone)
 
     def _sums(self, since: datetime, only: str | None) -> dict[str, int]:
         sums: dict[str, int] = {}

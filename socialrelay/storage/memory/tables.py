@@ -82,6 +82,10 @@ class MemoryTables:
         """See L{socialrelay.storage.stores.Health}."""
         self._watchers.append(changed)
 
+    def reached(self, record: DestinationRecord) -> int:
+        """Up to where a destination is settled."""
+        return max(record.cursor, self.followed) if record.following else record.cursor
+
     def go_away(self, why: str = "taken away") -> None:
         """From now on every call of every store fails with L{Unavailable}."""
         self._change(why)
