@@ -35,6 +35,7 @@ from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.discovery import keyring as keyrings
 from socialrelay.discovery.lookup import KeyLookup
 from socialrelay.discovery.provided import read_author_keys
+from socialrelay.erasure import Erasure
 from socialrelay.health import Health
 from socialrelay.identity import RelayIdentity
 from socialrelay.judging import Judge
@@ -216,6 +217,17 @@ def assemble(
         clock=reactor,
         now=now,
     )
+    erasure = Erasure(
+        posts=storage.log,
+        incoming=storage.incoming,
+        rejections=storage.rejections,
+        statistics=storage.statistics,
+        keyring=keyring,
+        authors=authors,
+        quota=quota,
+        cancel=dispatcher.cancel,
+        flush=tally.flush,
+    )
     judge = Judge(
         clock=reactor,
         now=now,
@@ -260,6 +272,7 @@ def assemble(
         queue=dispatcher,
         poller=poller,
         lists=directory,
+        eraser=erasure,
         now=now,
         tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
         max_tags=config.polling.max_tags_per_node,

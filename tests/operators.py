@@ -9,8 +9,9 @@ from typing import Any
 from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 
-from socialrelay.boundaries import DestinationStatus, PollReport
+from socialrelay.boundaries import DestinationStatus, PollReport, Unavailable
 from socialrelay.diaspora.hashtags import is_tag, match_key
+from socialrelay.erasure import Erased
 from socialrelay.health import Health, Phase
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
@@ -100,6 +101,21 @@ class ScriptedPoller:
         return PollReport(host, url, NOW, preferences)
 
 
+class ScriptedEraser:
+    """Knows of somebody what a test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, str]] = []
+        self.known = Erased()
+        self.away = False
+
+    async def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Erased:
+        if self.away:
+            raise Unavailable
+        self.asked.append({"author": author, "guid": guid, "host": host})
+        return self.known
+
+
 class ScriptedLists:
     """Node lists with what came of them."""
 
@@ -119,6 +135,7 @@ class Relay:
         self.queue = ScriptedQueue()
         self.poller = ScriptedPoller(self)
         self.lists = ScriptedLists()
+        self.eraser = ScriptedEraser()
         self.health = Health(Phase.RUNNING)
         self.seconds = 0.0
         self.membership = Subscribers(
@@ -174,6 +191,7 @@ class Relay:
             queue=self.queue,
             poller=self.poller,
             lists=self.lists,
+            eraser=self.eraser,
             now=lambda: NOW,
             tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
         )

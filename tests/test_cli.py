@@ -19,10 +19,12 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay import __version__
 from socialrelay.boundaries import Condition, Rejection
+from socialrelay.cli import command as cli_command
 from socialrelay.cli import launch
 from socialrelay.cli import output as cli_output
 from socialrelay.cli.client import find_socket
 from socialrelay.cli.command import main
+from socialrelay.erasure import Erased
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import State
 from socialrelay.web.control import SOCKET_NAME, ControlService
@@ -42,9 +44,10 @@ class CommandTests(TestCase):
         service.startService()
         self.addCleanup(service.stopService)
 
-    async def say(self, *words: str, columns: int | None = None) -> Result:
+    async def say(self, *words: str, columns: int | None = None, input: str | None = None) -> Result:
         environ = {"COLUMNS": None if columns is None else str(columns)}
-        result: Result = await deferToThread(CliRunner().invoke, main, ["--socket", str(self.path), *words], env=environ)
+        words = ("--socket", str(self.path), *words)
+        result: Result = await deferToThread(CliRunner().invoke, main, words, env=environ, input=input)
         return result
 
     async def said(self, *words: str, columns: int | None = None) -> str:
@@ -129,6 +132,34 @@ class CommandTests(TestCase):
         result = await self.say("subscribe", "never.example", "--all", "--json")
         self.assertEqual((result.exit_code, json.loads(result.stdout)["error"]["code"]), (1, "refused"))
 
+    async def test_erase(self) -> None:
+        """
+        What was erased is told, and what not; as JSON with all counts.
+        """
+        self.relay.eraser.known = Erased(posts=3, rejections=1)
+        said = await self.said("erase", "ada@pod.example", "--yes", columns=60)
+        self.assertIn("What the relay knew of ada@pod.example is erased: 3 posts,", said)
+        self.assertIn("- The digests of the posts stay", said)
+        self.assertIn("`socialrelay block ada@pod.example`", " ".join(said.split()))
+        self.assertEqual((await self.json("erase", "--guid", "f00d4711", "--yes"))["erased"]["rejections"], 1)
+        await self.said("erase", "--host", "pod.example", "--yes")
+        self.assertEqual([[*asked.values()] for asked in self.relay.eraser.asked][1:], [["", "f00d4711", ""], ["", "", "pod.example"]])
+
+    async def test_erase_asks(self) -> None:
+        """
+        At a terminal the operator is asked first; elsewhere nobody can be, and nothing is erased without --yes.
+        """
+        result = await self.say("erase", "ada@pod.example")
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("--yes", result.stderr)
+        self.patch(cli_command, "_at_a_terminal", lambda: True)
+        result = await self.say("erase", "ada@pod.example", input="n\n")
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        self.assertIn("Nothing was erased.", result.stderr)
+        self.assertEqual(self.relay.eraser.asked, [])
+        result = await self.say("erase", "ada@pod.example", input="y\n")
+        self.assertEqual((result.exit_code, len(self.relay.eraser.asked)), (0, 1))
+
     async def test_in_vain(self) -> None:
         """
         What could not be read is told on standard output as usual, and the exit code is 1.
@@ -163,6 +194,8 @@ class CommandTests(TestCase):
             ["nothing"],
             ["node"],
             ["nodes", "--limit", "0"],
+            ["erase", "--yes"],
+            ["erase", "ada@pod.example", "--host", "pod.example", "--yes"],
         ):
             self.assertEqual((await self.say(*words)).exit_code, 2, words)
 

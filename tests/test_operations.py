@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import LIST_FAILED, Rejection, Rule, Unavailable
 from socialrelay.config import Config
+from socialrelay.erasure import Erased
 from socialrelay.identity import RelayIdentity
 from socialrelay.operators.views import About, ActError
 from socialrelay.routing.rules import RuleBook
@@ -254,6 +255,69 @@ class RuleTests(OperatorTestCase):
         self.now(self.relay.publishes("pod.example", REFUSAL))
         self.assertEqual(self.refused(self.acts.forward("pod.example", who="ada")).code, "refused")
         self.assertEqual(self.relay.tables.rules, {})
+
+
+class EraseTests(OperatorTestCase):
+    def test_author(self) -> None:
+        """
+        What was removed is named, and what is not done by it; the relay's log does not say whom it was about.
+        """
+        self.relay.eraser.known = Erased(posts=2, waiting=1, keys=1)
+        with capturedLogs() as logs:
+            answer = self.now(self.acts.erase(who="root", handle="Ada@Pod.Example"))
+        self.assertEqual(self.relay.eraser.asked, [{"author": "ada@pod.example", "guid": "", "host": ""}])
+        self.assertEqual(
+            answer["message"], "What the relay knew of ada@pod.example is erased: 2 posts, 1 body that waited to be judged, 1 key."
+        )
+        self.assertEqual(answer["erased"]["posts"], 2)
+        self.assertEqual(len(answer["notes"]), 3)
+        self.assertIn("`socialrelay block ada@pod.example`", answer["notes"][2])
+        self.assertEqual([(event["who"], event["kind"], event["count"]) for event in logs], [("root", "author", 2)])
+        self.assertNotIn("ada@", repr(logs))
+
+    def test_host(self) -> None:
+        """
+        All of a host is erased; that a rule keeps its new posts out is said.
+        """
+        self.now(self.acts.block("example.org", who="root"))
+        answer = self.now(self.acts.erase(who="root", host="pod.example.org"))
+        self.assertEqual(self.relay.eraser.asked, [{"author": "", "guid": "", "host": "pod.example.org"}])
+        self.assertEqual(answer["message"], "The relay knows nothing of the authors of pod.example.org and its subdomains.")
+        self.assertEqual(answer["notes"], ["New posts stay out: there is a block rule for example.org."])
+
+    def test_guid(self) -> None:
+        """
+        Posts with a guid are erased; a rule against them there is none.
+        """
+        self.relay.eraser.known = Erased(posts=1)
+        answer = self.now(self.acts.erase(who="root", guid="F00d-4711"))
+        self.assertEqual(self.relay.eraser.asked, [{"author": "", "guid": "F00d-4711", "host": ""}])
+        self.assertEqual(len(answer["notes"]), 2)
+
+    def test_nonsense(self) -> None:
+        """
+        Exactly one of the three is wanted, and one that can be.
+        """
+        for fields, code in (
+            ({}, "bad-request"),
+            ({"handle": "ada@pod.example", "host": "pod.example"}, "bad-request"),
+            ({"handle": "pod.example"}, "bad-host"),
+            ({"handle": "ada@localhost"}, "bad-host"),
+            ({"host": "ada@pod.example"}, "bad-host"),
+            ({"host": HOST}, "bad-host"),
+            ({"guid": "f00 d"}, "bad-request"),
+        ):
+            self.assertEqual(self.refused(self.acts.erase(who="root", **fields)).code, code, fields)
+        self.assertEqual(self.relay.eraser.asked, [])
+
+    def test_storage_away(self) -> None:
+        """
+        If storage goes away in the middle, the operator learns that a part may be done.
+        """
+        self.relay.eraser.away = True
+        error = self.refused(self.acts.erase(who="root", host="pod.example"))
+        self.assertEqual(error.code, "unavailable")
+        self.assertIn("again", str(error))
 
 
 class NodeTests(OperatorTestCase):

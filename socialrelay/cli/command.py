@@ -332,6 +332,41 @@ def resume(command: Command, as_json: bool, host: str) -> None:
     _act(command, as_json, "resume", host=host)
 
 
+@main.command()
+@click.argument("handle", required=False, default="", metavar="[HANDLE]")
+@click.option("--guid", default="", metavar="GUID", help="The posts with this guid, instead of all of an author.")
+@click.option("--host", default="", metavar="HOST", help="All authors of a server and of its subdomains.")
+@click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
+@_answered
+def erase(command: Command, as_json: bool, handle: str, guid: str, host: str, yes: bool) -> None:
+    """
+    Erase what the relay knows of an author, a post or a server.
+
+    It is meant for requests under data-protection law: the posts with their bodies and names, what waits to be judged, what was refused,
+    and the author's key. What was not delivered yet is cancelled. Servers that have a post already are not told.
+    """
+    if sum(map(bool, (handle, guid, host))) != 1:
+        raise click.UsageError("Say exactly one: an author's handle, --guid or --host.")
+    if not yes:
+        _confirm(handle or (f"the posts with the guid {guid}" if guid else f"all authors of {host}"))
+    given = {"handle": handle, "guid": guid, "host": host}
+    fields = {name: value for name, value in given.items() if value}
+    command.show(as_json, lambda daemon: daemon.act("erase", **fields), cli_output.erased)
+
+
+def _confirm(what: str) -> None:
+    """Whoever is not sure ends the process."""
+    if not _at_a_terminal():
+        raise click.UsageError("What is erased cannot be brought back, and nobody can be asked here: say --yes if you mean it.")
+    if not click.confirm(f"Erase what the relay knows of {cli_output.clean(what)}? It cannot be brought back.", err=True):
+        click.echo("Nothing was erased.", err=True)
+        sys.exit(FAILED)
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def _act(command: Command, as_json: bool, name: str, **fields: Any) -> None:
     command.show(as_json, lambda daemon: daemon.act(name, **fields), cli_output.act)
 

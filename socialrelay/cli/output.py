@@ -346,6 +346,11 @@ def act(answer: Answer, now: datetime) -> str:
     return prose(answer["message"])
 
 
+def erased(answer: Answer, now: datetime) -> str:
+    """What was erased, and what was not."""
+    return paragraphs(act(answer, now), "\n".join(prose(f"- {note}") for note in answer["notes"]))
+
+
 def poll(answer: Answer, now: datetime) -> str:
     """What was read, and each fault."""
     report = answer["report"]

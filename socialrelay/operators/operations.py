@@ -9,19 +9,40 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Protocol
 
-from attrs import define
+from attrs import asdict, define
 from twisted.logger import Logger
 
-from socialrelay.boundaries import LIST_FAILED, DestinationStatus, Lists, ManualSubscription, Membership, NodeRecord, Poller, Queue, Rule
+from socialrelay.boundaries import (
+    LIST_FAILED,
+    DestinationStatus,
+    Lists,
+    ManualSubscription,
+    Membership,
+    NodeRecord,
+    Poller,
+    Queue,
+    Rule,
+    Unavailable,
+)
+from socialrelay.erasure import Erased
 from socialrelay.operators.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
 from socialrelay.operators.views import About, ActError, Stores, checked_host, covers
 from socialrelay.routing.hosts import node_host
 from socialrelay.routing.subscription import Scope, Subscription
 from socialrelay.scheduler.record import State
+from socialrelay.words import counted
 
 MAX_REASON = 500
 _USER = re.compile(r"[a-z0-9._-]{1,64}")
+_GUID = re.compile(r"[A-Za-z0-9_@.:-]{1,255}")
+
+
+class Eraser(Protocol):
+    """Takes out what is known of somebody (L{socialrelay.erasure.Erasure})."""
+
+    async def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Erased: ...
 
 
 @define(kw_only=True, eq=False)
@@ -39,6 +60,7 @@ class Operations:
     queue: Queue
     poller: Poller
     lists: Lists
+    eraser: Eraser
     now: Callable[[], datetime]
     tag_key: Callable[[str], str]
     max_tags: int = 2000
@@ -157,6 +179,53 @@ class Operations:
         else:
             message = f"The forward rule for {host} is kept, but not in force: {effective.why}."
         return self._done(who, "forward", host, message)
+
+    # Data protection
+
+    async def erase(self, *, who: str, handle: str = "", guid: str = "", host: str = "") -> Plain:
+        """
+        Take out what is known of an author, of the posts with a guid, or of all authors of a host: C{erased}, what -> how many of it, and
+        C{notes}: sentences on what this does not do.  Exactly one of the three is given.
+        """
+        if sum(map(bool, (handle, guid, host))) != 1:
+            raise ActError("bad-request", "Say exactly one: a handle, a guid, or a host.")
+        subject = self._erasable(handle, guid, host)
+        name = {"author": subject} if handle else {"guid": subject} if guid else {"host": subject}
+        try:
+            erased = asdict(await self.eraser.erase(**name))
+        except Unavailable as error:
+            raise ActError("unavailable", "The database went away meanwhile: a part may be erased. Do it again when it is back.") from error
+        # Without the name: what is erased would stand in the log.
+        kind = "author" if handle else "guid" if guid else "host"
+        self._log.info("{who} asked: erase --{kind}. Posts that were erased: {count}.", who=who, kind=kind, count=erased["posts"])
+        removed = ", ".join(counted(number, *_ERASED[what]) for what, number in erased.items() if number)
+        whom = f"the posts with the guid {subject}" if guid else f"the authors of {subject} and its subdomains" if host else subject
+        message = f"What the relay knew of {whom} is erased: {removed}." if removed else f"The relay knows nothing of {whom}."
+        return {"message": message, "erased": erased, "notes": await self._left(subject, bool(guid), erased["posts"] > 0)}
+
+    def _erasable(self, handle: str, guid: str, host: str) -> str:
+        if guid:
+            if not _GUID.fullmatch(guid):
+                raise ActError("bad-request", f"{guid[:255]!r} is no guid; it has letters, digits, and -_@.: only.")
+            return guid
+        if handle and "@" not in handle:
+            raise ActError("bad-host", f"{handle[:253]!r} is no handle; one looks like user@host.example. A host is named with --host.")
+        return self._subject(handle) if handle else self._other_host(host)
+
+    async def _left(self, subject: str, guid: bool, posts: bool) -> list[str]:
+        notes = []
+        if posts:
+            notes += [
+                "The digests of the posts stay, so that none of them is relayed when it comes again.",
+                "Servers that have the posts already are not told: only a retraction that the author's own server signs can do that.",
+            ]
+        rules = [] if guid else await self.stores.rules.all()
+        blocking = [rule for rule in rules if rule.action == "block" and covers(rule.subject, subject)]
+        if blocking:
+            notes.append(f"New posts stay out: there is a block rule for {blocking[0].subject}.")
+        elif not guid:
+            notes.append(f"New posts are relayed as before; `socialrelay block {subject}` keeps them out.")
+        return notes
 
     # Nodes
 
@@ -295,3 +364,13 @@ class Operations:
             raise ActError("bad-request", f"The reason is too long; it may have {MAX_REASON} characters.")
         await self.stores.rules.put(Rule(action, subject, reason, self.now(), who))
         await self.membership.rules_changed()
+
+
+_ERASED = {
+    "posts": ("post",),
+    "waiting": ("body that waited to be judged", "bodies that waited to be judged"),
+    "rejections": ("entry of what was not relayed", "entries of what was not relayed"),
+    "keys": ("key",),
+    "wishes": ("wish to be relayed", "wishes to be relayed"),
+    "counts": ("hourly count",),
+}

@@ -121,6 +121,7 @@ def act_offers(operations: Operations) -> dict[str, Offer]:
         "wake": Offer(operations.wake, host, ("host",)),
         "suspend": Offer(operations.suspend, host, ("host",)),
         "resume": Offer(operations.resume, host, ("host",)),
+        "erase": Offer(operations.erase, {"handle": str, "guid": str, "host": str}),
     }
 
 
