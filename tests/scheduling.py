@@ -14,6 +14,7 @@ from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble, judge
+from socialrelay.scheduler.pacing import Pacer
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -30,6 +31,11 @@ def record(number: int, host: str = "", cursor: int = 0, **more: object) -> Dest
     return DestinationRecord(number, host, "diaspora", f"https://{host}/receive/public", cursor, **more)  # type: ignore[arg-type]
 
 
+def reversed_in_place(numbers: list[int]) -> None:
+    """A shuffle that leaves nothing to chance."""
+    numbers.sort(reverse=True)
+
+
 @define
 class World:
     """
@@ -44,7 +50,9 @@ class World:
     """
 
     reply: Callable[[str, int], Reply] = lambda host, position: OK
-    limits: Limits = Limits()
+    limits: Limits = Limits(window=2)
+    spread: float = 0.0
+    at_once: int = 10
     now: Moment = START
     log: list[tuple[LogEntry, frozenset[int]]] = field(factory=list)
     arrived: list[tuple[str, int]] = field(factory=list)
@@ -55,6 +63,7 @@ class World:
     deferred: dict[tuple[int, int], DeferredDelivery] = field(factory=dict)
     under_way: list[Attempt] = field(factory=list)
     storage: bool = True
+    followed: int = 0
     rows: int = 0
     reading: list[Load] = field(factory=list)
     counting: list[Abandon] = field(factory=list)
@@ -64,7 +73,13 @@ class World:
         self.manager = self._new_manager()
 
     def _new_manager(self) -> QueueManager:
-        return QueueManager(self.limits, Backoff(HOST_STEPS, lambda: 0.5), Backoff(POST_STEPS, lambda: 0.5), len(self.log))
+        return QueueManager(
+            self.limits,
+            Backoff(HOST_STEPS, lambda: 0.5),
+            Backoff(POST_STEPS, lambda: 0.5),
+            len(self.log),
+            Pacer(self.spread, reversed_in_place, self.at_once),
+        )
 
     def subscribe(self, *numbers: int) -> None:
         """New destinations, or such that come back, from the end of the log on."""
@@ -170,6 +185,7 @@ class World:
         if not self.storage:
             self.manager.restore(progress)
             return
+        self.followed = max(self.followed, progress.followed)
         for found in progress.destinations:
             self.stored[found.number] = evolve(found, subscribed=self.stored[found.number].subscribed)
         for key in progress.settled:
@@ -182,16 +198,30 @@ class World:
         self.under_way.clear()
         self.reading.clear()
         self.counting.clear()
+        self._settle_followers()
         self.manager = self._new_manager()
         for number, found in self.stored.items():
             if found.subscribed:
                 waiting = [entry for entry in self.deferred.values() if entry.destination == number]
                 self.manager.open(found, self.now, waiting)
 
+    def _settle_followers(self) -> None:
+        """As L{socialrelay.boundaries.Destinations.settle_followers}."""
+        for number, found in self.stored.items():
+            if found.following and found.subscribed and found.cursor < self.followed:
+                taken = self._named(number, found.cursor, self.followed)
+                self.stored[number] = evolve(
+                    found,
+                    cursor=self.followed,
+                    ahead=tuple(p for p in found.ahead if p > self.followed),
+                    delivered=found.delivered + sum(entry.position not in found.ahead for entry in taken),
+                )
+            self.stored[number] = evolve(self.stored[number], following=False)
+
     def _note(self) -> None:
-        self.events += self.manager.events
-        self.settled += self.manager.settlements
-        self.manager.events, self.manager.settlements = [], []
+        events, settled = self.manager.news()
+        self.events += events
+        self.settled += settled
 
     def named(self, number: int, since: int = 0) -> int:
         """How many posts after a position name a destination."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.boundaries import LogEntry
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.host import Host
-from socialrelay.scheduler.journal import Journal
+from socialrelay.scheduler.journal import LAZY_EVERY, SLICE, Journal
 from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
 from tests.scheduling import EPOCH, START, record
 
@@ -18,14 +21,17 @@ class JournalTests(SynchronousTestCase):
         self.journal = Journal()
         self.destination = Destination(record(0), Host("node-0.example", 2))
 
+    def take(self, seconds: float = 0.0) -> Progress:
+        return self.journal.take(START.later(seconds), 0, inf)
+
     def test_once(self) -> None:
         """A destination is written as it is when it is written, once."""
         self.journal.changed(self.destination)
         self.destination.cursor = 7
         self.journal.changed(self.destination)
-        self.assertEqual([found.cursor for found in self.journal.take(START).destinations], [7])
+        self.assertEqual([found.cursor for found in self.take().destinations], [7])
         self.assertFalse(self.journal)
-        self.assertEqual(self.journal.take(START), Progress())
+        self.assertEqual(self.take(), Progress())
 
     def test_put_back(self) -> None:
         """What could not be written comes again, but for what is newer by then or over."""
@@ -36,9 +42,88 @@ class JournalTests(SynchronousTestCase):
         for entry in (first, second):
             self.journal.deferred(entry)
         self.journal.gap(gap)
-        progress = self.journal.take(START)
+        progress = self.take()
         self.destination.deferred = {1: later}
         self.journal.deferred(later)
         self.journal.over(self.destination, 2)
         self.journal.put_back(progress, {0: self.destination})
-        self.assertEqual(self.journal.take(START), Progress(progress.destinations, (later,), ((0, 2),), (gap,)))
+        self.assertEqual(self.take(), Progress(progress.destinations, (later,), ((0, 2),), (gap,)))
+
+
+class FollowersTests(SynchronousTestCase):
+    """Those that follow the log and take all that names them."""
+
+    def setUp(self) -> None:
+        self.journal = Journal(followed=10)
+        self.destinations = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3)]
+        for destination in self.destinations:
+            destination.following = True
+            self.journal.changed(destination)
+        self.take()
+
+    def take(self, end: int = 10, floor: float = inf, seconds: float = 0.0, everything: bool = False) -> Progress:
+        return self.journal.take(START.later(seconds), end, floor, everything)
+
+    def waiting(self, number: int, position: int) -> Destination:
+        destination = self.destinations[number]
+        destination.queue = [LogEntry(position, "ada@pod.example", EPOCH, 100)]
+        self.journal.busy(destination)
+        return destination
+
+    def test_one_number_for_all(self) -> None:
+        """What they take is written as one position, without their rows."""
+        for destination in self.destinations:
+            self.journal.delivered(destination, START.seconds)
+        self.assertEqual(self.take(end=12), Progress(followed=12))
+
+    def test_counts_later(self) -> None:
+        """Their counts are written once a minute, or when all is to be written."""
+        self.journal.delivered(self.destinations[1], START.seconds)
+        self.assertEqual(self.take(seconds=LAZY_EVERY - 1).destinations, ())
+        self.assertEqual([found.number for found in self.take(seconds=LAZY_EVERY).destinations], [1])
+        self.journal.delivered(self.destinations[2], START.seconds)
+        self.assertEqual([found.number for found in self.take(everything=True).destinations], [2])
+
+    def test_slowest(self) -> None:
+        """The position is that of the slowest of them."""
+        self.waiting(0, 12)
+        self.assertEqual(self.take(end=15).followed, 11)
+        self.destinations[0].queue.clear()
+        self.assertEqual(self.take(end=15).followed, 15)
+
+    def test_still_to_go_out(self) -> None:
+        """The position stays below a post that has still to go out to somebody."""
+        self.assertEqual(self.take(end=15, floor=13).followed, 12)
+
+    def test_falls_behind(self) -> None:
+        """One that follows no more is written before the position goes on without it."""
+        destination = self.waiting(0, 12)
+        destination.drop_queue()
+        self.journal.changed(destination)
+        progress = self.take(end=15)
+        self.assertEqual([(found.number, found.following) for found in progress.destinations], [(0, False)])
+        self.assertEqual(progress.followed, 15)
+
+    def test_too_far_behind_to_join(self) -> None:
+        """One that follows again joins the others when it has come up to their position."""
+        late = self.waiting(0, 12)
+        late.drop_queue()
+        self.journal.changed(late)
+        self.take(end=15)
+        late.following, late.queue = True, [LogEntry(13, "ada@pod.example", EPOCH, 100)]
+        self.journal.busy(late)
+        self.journal.changed(late)
+        self.assertEqual([(found.cursor, found.following) for found in self.take(end=15).destinations], [(10, False)])
+        late.queue.clear()
+        self.journal.changed(late)
+        self.assertEqual([found.following for found in self.take(end=15).destinations], [True])
+
+    def test_slices(self) -> None:
+        """Thousands of rows are written some hundred at a time, but never without the position of one that had joined."""
+        many = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3, SLICE + 100)]
+        for destination in [*many, *self.destinations]:
+            self.journal.changed(destination)
+        first = {found.number for found in self.take().destinations}
+        self.assertEqual((len(first), {0, 1, 2} <= first, bool(self.journal)), (SLICE, True, True))
+        self.assertEqual(len(first | {found.number for found in self.take().destinations}), SLICE + 100)
+        self.assertFalse(self.journal)

@@ -93,6 +93,8 @@ class DestinationStatus:
     @ivar behind: positions of the log that it has not come to.
     @ivar waiting: posts for it in memory.
     @ivar deferred_posts: posts that are tried on their own.
+    @ivar window: deliveries that may be under way to its host, as things stand.
+    @ivar timeout: seconds that one of them may take.
     """
 
     record: DestinationRecord
@@ -101,6 +103,8 @@ class DestinationStatus:
     waiting: int
     in_flight: int
     deferred_posts: int
+    window: int = 2
+    timeout: float = 15.0
 
 
 class Queue(Protocol):

@@ -8,7 +8,7 @@ and the next alarm, all of them asked of the manager; turns that are asked for i
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -30,8 +30,8 @@ AT_ONCE = 128
 """Deliveries begun before the reactor has its turn."""
 SAVE_PAUSE = 0.25
 SAVE_RETRY = 2.0
-FOLLOWERS_EVERY = 600.0
-"""Seconds between writing the cursors of destinations that follow and had nothing to take."""
+EXPIRE_EVERY = 600.0
+"""Seconds between looking for what became too old while its destination could not take it."""
 RESYNC_EVERY = 30.0
 RESYNC_SOON = 1.0
 COUNTED = 100_000
@@ -60,19 +60,20 @@ class Dispatcher:
         transport: Transport,
         protocols: Mapping[str, FederationProtocol],
         bodies: BodyCache,
-        timeout: float,
+        lifetime: float,
         on_event: Callable[[Event], None],
         on_settled: Callable[[Settled], None],
     ) -> None:
         self._clock = clock
         self._now = now
         self._manager = manager
+        self._longest = manager.longest
         self._posts = log
         self._destinations = destinations
         self._transport = transport
         self._protocols = protocols
         self._bodies = bodies
-        self._timeout = timeout
+        self._lifetime = timedelta(seconds=lifetime)
         self._on_event = on_event
         self._on_settled = on_settled
         self._running = False
@@ -82,8 +83,7 @@ class Dispatcher:
         self._work: set[Deferred[object]] = set()
         self._sending: dict[Attempt, Deferred[None]] = {}
         self._saving: Deferred[None] | None = None
-        self._followers_at = 0.0
-        self._followers_due = False
+        self._expire_at = 0.0
         self._resync_at = 0.0
         self._seen = 0
 
@@ -92,7 +92,7 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to deliver."""
         self._running = True
-        self._followers_at = self._clock.seconds() + FOLLOWERS_EVERY
+        self._expire_at = self._clock.seconds()
         self._resync_at = self._clock.seconds() + RESYNC_EVERY
         self._soon()
 
@@ -111,7 +111,7 @@ class Dispatcher:
             sending.cancel()
         await self._end_all([*self._work, *filter(None, [self._saving])], STOP_STORAGE)
         self._manager_turn_is_over()
-        await self._write(all_followers=True)
+        await self._write(everything=True)
 
     async def _end_all(self, under_way: Sequence[Deferred[Any]], grace: float) -> None:
         """Wait for them, at most so many seconds; none of them is cancelled."""
@@ -159,6 +159,20 @@ class Dispatcher:
     def close(self, number: int, reason: str) -> None:
         """Serve it no longer; what is pending is cancelled."""
         self._manager.close(number, reason)
+        self._soon()
+
+    def hold(self, position: int, recipients: frozenset[int]) -> frozenset[int]:
+        """
+        A post is about to be taken back: nobody is begun with it from now on, until L{release} or L{cancel}.
+
+        @param recipients: whom the post names.
+        @return: those of them that were sent it, or may have been, and are still served.
+        """
+        return self._manager.hold(position, recipients)
+
+    def release(self, position: int) -> None:
+        """It may go out again."""
+        self._manager.release(position, self._moment())
         self._soon()
 
     def cancel(self, positions: Sequence[int], reason: str) -> None:
@@ -210,6 +224,8 @@ class Dispatcher:
             waiting=len(destination.queue),
             in_flight=len(destination.in_flight),
             deferred_posts=len(destination.deferred),
+            window=destination.host.feedback.width,
+            timeout=destination.host.feedback.patience(self._longest),
         )
 
     @property
@@ -243,8 +259,7 @@ class Dispatcher:
         self._manager_turn_is_over()
 
     def _manager_turn_is_over(self) -> None:
-        events, self._manager.events = self._manager.events, []
-        settlements, self._manager.settlements = self._manager.settlements, []
+        events, settlements = self._manager.news()
         for event in events:
             self._on_event(event)
         for settled in settlements:
@@ -253,7 +268,7 @@ class Dispatcher:
     def _set_alarm(self, now: Moment) -> None:
         if self._alarm is not None and self._alarm.active():
             self._alarm.cancel()
-        times = [self._followers_at, self._resync_at]
+        times = [self._expire_at, self._resync_at]
         if (wake := self._manager.next_wake()) is not None:
             times.append(wake)
         self._alarm = self._clock.callLater(max(min(times) - now.seconds, 0.0), self._soon)
@@ -304,15 +319,15 @@ class Dispatcher:
                 self._manager.aborted(attempt, self._moment())
 
     def _transfer(self, attempt: Attempt, body: bytes) -> None:
-        transfer = maybeDeferred(self._begin_transfer, attempt.destination, body)
+        transfer = maybeDeferred(self._begin_transfer, attempt, body)
         over: Deferred[None] = Deferred(lambda _: transfer.cancel())
         self._sending[attempt] = over
         transfer.addCallbacks(self._replied, self._cut_off, callbackArgs=(attempt,), errbackArgs=(attempt,))
         transfer.addBoth(self._sent, attempt, over)
 
-    def _begin_transfer(self, destination: Destination, body: bytes) -> Deferred[Reply]:
-        request = self._protocols[destination.protocol].delivery(destination.url, body)
-        return self._transport.send(request, self._timeout)
+    def _begin_transfer(self, attempt: Attempt, body: bytes) -> Deferred[Reply]:
+        request = self._protocols[attempt.destination.protocol].delivery(attempt.destination.url, body)
+        return self._transport.send(request, attempt.timeout)
 
     def _replied(self, reply: Reply, attempt: Attempt) -> None:
         self._manager.ended(attempt, judge(reply), self._moment())
@@ -354,10 +369,17 @@ class Dispatcher:
         if now.seconds >= self._resync_at:
             self._resync_at = now.seconds + RESYNC_EVERY
             self._keep(self._resync())
-        if now.seconds >= self._followers_at:
-            self._followers_at = now.seconds + FOLLOWERS_EVERY
-            self._followers_due = True
-            self._save_soon(SAVE_PAUSE)
+        if now.seconds >= self._expire_at:
+            self._expire_at = now.seconds + EXPIRE_EVERY
+            self._keep(self._expire())
+
+    async def _expire(self) -> None:
+        """Give up what is too old, also for those that nobody reads the log for; later, and the rows that say how much it is are gone."""
+        try:
+            upto = await self._posts.oldest(self._now() - self._lifetime)
+        except Unavailable:
+            return
+        self._manager.expire(upto)
 
     def _resync_soon(self) -> None:
         self._resync_at = min(self._resync_at, self._clock.seconds() + RESYNC_SOON)
@@ -382,18 +404,17 @@ class Dispatcher:
 
     def _begin_save(self) -> None:
         self._save = None
-        all_followers, self._followers_due = self._followers_due, False
-        self._saving = Deferred.fromCoroutine(self._write(all_followers))
+        self._saving = Deferred.fromCoroutine(self._write())
         self._saving.addErrback(lambda failure: self._log.failure("Progress could not be written", failure=failure))
         self._saving.addBoth(self._saved)
 
     def _saved(self, _: object) -> None:
         self._saving = None
-        if self._manager.unsaved or self._followers_due:
+        if self._manager.unsaved:
             self._save_soon(SAVE_RETRY)
 
-    async def _write(self, all_followers: bool = False) -> None:
-        progress: Progress = self._manager.changes(self._moment(), all_followers)
+    async def _write(self, everything: bool = False) -> None:
+        progress: Progress = self._manager.changes(self._moment(), everything)
         try:
             await self._destinations.save(progress)
         except Exception as error:

@@ -8,7 +8,7 @@ I{follows} is pushed each new post, so C{read} is the log's end without being wr
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Container
 from datetime import datetime
 from math import inf
 from typing import Protocol
@@ -18,6 +18,7 @@ from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
 
 AHEAD_MAX = 1024
+DOUBTS_MAX = 64
 
 RANGE = 5000
 """Positions of the log that are read at a time, at most."""
@@ -33,6 +34,8 @@ class Entry(Protocol):
     @property
     def published_at(self) -> datetime: ...
     @property
+    def size(self) -> int: ...
+    @property
     def cancelled(self) -> bool: ...
 
 
@@ -41,6 +44,10 @@ class Destination:
     @ivar begin: the log's end when it was subscribed: what it is named in up to there and did not get is given up.
     @ivar queue: waiting, in the order of the log.
     @ivar retries: posts that are tried on their own and are due.
+    @ivar tried: no post above was ever begun to be sent.
+    @ivar unsure: of what is not settled up to here, some may have been sent: it was so when the relay was started.
+    @ivar doubtful: positions that were begun since, and nobody knows whether they arrived.
+    @ivar joined: its row says that it follows: what it takes is written down with the shared position.
     @ivar in_flight: position -> what is being sent.
     @ivar ahead: settled positions above the cursor, ascending.
     @ivar deferred: position -> a post that is tried on its own.
@@ -51,9 +58,9 @@ class Destination:
     """
 
     __slots__ = (
-        "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "dirty", "expired",
-        "following", "host", "in_flight", "last_bounce", "loading", "number", "protocol", "queue", "reach", "read", "ready", "retries",
-        "stale", "subscribed", "suspects", "url", "wants_load",
+        "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
+        "following", "host", "in_flight", "joined", "last_bounce", "loading", "number", "protocol", "queue", "reach", "read", "ready",
+        "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -69,14 +76,18 @@ class Destination:
         self.delivered, self.bounced = record.delivered, record.bounced
         self.expired, self.cancelled = record.expired, record.cancelled
         self.last_bounce = record.last_bounce
-        # Lists, since they are short and mostly empty: ten thousand pairs of empty deques take 15 MB.
+        self.tried = record.tried
+        self.unsure = 0
+        # A list, since it is short and mostly empty: ten thousand empty deques take 7 MB. An empty tuple is free, for what is rarely there.
         self.queue: list[Entry] = []
-        self.retries: list[Entry] = []
-        self.suspects: list[int] = []
+        self.retries: tuple[Entry, ...] = ()
+        self.suspects: tuple[int, ...] = ()
+        self.doubtful: tuple[int, ...] = ()
+        self.joined = False
         self.alarm = inf
         self.reach = RANGE
         self.following = False
-        self.loading = self.stale = self.wants_load = self.ready = self.abandoning = self.dirty = False
+        self.loading = self.stale = self.wants_load = self.ready = self.abandoning = False
 
     def reopen(self, record: DestinationRecord) -> None:
         """It is subscribed anew. It counts on, and what it was not sent until now is not sent any more."""
@@ -90,35 +101,61 @@ class Destination:
         """Nothing above is begun: when much is settled above the cursor, what is below that comes first."""
         return self.ahead[-1] if len(self.ahead) >= AHEAD_MAX else inf
 
-    def next_entry(self) -> Entry | None:
+    @property
+    def wanted(self) -> bool:
+        """It takes posts, now or later."""
+        return self.subscribed and self.host.state is not State.GONE
+
+    def next_entry(self, held: Container[int] = ()) -> Entry | None:
         """
         What may be sent now: the first post whose author has none under way, so that each author's posts arrive in order.
 
         While the host is probed, a post that failed before is passed over if there is another.
+
+        @param held: positions that are not to be begun now.
         """
         busy = {entry.author for entry in self.in_flight.values()}
         limit = self.limit
-        retry = next((entry for entry in self.retries if entry.author not in busy), None)
+        retry = next((entry for entry in self.retries if entry.author not in busy and entry.position not in held), None)
         if retry is not None and not self.host.probing:
             return retry
         passed_over = retry
         for entry in self.queue:
             if entry.position > limit:
                 break
-            if entry.author in busy:
+            if entry.author in busy or entry.position in held:
                 continue
             if entry.position not in self.suspects:
                 return entry
             passed_over = passed_over or entry
         return passed_over if not self.in_flight else None
 
+    def add(self, entry: Entry) -> None:
+        """It waits, in the order of the log."""
+        if not self.queue or self.queue[-1].position < entry.position:
+            self.queue.append(entry)
+        else:
+            insort(self.queue, entry, key=lambda each: each.position)
+
     def take(self, entry: Entry) -> None:
         """It is under way."""
-        if self.retries and entry in self.retries:
-            self.retries.remove(entry)
+        if entry in self.retries:
+            self.retries = tuple(other for other in self.retries if other is not entry)
         else:
             self.queue.remove(entry)
         self.in_flight[entry.position] = entry
+        self.tried = max(self.tried, entry.position)
+
+    def doubt(self, position: int) -> None:
+        """A post was begun, and may or may not have arrived."""
+        self.doubtful = (*(other for other in self.doubtful if other != position), position)
+        if len(self.doubtful) > DOUBTS_MAX:
+            self.unsure = max(self.unsure, *self.doubtful)
+            self.doubtful = ()
+
+    def may_have(self, position: int) -> bool:
+        """It was sent a post that names it, or may have been."""
+        return self.knows(position) or position in self.deferred or position <= self.unsure or position in self.doubtful
 
     def drop_queue(self) -> None:
         """Forget what waits in memory; the log has it."""
@@ -126,34 +163,45 @@ class Destination:
         self.following = False
         self.read = self.cursor
 
-    def settle(self, position: int, end: int) -> None:
+    def settle(self, position: int, end: int, floor: float = inf) -> None:
         """
         A post is settled: the cursor moves as far as it may.
 
         @param end: the log's end.
+        @param floor: the lowest position that those who follow may still get.
         """
         self.in_flight.pop(position, None)
-        self.dirty = True
+        if self.doubtful:
+            self.doubtful = tuple(other for other in self.doubtful if other != position)
         if position > self.cursor:
             insort(self.ahead, position)
-        self.advance(end)
+        self.advance(end, floor)
 
-    def advance(self, end: int) -> None:
+    def advance(self, end: int, floor: float = inf) -> None:
         """Move the cursor to below the first unsettled post, or to where the destination has read if there is none."""
-        read = max(end, self.read) if self.following else self.read
-        upto = min([read, *(p - 1 for p in self.in_flight if p not in self.deferred), *(e.position - 1 for e in self._first())])
+        upto = self.upto(end, floor)
         if upto > self.cursor:
-            self.cursor = upto
-            self.dirty = True
+            self.cursor = int(upto)
             if self.ahead and self.ahead[0] <= upto:
                 self.ahead = [p for p in self.ahead if p > upto]
 
-    def _first(self) -> Iterable[Entry]:
-        return (self.queue[0],) if self.queue else ()
+    def upto(self, end: int, floor: float = inf) -> float:
+        """Everything up to here that names it is settled."""
+        upto: float = max(min(end, floor - 1), self.read) if self.following else self.read
+        for position in self.in_flight:
+            if position <= upto and position not in self.deferred:
+                upto = position - 1
+        if self.queue and self.queue[0].position <= upto:
+            upto = self.queue[0].position - 1
+        return upto
 
     def knows(self, position: int) -> bool:
         """The post is settled or under way: reading the log again must not send it twice."""
         return position <= self.cursor or position in self.in_flight or position in self.ahead
+
+    def holds(self, position: int) -> bool:
+        """It knows the post, or has it waiting."""
+        return self.knows(position) or any(entry.position == position for entry in self.queue)
 
     def record(self, now: Moment) -> DestinationRecord:
         """As it is to be stored."""
@@ -179,4 +227,6 @@ class Destination:
             expired=self.expired,
             cancelled=self.cancelled,
             last_bounce=self.last_bounce,
+            following=self.joined,
+            tried=self.tried,
         )

@@ -1,9 +1,10 @@
-"""A host's breaker and window: whether, and how many, deliveries may be under way to it."""
+"""A host's breaker: whether deliveries may be under way to it, and how many."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from socialrelay.scheduler.feedback import Feedback
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.record import DestinationRecord, State
 
@@ -18,13 +19,14 @@ class Host:
     """
 
     __slots__ = (
-        "cohort", "failing_since", "failures", "gone_answers", "gone_since", "in_flight", "last_reason", "last_success", "name",
-        "next_attempt", "refused", "state", "window", "woken_at",
+        "cohort", "failing_since", "failures", "feedback", "gone_answers", "gone_since", "in_flight", "last_reason", "last_success", "name",
+        "next_attempt", "refused", "state", "woken_at",
     )  # fmt: skip
 
     def __init__(self, name: str, window: int) -> None:
+        """@param window: deliveries at a time, at most."""
         self.name = name
-        self.window = window
+        self.feedback = Feedback(window)
         self.state = State.ACTIVE
         self.in_flight = 0
         self.failures = 0
@@ -63,7 +65,7 @@ class Host:
 
     def has_room(self) -> bool:
         """One more delivery may be under way."""
-        return self.in_flight < (1 if self.probing else self.window)
+        return self.in_flight < (1 if self.probing else self.feedback.width)
 
     def recovered(self) -> None:
         """It answers like a node that is well."""

@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.moment import Moment
-from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
+from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress, State
+
+LAZY_EVERY = 60.0
+"""Seconds until the counts of a destination that just takes what it is sent are written down."""
+SLICE = 500
+"""Rows that are written at a time, as far as they can wait: ten thousand at once would hold up the reactor."""
 
 
 class Journal:
     """
     Gathers what is to be written in one transaction.  What is taken counts as written, unless it comes back.
 
-    A destination that changes often is written once, as it is then.
+    A destination that changes often is written once, as it is then.  One that follows the log and takes all that names it has I{joined}: it
+    is not written at all, but for its counts now and then; where it stands is the shared position, up to which all that have joined are
+    settled, and what lies between its row and that position was delivered.
+
+    @ivar followed: the shared position, as it was last taken.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, followed: int = 0) -> None:
+        self.followed = followed
         self._changed: dict[int, Destination] = {}
+        self._lazy: dict[int, Destination] = {}
+        self._lazy_since = 0.0
+        self._due: dict[int, Destination] = {}
+        self._busy: dict[int, Destination] = {}
         self._deferred: dict[tuple[int, int], DeferredDelivery] = {}
         self._over: set[tuple[int, int]] = set()
         self._gaps: list[Gap] = []
+        self._moved = False
 
     def __bool__(self) -> bool:
-        return bool(self._changed or self._deferred or self._over or self._gaps)
+        return bool(self._moved or self._changed or self._due or self._deferred or self._over or self._gaps)
+
+    def moved(self) -> None:
+        """The log grew, or somebody who has joined took something: the shared position may be further on."""
+        self._moved = True
+
+    def busy(self, destination: Destination) -> None:
+        """It follows, and holds something that is not settled."""
+        self._busy[destination.number] = destination
 
     def changed(self, destination: Destination) -> None:
         """It is not as it was written."""
-        destination.dirty = True
         self._changed[destination.number] = destination
+
+    def delivered(self, destination: Destination, now: float) -> None:
+        """It took a post, and nothing else happened to it."""
+        self._moved = True
+        if destination.joined and destination.following:
+            if not self._lazy:
+                self._lazy_since = now
+            self._lazy[destination.number] = destination
+        else:
+            self.changed(destination)
 
     def deferred(self, entry: DeferredDelivery) -> None:
         """A post is tried on its own."""
@@ -46,20 +79,74 @@ class Journal:
         """A stretch of the log was given up."""
         self._gaps.append(gap)
 
-    def take(self, now: Moment) -> Progress:
-        """All of it; the journal is empty then."""
-        changed = [destination for _, destination in sorted(self._changed.items())]
+    def take(self, now: Moment, end: int, floor: float, everything: bool = False) -> Progress:
+        """
+        All of it; the journal is empty then.
+
+        @param end: the log's end.
+        @param floor: the lowest position that those who follow may still get.
+        @param everything: also counts that would have time.
+        """
+        self._make_due(now.seconds, everything)
+        self.followed = max(self.followed, self._settled_by_all(end, floor))
+        chosen = self._choose(inf if everything else SLICE)
+        for destination in chosen:
+            destination.joined = self._joins(destination, end, floor)
         progress = Progress(
-            tuple(destination.record(now) for destination in changed), tuple(self._deferred.values()), tuple(self._over), tuple(self._gaps)
+            tuple(destination.record(now) for destination in chosen),
+            tuple(self._deferred.values()),
+            tuple(self._over),
+            tuple(self._gaps),
+            self.followed,
         )
-        for destination in changed:
-            destination.dirty = False
-        self._changed, self._deferred, self._over, self._gaps = {}, {}, set(), []
+        self._deferred, self._over, self._gaps, self._moved = {}, set(), [], False
         return progress
+
+    def _make_due(self, now: float, everything: bool) -> None:
+        if not self._due and self._lazy and (everything or now - self._lazy_since >= LAZY_EVERY):
+            self._due, self._lazy = self._lazy, {}
+        if everything:
+            self._due |= self._lazy
+            self._lazy = {}
+
+    def _choose(self, most: float) -> list[Destination]:
+        """
+        Whom to write now; they are out of the journal.
+
+        Whoever had joined must be written, else the shared position would count for it; so must those of whom something else is written.
+        """
+        tied = {number for number, _ in self._deferred} | {number for number, _ in self._over} | {gap.destination for gap in self._gaps}
+        chosen = {number: each for number, each in self._changed.items() if each.joined or number in tied}
+        for rest in (self._changed, self._due):
+            for number, destination in list(rest.items()):
+                if number not in chosen and len(chosen) >= most:
+                    break
+                chosen[number] = destination
+        for number in chosen:
+            for kept in (self._changed, self._due, self._lazy):
+                kept.pop(number, None)
+        return [chosen[number] for number in sorted(chosen)]
+
+    def _settled_by_all(self, end: int, floor: float) -> int:
+        """Up to where all are settled that have joined, or could: one that is merely busy is not left behind."""
+        shared = min(end, floor - 1)
+        for number, destination in list(self._busy.items()):
+            if not destination.following or not (destination.queue or destination.in_flight):
+                del self._busy[number]
+            elif destination.host.state is State.ACTIVE:
+                upto = destination.upto(end, floor)
+                if upto >= self.followed:
+                    shared = min(shared, upto)
+        return int(shared)
+
+    def _joins(self, destination: Destination, end: int, floor: float) -> bool:
+        if not destination.following or not destination.subscribed or destination.host.state is not State.ACTIVE:
+            return False
+        return destination.upto(end, floor) >= self.followed
 
     def put_back(self, progress: Progress, destinations: Mapping[int, Destination]) -> None:
         """
-        It could not be written: it belongs to what is taken next, as far as nothing newer is known.
+        It could not be written, or nobody knows whether it was: it belongs to what is taken next, as far as nothing newer is known.
 
         @param destinations: by number, as they are now.
         """
@@ -70,3 +157,4 @@ class Journal:
                 self._deferred.setdefault((entry.destination, entry.position), entry)
         self._over.update(progress.settled)
         self._gaps[:0] = progress.gaps
+        self._moved = True

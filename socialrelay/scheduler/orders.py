@@ -13,16 +13,22 @@ from socialrelay.scheduler.destination import Destination, Entry
 @frozen
 class Limits:
     """
-    @ivar window: deliveries under way to one host.
+    @ivar window: deliveries under way to one host, at most.
     @ivar in_flight: in all.
     @ivar probes: of these, to hosts that are deferred or dead.
+    @ivar late: of these, to destinations that catch up.
+    @ivar body_bytes: of the different posts that are under way; one may always be.
+    @ivar timeout: seconds that a delivery may take, at most.
     @ivar lifetime: seconds; an older post is expired, a host without success for so long is dead.
     @ivar catching_up: destinations that may hold posts read from the log in memory.
     """
 
-    window: int = 2
+    window: int = 5
     in_flight: int = 1024
     probes: int = 64
+    late: int = 256
+    body_bytes: int = 64 * 1024 * 1024
+    timeout: float = 15.0
     lifetime: float = 7 * DAY
     catching_up: int = 256
 
@@ -33,12 +39,19 @@ class Attempt:
     A post to be sent now. Its end is told with C{QueueManager.ended} or C{QueueManager.aborted}.
 
     @ivar cohort: the host's when it began.
+    @ivar probe: the host was deferred or dead.
+    @ivar late: the destination was catching up.
+    @ivar begun: monotonic seconds.
+    @ivar timeout: seconds that it may take.
     """
 
     destination: Destination
     entry: Entry
     cohort: int
     probe: bool
+    late: bool
+    begun: float
+    timeout: float
 
 
 @frozen(eq=False)

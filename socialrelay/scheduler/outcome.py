@@ -77,6 +77,7 @@ RETRY_AFTER_MAX = 86400.0
 
 _BOUNCES = frozenset({401, 403, 413, 415, 422})
 _HOST_FAILURES = frozenset({408, 425, 429})
+_BEFORE_SENDING = frozenset({Trouble.DNS, Trouble.CONNECT, Trouble.TLS, Trouble.CERTIFICATE, Trouble.ADDRESS})
 
 
 @frozen
@@ -87,19 +88,21 @@ class Judgement:
     @ivar reason: what the operator reads.
     @ivar wait: seconds that the host asked for, at most L{RETRY_AFTER_MAX}.
     @ivar answered: the host gave an HTTP answer; after a 5xx answer the next probe takes the next post.
+    @ivar perhaps: although nothing says so, the post may have been taken.
     """
 
     effect: Effect
     reason: str
     wait: float | None = None
     answered: bool = True
+    perhaps: bool = False
 
 
 def judge(reply: Reply) -> Judgement:
     """Say what a reply means."""
     if isinstance(reply, NoAnswer):
         reason = f"{reply.trouble.value}: {reply.detail}" if reply.detail else reply.trouble.value
-        return Judgement(Effect.HOST_FAILED, reason, answered=False)
+        return Judgement(Effect.HOST_FAILED, reason, answered=False, perhaps=reply.trouble not in _BEFORE_SENDING)
     status = reply.status
     wait = None if reply.retry_after is None else min(max(reply.retry_after, 0.0), RETRY_AFTER_MAX)
     if 200 <= status < 300:
@@ -114,5 +117,5 @@ def judge(reply: Reply) -> Judgement:
     if status in _BOUNCES:
         return Judgement(Effect.BOUNCED, f"HTTP {status}")
     if status in _HOST_FAILURES or status >= 500 or status < 200:
-        return Judgement(Effect.HOST_FAILED, f"HTTP {status}", wait)
+        return Judgement(Effect.HOST_FAILED, f"HTTP {status}", wait, perhaps=status not in _HOST_FAILURES)
     return Judgement(Effect.POST_LATER, f"HTTP {status}", wait)

@@ -1,0 +1,48 @@
+"""The hosts and their destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from socialrelay.scheduler.backoff import DEAD_PROBE
+from socialrelay.scheduler.destination import Destination
+from socialrelay.scheduler.host import Host
+from socialrelay.scheduler.moment import Moment
+from socialrelay.scheduler.record import DestinationRecord
+
+
+class Roster:
+    """
+    Who is served.
+
+    @ivar at: destinations by their number.
+    """
+
+    def __init__(self, window: int) -> None:
+        """@param window: deliveries to one host at a time, at most."""
+        self.at: dict[int, Destination] = {}
+        self._window = window
+        self._hosts: dict[str, Host] = {}
+        self._of_host: dict[str, list[Destination]] = {}
+
+    def add(self, record: DestinationRecord, now: Moment) -> Destination:
+        """A destination that is new here, and its host if that is new too."""
+        host = self._hosts.get(record.host)
+        if host is None:
+            host = self._hosts[record.host] = Host(record.host, self._window)
+            host.restore(record, now, DEAD_PROBE)
+        destination = self.at[record.number] = Destination(record, host)
+        self._of_host.setdefault(record.host, []).append(destination)
+        return destination
+
+    def host(self, name: str) -> Host | None:
+        """The host of that name, if anything was ever delivered to it."""
+        return self._hosts.get(name)
+
+    def of_host(self, name: str) -> Sequence[Destination]:
+        """Its destinations."""
+        return self._of_host.get(name, ())
+
+    def all(self) -> Iterable[Destination]:
+        """All destinations."""
+        return self.at.values()

@@ -1,0 +1,57 @@
+"""
+Whose turn it is: max-min fairness between hosts, and new posts before those that were missed.
+
+A host with less under way goes before one with more, so that what there is in all is shared evenly, whatever the number of posts that wait
+for each.  A destination that catches up has its turn when none that follows the log is ready.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from socialrelay.scheduler.destination import Destination
+
+LEVELS = 5
+
+
+class Turns:
+    """Destinations that may be sent something now, each in here once."""
+
+    def __init__(self) -> None:
+        self._new = tuple(deque[Destination]() for _ in range(LEVELS))
+        self._late = tuple(deque[Destination]() for _ in range(LEVELS))
+
+    def __bool__(self) -> bool:
+        return any(self._new) or any(self._late)
+
+    def add(self, destination: Destination) -> None:
+        """It waits for its turn."""
+        if not destination.ready:
+            destination.ready = True
+            self._put(destination)
+
+    def next(self, late: bool) -> Destination | None:
+        """
+        Whose turn it is; it is in here no more.
+
+        @param late: those that catch up may have a turn.
+        """
+        return self._first(self._new) or (self._first(self._late) if late else None)
+
+    def _first(self, levels: tuple[deque[Destination], ...]) -> Destination | None:
+        for level, waiting in enumerate(levels):
+            while waiting:
+                destination = waiting.popleft()
+                if _level(destination) <= level and (destination.following or levels is self._late):
+                    destination.ready = False
+                    return destination
+                self._put(destination)  # it has more under way than when it was put here, or fell behind since
+        return None
+
+    def _put(self, destination: Destination) -> None:
+        levels = self._new if destination.following else self._late
+        levels[_level(destination)].append(destination)
+
+
+def _level(destination: Destination) -> int:
+    return min(destination.host.in_flight, LEVELS - 1)
