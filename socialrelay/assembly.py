@@ -203,20 +203,6 @@ def assemble(
         lookup, storage.profiles, cache, reactor, now, config.discovery, lambda host: bool(subscribers.rules.refuses_host(host))
     )
     quota = ClientQuota(config.receive.waiting_rows_per_address, config.receive.waiting_bytes_per_address)
-    relay = Relay(
-        protocol=diaspora,
-        keyring=keyring,
-        log=storage.log,
-        incoming=storage.incoming,
-        queue=dispatcher,
-        authors=authors,
-        recipients=subscribers.recipients,
-        tally=tally,
-        quota=quota,
-        in_thread=in_thread,
-        clock=reactor,
-        now=now,
-    )
     erasure = Erasure(
         posts=storage.log,
         incoming=storage.incoming,
@@ -227,6 +213,21 @@ def assemble(
         quota=quota,
         cancel=dispatcher.cancel,
         flush=tally.flush,
+    )
+    relay = Relay(
+        protocol=diaspora,
+        keyring=keyring,
+        log=storage.log,
+        incoming=storage.incoming,
+        queue=dispatcher,
+        authors=authors,
+        recipients=subscribers.recipients,
+        erasure=erasure,
+        tally=tally,
+        quota=quota,
+        in_thread=in_thread,
+        clock=reactor,
+        now=now,
     )
     judge = Judge(
         clock=reactor,

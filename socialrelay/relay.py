@@ -6,25 +6,42 @@ The way of a post: opened, verified, routed, kept, and only then acknowledged.
     accept ── the author's key is at hand ──▶ judge ──▶ publish ──▶ 202
        └───── it is not ──▶ keep in `incoming` ──▶ 202, and later: judge ──▶ publish   (L{socialrelay.judging})
 
+A retraction goes the same way: while it is written its target is sent to nobody, and then it goes to whoever may have got that.
+
 Only a verified post occupies an identity in the log, so that a forged one can never keep a genuine one out.  Nothing is acknowledged that
 is not durable: a sender that is told 503 comes again for hours, and is the best spool there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from socialrelay.authors import Authors
-from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Keyring, LogEntry, PostLog, Publication, Rejection, Unavailable
+from socialrelay.boundaries import (
+    Arrival,
+    Full,
+    HostFull,
+    Incoming,
+    Keyring,
+    LogEntry,
+    PostLog,
+    Publication,
+    Rejection,
+    Target,
+    Unavailable,
+)
+from socialrelay.erasure import Erasure
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
+from socialrelay.inhand import InHand
 from socialrelay.quota import ClientQuota, place_of
 from socialrelay.routing.hosts import host_of
 from socialrelay.sparing import Sparing
@@ -39,6 +56,9 @@ LARGEST_PRIVATE = 65536
 ACCOUNT_ENDS = "account"
 """Why a verdict ignores a body which says that its author's account is deleted or moves: the key is of no more use."""
 
+ACCOUNT_DELETED = "account_deletion"
+"""The kind of such a body that says it is deleted: what is known of the author goes at once."""
+
 KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
 
@@ -49,6 +69,13 @@ class Queue(Protocol):
     def published(self, entry: LogEntry, recipients: AbstractSet[int], body: bytes) -> None: ...
     def uncertain(self) -> None: ...
     def alive(self, host: str, reopen: bool = False) -> None: ...
+    def cancel(self, positions: Sequence[int], reason: str) -> None: ...
+
+    def hold(self, position: int, recipients: frozenset[int]) -> frozenset[int]:
+        """Begin to send this post to nobody from now on; those to whom it was, or may have been, sent."""
+
+    def release(self, position: int) -> None:
+        """It may be sent after all."""
 
 
 class Relay:
@@ -70,6 +97,7 @@ class Relay:
         queue: Queue,
         authors: Authors,
         recipients: Callable[[frozenset[str], str], AbstractSet[int]],
+        erasure: Erasure,
         tally: Tally,
         quota: ClientQuota,
         in_thread: Callable[..., Deferred[Verdict]],
@@ -83,6 +111,8 @@ class Relay:
         self._queue = queue
         self._authors = authors
         self._recipients = recipients
+        self._erasure = erasure
+        self._in_hand = InHand()
         self._tally = tally
         self._quota = quota
         self._in_thread = in_thread
@@ -111,7 +141,7 @@ class Relay:
         except Refused as refused:
             self.refused(refused.reason, refused.sender)
             return
-        unwanted = self._authors.refuses(sealed.sender)
+        unwanted = "" if sealed.recalls else self._authors.refuses(sealed.sender)
         held = None if unwanted else self._keyring.at_hand(sealed.sender)
         # Anybody may write any host into an envelope, and each that is counted is a row that stays for a year.
         self._tally.count("received", OTHER if held is None else host_of(sealed.sender))
@@ -173,47 +203,105 @@ class Relay:
             self.refused(verdict.reason, sealed.sender, verdict)
         else:
             self._queue.alive(host_of(verdict.author), reopen=False)
-            unwanted = self._authors.refuses_post(verdict) if verdict.ruling is Ruling.RELAY else verdict.reason or "retraction"
-            if not unwanted:
-                await self._publish(sealed, verdict, received_at, incoming)
+            if verdict.ruling is Ruling.RETRACT:
+                await self._take_back(self._publication(sealed, verdict, received_at, incoming), verdict.target)
                 return
-            self.ignored(verdict, unwanted)
-            if verdict.reason == ACCOUNT_ENDS:
-                await self._keyring.forget(verdict.author)
+            unwanted = verdict.reason or self._authors.refuses_post(verdict)
+            if not unwanted:
+                await self._publish(self._publication(sealed, verdict, received_at, incoming))
+                return
+            await self._ignore(verdict, unwanted)
         if incoming is not None:
             await self._incoming.finish([incoming])
 
-    async def _publish(self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None) -> None:
-        origin = host_of(verdict.author)
-        recipients = self._recipients(verdict.tags, origin)
-        now = self._now()
-        publication = Publication(
+    async def _ignore(self, verdict: Verdict, reason: str) -> None:
+        if verdict.kind == ACCOUNT_DELETED:
+            await self._erasure.erase(author=verdict.author)
+            verdict = evolve(verdict, author="", guid="")  # nor is that kept
+        elif verdict.reason == ACCOUNT_ENDS:
+            await self._keyring.forget(verdict.author)
+        self.ignored(verdict, reason)
+
+    def _publication(self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None) -> Publication:
+        """What is to be written, with nobody to get it yet."""
+        return Publication(
             received_at=received_at,
-            published_at=now,
+            published_at=self._now(),
             protocol=self._protocol.name,
             kind=verdict.kind,
             author=verdict.author,
-            author_host=origin,
+            author_host=host_of(verdict.author),
             guid=verdict.guid,
             tags=verdict.tags,
-            recipients=recipients,
+            recipients=frozenset(),
             identities=verdict.identities,
             body=sealed.body,
             incoming=incoming,
         )
+
+    async def _publish(self, post: Publication) -> None:
+        post = evolve(post, recipients=self._recipients(post.tags, post.author_host))
+        with self._in_hand.doing(*post.identities):
+            position = await self._write(post)
+        if position is None:
+            return
+        self._admit(position, post)
+        self._log.info("Accepted {guid} of {handle}; nodes that want it: {count}.", **_facts(post))
+
+    async def _write(self, post: Publication) -> int | None:
+        """Into the log; C{None} if it is a duplicate."""
         try:
-            position = await self._posts.publish(publication)
+            position = await self._posts.publish(post)
         except Unavailable:
             self._queue.uncertain()
             raise
         if position is None:
-            self._tally.count("duplicate", origin)
-            return
-        self._queue.published(LogEntry(position, verdict.author, now, len(sealed.body)), recipients, sealed.body)
-        self._tally.count("accepted", origin)
-        self._log.info(
-            "Accepted {guid} of {handle}; nodes that want it: {count}.", guid=verdict.guid, handle=verdict.author, count=len(recipients)
-        )
+            self._tally.count("duplicate", post.author_host)
+        return position
+
+    def _admit(self, position: int, post: Publication) -> None:
+        """To the queue, in the turn in which it was told its position."""
+        self._queue.published(LogEntry(position, post.author, post.published_at, len(post.body)), post.recipients, post.body)
+        self._tally.count("accepted", post.author_host)
+
+    async def _take_back(self, retraction: Publication, target: bytes) -> None:
+        """
+        Act on a retraction: cancel what is pending of its target, and tell those who were, or may have been, sent it.
+
+        It is obeyed whoever its author is.  An operator's block and an author's wish to be relayed no more say what is not to be spread;
+        that a post is to be spread no further is in the spirit of both, and whoever has it must learn of it.
+
+        @param target: the hash of the identity of the post; the names of a post are found with its author's alone, so nobody takes back
+            what another has posted.
+        """
+        await self._in_hand.idle(target)
+        with self._in_hand.doing(target):
+            found = await self._posts.find(retraction.author, retraction.guid)
+            retraction = evolve(retraction, retraction=True, forestalls=(target,))
+            if found is None:
+                await self._forestall(retraction)
+            else:
+                await self._withdraw(retraction, found)
+
+    async def _forestall(self, retraction: Publication) -> None:
+        """Its post was never relayed, or is still to come: it will not be."""
+        position = await self._write(retraction)
+        if position is not None:
+            self._queue.published(LogEntry(position, "", retraction.published_at, len(retraction.body)), frozenset(), retraction.body)
+            self.ignored(Verdict(Ruling.IGNORE, "unknown-target", retraction.kind))
+
+    async def _withdraw(self, retraction: Publication, target: Target) -> None:
+        concerned = self._queue.hold(target.position, frozenset(target.recipients))
+        retraction = evolve(retraction, recipients=concerned, withdraws=target.position)
+        try:
+            position = await self._write(retraction)
+        except BaseException:
+            self._queue.release(target.position)
+            raise
+        self._queue.cancel([target.position], "taken back by its author")
+        if position is not None:
+            self._admit(position, retraction)
+            self._log.info("{handle} took back {guid}; nodes that are told: {count}.", **_facts(retraction))
 
     def refused(self, reason: str, sender: str, verdict: Verdict | None = None) -> None:
         """It is not authentic or malformed: counted, kept for the operator to read, dropped."""
@@ -232,3 +320,7 @@ class Relay:
         self._tally.count("ignored", reason)
         self._tally.rejected(Rejection(self._now(), reason, verdict.author, verdict.guid, verdict.kind))
         self._log.debug("Ignored {kind} of {handle}: {reason}.", kind=verdict.kind or "a body", handle=verdict.author, reason=reason)
+
+
+def _facts(post: Publication) -> dict[str, object]:
+    return {"guid": post.guid, "handle": post.author, "count": len(post.recipients)}

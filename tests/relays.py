@@ -16,6 +16,7 @@ from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
 from socialrelay.diaspora.inbox import PrivateMessages
 from socialrelay.diaspora.protocol import Diaspora
+from socialrelay.erasure import Erasure
 from socialrelay.federation import DeliveryRequest
 from socialrelay.judging import Judge
 from socialrelay.quota import ClientQuota
@@ -95,10 +96,15 @@ class ScriptedKeyring:
         self.at_once[handle] = HeldKey(self.published[handle], self._now())
         return succeed(self.at_once[handle])
 
-    def forget(self, handle: str) -> Deferred[None]:
+    def forget(self, handle: str) -> Deferred[int]:
         self.forgotten.append(handle)
-        self.at_once.pop(handle, None)
-        return succeed(None)
+        return succeed(0 if self.at_once.pop(handle, None) is None else 1)
+
+    def forget_host(self, host: str) -> Deferred[int]:
+        gone = [handle for handle in self.at_once if handle.endswith(f"@{host}")]
+        for handle in gone:
+            self.forget(handle)
+        return succeed(len(gone))
 
 
 class WholeRelay:
@@ -150,6 +156,17 @@ class WholeRelay:
         self.authors = Authors(self.storage.contacts, policy, lambda: self.subscribers.rules, self.now)
         self.tally = Tally(self.storage.statistics, self.storage.rejections, self.now)
         self.quota = ClientQuota(receive.waiting_rows_per_address, receive.waiting_bytes_per_address)
+        self.erasure = Erasure(
+            posts=self.storage.log,
+            incoming=self.storage.incoming,
+            rejections=self.storage.rejections,
+            statistics=self.storage.statistics,
+            keyring=self.keyring,
+            authors=self.authors,
+            quota=self.quota,
+            cancel=self.dispatcher.cancel,
+            flush=self.tally.flush,
+        )
         self.relay = Relay(
             protocol=protocol,
             keyring=self.keyring,
@@ -158,6 +175,7 @@ class WholeRelay:
             queue=self.dispatcher,
             authors=self.authors,
             recipients=self.subscribers.recipients,
+            erasure=self.erasure,
             tally=self.tally,
             quota=self.quota,
             in_thread=lambda work, *args: succeed(work(*args)),

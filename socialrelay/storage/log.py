@@ -25,7 +25,8 @@ from twisted.python.failure import Failure
 
 from socialrelay.boundaries import LogEntry, PostLog, Publication, Target, Unavailable
 from socialrelay.config import Retention
-from socialrelay.routing.bitmap import pack, unpack
+from socialrelay.routing.bitmap import pack
+from socialrelay.routing.recipients import Recipients
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
@@ -321,7 +322,7 @@ class PostgresLog:
     def find(self, author: str, guid: str) -> Deferred[Target | None]:
         """See L{PostLog.find}."""
         query = self._database.query(_FIND, {"author": author, "guid": guid}, idempotent=True)
-        return query.addCallback(lambda found: Target(found[0][0], unpack(bytes(found[0][1]))) if found else None)
+        return query.addCallback(lambda found: Target(found[0][0], Recipients.unpacked(found[0][1])) if found else None)
 
     def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[list[int]]:
         """See L{PostLog.erase}."""

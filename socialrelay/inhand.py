@@ -1,0 +1,54 @@
+"""What is being done with posts at this moment, so that nobody acts on a post whose fate is being decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from twisted.internet.defer import Deferred
+
+from socialrelay.boundaries import Full
+
+WAITERS = 1000
+
+
+class InHand:
+    """Hashes of posts that are being published or taken back, how often each; and who waits until nothing is done with one."""
+
+    def __init__(self) -> None:
+        self._busy: Counter[bytes] = Counter()
+        self._waiting: dict[bytes, list[Deferred[None]]] = {}
+        self._waiters = 0
+
+    @contextmanager
+    def doing(self, *hashes: bytes) -> Iterator[None]:
+        """Something is done with these posts meanwhile."""
+        self._busy.update(hashes)
+        try:
+            yield
+        finally:
+            for each in hashes:
+                self._busy[each] -= 1
+                if not self._busy[each]:
+                    del self._busy[each]
+                    self._wake(each)
+
+    def _wake(self, hash: bytes) -> None:
+        for waiter in self._waiting.pop(hash, ()):
+            self._waiters -= 1
+            waiter.callback(None)
+
+    async def idle(self, hash: bytes) -> None:
+        """
+        Wait until nothing is done with a post.
+
+        @raise Full: too many are waiting.
+        """
+        while hash in self._busy:
+            if self._waiters >= WAITERS:
+                raise Full("too many retractions wait for their posts to be written")
+            waiter: Deferred[None] = Deferred()
+            self._waiting.setdefault(hash, []).append(waiter)
+            self._waiters += 1
+            await waiter
