@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from socialrelay.boundaries import DatedGap
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from tests.storing import NOW, InMemory, InPostgres, ago, publication
 
@@ -223,6 +224,43 @@ class DestinationsContract:
         gap = Gap(record.number, 0, 9, 4, "expired", "older than a week")
         for gaps in ((gap,), (gap, evolve(gap, outcome="cancelled"))):
             await storage.destinations.save(Progress(gaps=gaps))
+        self.assertEqual([found.gap.outcome for found in await storage.destinations.gaps(record.number, 9)], ["cancelled", "expired"])
+
+    async def test_gaps(self):
+        """
+        The gaps of a destination are found, the latest first, and when the posts in them were published.
+        """
+        storage = await self.storage()
+        first, second = [await self.open(storage, host) for host in ("a.example", "b.example")]
+        for hours in (9, 8, 7, 6):
+            await storage.log.publish(publication(published_at=ago(hours=hours)))
+        gaps = [
+            Gap(first.number, 0, 2, 2, "expired", "the node is dead"),
+            Gap(first.number, 2, 3, 1, "cancelled", "it wants nothing"),
+            Gap(first.number, 8, 9, 1, "expired", "the node is dead"),
+        ]
+        await storage.destinations.save(Progress(gaps=(*gaps, Gap(second.number, 0, 1, 1, "expired", "the node is dead"))))
+        expected = [
+            DatedGap(gaps[2], None, None),
+            DatedGap(gaps[1], ago(hours=7), ago(hours=7)),
+            DatedGap(gaps[0], ago(hours=9), ago(hours=8)),
+        ]
+        self.assertEqual(await storage.destinations.gaps(first.number, 9), expected)
+        self.assertEqual(await storage.destinations.gaps(first.number, 1), expected[:1])
+        self.assertEqual(await storage.destinations.gaps(7, 9), [])
+
+    async def test_gap_that_is_forgotten(self):
+        """
+        When the log has forgotten where a gap begins, only its end has a time.
+        """
+        storage = await self.storage()
+        record = await self.open(storage)
+        for days in (40, 20, 1):
+            await storage.log.publish(publication(published_at=ago(days=days)))
+        gap = Gap(record.number, 0, 2, 2, "expired", "the node is dead")
+        await storage.destinations.save(Progress(gaps=(gap,)))
+        await storage.log.prune(NOW)
+        self.assertEqual(await storage.destinations.gaps(record.number, 9), [DatedGap(gap, None, ago(days=20))])
 
 
 class MemoryDestinationsTests(DestinationsContract, InMemory):

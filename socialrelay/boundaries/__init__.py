@@ -9,7 +9,7 @@ No caller may cancel or time out a Deferred of a store: abandoning a query is sa
 
 from __future__ import annotations
 
-from socialrelay.boundaries.destinations import Destinations
+from socialrelay.boundaries.destinations import DatedGap, Destinations
 from socialrelay.boundaries.errors import FetchFailed, Full, HostFull, KeyUnavailable, Unavailable
 from socialrelay.boundaries.incoming import Arrival, Incoming, Rejection, Rejections, Waiting
 from socialrelay.boundaries.keys import HeldKey, Keyring, Profiles
@@ -38,6 +38,7 @@ __all__ = [
     "Cache",
     "Condition",
     "Contacts",
+    "DatedGap",
     "DestinationStatus",
     "Destinations",
     "Document",

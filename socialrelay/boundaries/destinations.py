@@ -3,9 +3,23 @@
 from datetime import datetime
 from typing import Protocol
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress
+
+
+@frozen
+class DatedGap:
+    """
+    A gap as it is looked up.
+
+    @ivar since, until: when the first and the last post of the stretch were published, as far as the log still reaches.
+    """
+
+    gap: Gap
+    since: datetime | None
+    until: datetime | None
 
 
 class Destinations(Protocol):
@@ -24,6 +38,9 @@ class Destinations(Protocol):
 
     def deferred(self, destination: int | None = None) -> Deferred[list[DeferredDelivery]]:
         """Posts that are tried on their own; of all destinations if none is named. At most 100 000."""
+
+    def gaps(self, destination: int, limit: int) -> Deferred[list[DatedGap]]:
+        """The stretches of the log that it was never sent, the latest first."""
 
     def open(self, host: str, protocol: str, url: str, now: datetime) -> Deferred[DestinationRecord]:
         """

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from socialrelay.boundaries import Destinations
+from socialrelay.boundaries import DatedGap, Destinations
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage.database import Queries
 from socialrelay.storage.followers import Follower, FollowersTally
@@ -120,6 +120,19 @@ _GAPS = """
 _FOLLOWED = "UPDATE log_state SET followed = %(followed)s WHERE followed < %(followed)s;"
 
 
+# Positions are given without gaps, but for what failed: if the log does not begin later, the first post of the stretch is still in it.
+_GAPS_OF = """
+    SELECT destination, after, upto, posts, outcome, reason,
+           CASE WHEN (SELECT min(position) FROM post) <= after + 1
+                THEN (SELECT published_at FROM post WHERE position > after AND position <= upto ORDER BY position LIMIT 1) END,
+           (SELECT published_at FROM post WHERE position > after AND position <= upto ORDER BY position DESC LIMIT 1)
+      FROM gap
+     WHERE destination = %(destination)s
+     ORDER BY after DESC, outcome
+     LIMIT %(limit)s
+"""
+
+
 class PostgresDestinations:
     """See L{Destinations}."""
 
@@ -153,6 +166,11 @@ class PostgresDestinations:
         """See L{Destinations.deferred}."""
         query = self._database.query(_DEFERRED, {"destination": destination}, idempotent=True)
         return query.addCallback(lambda found: [DeferredDelivery(*row) for row in found])
+
+    def gaps(self, destination: int, limit: int) -> Deferred[list[DatedGap]]:
+        """See L{Destinations.gaps}."""
+        query = self._database.query(_GAPS_OF, {"destination": destination, "limit": limit}, idempotent=True)
+        return query.addCallback(lambda found: [DatedGap(Gap(*row[:6]), *row[6:]) for row in found])
 
     def open(self, host: str, protocol: str, url: str, now: datetime) -> Deferred[DestinationRecord]:
         """See L{Destinations.open}."""

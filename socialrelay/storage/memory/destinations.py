@@ -6,8 +6,8 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from socialrelay.boundaries import Destinations
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
+from socialrelay.boundaries import DatedGap, Destinations
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage.memory.tables import MemoryTables, answering
 
 DEFERRED_MAX = 100_000
@@ -44,6 +44,19 @@ class MemoryDestinations:
         """See L{Destinations.deferred}."""
         rows = (row for _, row in sorted(self._tables.deferred.items()))
         return [row for row in rows if destination is None or row.destination == destination][:DEFERRED_MAX]
+
+    @answering
+    def gaps(self, destination: int, limit: int) -> list[DatedGap]:
+        """See L{Destinations.gaps}."""
+        found = [gap for gap in self._tables.gaps.values() if gap.destination == destination]
+        found.sort(key=lambda gap: (-gap.after, gap.outcome))
+        return [self._dated(gap) for gap in found[:limit]]
+
+    def _dated(self, gap: Gap) -> DatedGap:
+        posts = self._tables.posts
+        times = [posts[position].published_at for position in sorted(posts) if gap.after < position <= gap.upto]
+        whole = bool(times) and min(posts) <= gap.after + 1
+        return DatedGap(gap, times[0] if whole else None, times[-1] if times else None)
 
     @answering
     def open(self, host: str, protocol: str, url: str, now: datetime) -> DestinationRecord:
