@@ -80,6 +80,7 @@ class Receive:
 
     @ivar max_body: bytes.
     @ivar deadline: seconds for a whole request, from the first byte of the connection.
+    @ivar bytes_in_hand: of all bodies that arrive, are judged or wait to be written.
     @ivar waiting_rows_per_host: unverified bodies per host of the sender's handle.
     @ivar waiting_rows_per_address: unverified bodies per client address.
     """
@@ -88,6 +89,7 @@ class Receive:
     deadline: float = 30.0
     connections: int = 1000
     connections_per_address: int = 100
+    bytes_in_hand: int = 64 * MIB
     waiting_rows_per_host: int = 200
     waiting_bytes_per_host: int = 16 * MIB
     waiting_rows_per_address: int = 1000

@@ -140,6 +140,11 @@ def _together(config: Config) -> Iterator[Fault]:
             "delivery.queue_lifetime",
             f"must not be longer than the {config.retention.bodies:g} days for which retention.bodies keeps posts",
         )
+    if receive.bytes_in_hand < 4 * receive.max_body:
+        yield (
+            "receive.bytes_in_hand",
+            f"must be at least 4 times receive.max_body, which is {receive.max_body}: else the largest post never fits",
+        )
     for key in ("waiting_bytes_per_host", "waiting_bytes_per_address", "waiting_bytes"):
         if getattr(receive, key) < receive.max_body:
             yield f"receive.{key}", f"must be at least receive.max_body, which is {receive.max_body}: else the largest post never fits"

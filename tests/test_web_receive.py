@@ -16,10 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Full, Intake, Unavailable
 from socialrelay.federation import NotAnEnvelope
 from socialrelay.web.receive import PATIENCE, Reception
+from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
 
 GUID = "f00dcafe0123456789abcdef01234567"
 URL = "https://relay.example/receive/public"
+IN_HAND = 4000
 PRIVATE = f"https://relay.example/receive/users/{GUID}"
 
 
@@ -58,13 +60,48 @@ class FakeIntake:
 _intake: type[Intake] = FakeIntake
 
 
+def make_site(resource: Any, clock: Clock, room: Room, **options: Any) -> GuardedSite:
+    """A site with small limits."""
+    limits = {"max_body": 1000, "deadline": 30.0, "max_connections": 999, "max_connections_per_address": 999}
+    return GuardedSite(resource, clock=clock, room=room, **(limits | options))
+
+
+def connect(site: GuardedSite) -> tuple[Any, StringTransport]:
+    """A connection to it."""
+    address = IPv4Address("TCP", "192.0.2.1", 1)
+    channel, wire = site.buildProtocol(address), StringTransport(peerAddress=address)
+    channel.makeConnection(wire)
+    return channel, wire
+
+
+def request(body: bytes, path: bytes = b"/receive/public", *more: bytes) -> bytes:
+    """A whole request."""
+    return b"\r\n".join([b"POST %s HTTP/1.1" % path, b"Host: relay.example", b"Content-Length: %d" % len(body), *more, b"", body])
+
+
+def chunked(body: bytes) -> bytes:
+    """A whole request that does not tell its length beforehand."""
+    head = b"POST /receive/public HTTP/1.1\r\nHost: relay.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+def said(written: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    """Status, headers and body of an answer, but for the date."""
+    head, _, body = written.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    headers = dict(line.split(b": ", 1) for line in lines)
+    del headers[b"Date"]
+    return int(status[9:12]), headers, body
+
+
 class ReceptionTests(SynchronousTestCase):
     """What senders are told."""
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.intake = FakeIntake()
-        self.reception = Reception(self.intake, GUID, self.clock)
+        self.room = Room(IN_HAND, self.clock)
+        self.reception = Reception(self.intake, GUID, self.clock, self.room)
         self.treq: Any = StubTreq(self.reception.app.resource())
 
     def post(self, url: str = URL, body: bytes = b"<me:env/>", **options: object) -> tuple[int, bytes]:
@@ -195,9 +232,8 @@ class ReceptionTests(SynchronousTestCase):
         """
         clock = Clock()
         resource = self.reception.app.resource()
-        site = GuardedSite(resource, clock=clock, max_body=9, deadline=9.0, max_connections=9, max_connections_per_address=9)
-        channel, wire = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), StringTransport()
-        channel.makeConnection(wire)
+        site = make_site(resource, clock, self.room)
+        channel, wire = connect(site)
         self.reception.stop()
         channel.dataReceived(b"POST /receive/public HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
         self.assertTrue(wire.value().startswith(b"HTTP/1.1 503 ") and b"\r\nConnection: close\r\n" in wire.value())
@@ -217,3 +253,117 @@ class ReceptionTests(SynchronousTestCase):
         self.intake.error = Full()
         self.post()
         self.assertEqual(dict(self.reception.counters), {"receive-202": 1, "receive-503": 1})
+
+
+class ShortcutTests(SynchronousTestCase):
+    """The same without Klein, as the site hands requests over."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.intake = FakeIntake()
+        self.room = Room(IN_HAND, self.clock)
+        self.reception = Reception(self.intake, GUID, self.clock, self.room)
+        resource = self.reception.app.resource()
+        self.site = make_site(resource, self.clock, self.room, shortcuts=self.reception.shortcuts)
+        self.through_klein = make_site(resource, self.clock, self.room)
+
+    def feed(self, site: GuardedSite, data: bytes) -> bytes:
+        channel, wire = connect(site)
+        channel.dataReceived(data)
+        return wire.value()
+
+    def test_same_answers(self) -> None:
+        """
+        Each outcome is answered as Klein answers it, to the header.
+        """
+        own = b"/receive/users/" + GUID.encode()
+        for error in (None, NotAnEnvelope("not-xml"), Full(), Unavailable(), ZeroDivisionError()):
+            self.intake.error = error
+            for path in (b"/receive/public", b"/receive/public/", own, own + b"/"):
+                for more in ((), (b"Connection: close",)):
+                    data = request(b"<me:env/>", path, *more)
+                    self.assertEqual(said(self.feed(self.site, data)), said(self.feed(self.through_klein, data)), data)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 16)
+        counters = {"receive-202": 16, "receive-400": 16, "receive-503": 32, "receive-500": 16}
+        self.assertEqual(self.reception.counters, counters)
+        self.intake.error = None
+        self.reception.stop()
+        data = request(b"<me:env/>")
+        self.assertEqual(said(self.feed(self.site, data)), said(self.feed(self.through_klein, data)))
+
+    def test_answered_later(self) -> None:
+        """
+        An answer comes when the intake has one, and the connection goes on with what came meanwhile.
+        """
+        self.intake.waits = True
+        channel, wire = connect(self.site)
+        channel.dataReceived(request(b"first") + request(b"second"))
+        self.assertEqual((self.intake.public, wire.value()), ([b"first"], b""))
+        for answer in (0, 1):
+            self.intake.answers[answer].callback(None)
+        self.assertEqual((self.intake.public, wire.value().count(b"HTTP/1.1 202 ")), ([b"first", b"second"], 2))
+
+    def test_hang_up(self) -> None:
+        """
+        Storing that has begun is finished although the client is gone.
+        """
+        self.intake.waits = True
+        channel, wire = connect(self.site)
+        channel.dataReceived(request(b"first"))
+        channel.connectionLost(Failure(ConnectionError()))
+        drained = self.reception.drain()
+        self.assertNoResult(drained)
+        self.intake.answers[0].callback(None)
+        self.successResultOf(drained)
+        self.assertEqual((wire.value(), self.reception.counters, self.intake.cancelled), (b"", {"receive-hung-up": 1}, 0))
+
+    def test_patience_in_turn(self) -> None:
+        """
+        Each sender is told to come again when its own time is over, and no timer is left when nothing is in hand.
+        """
+        self.intake.waits = True
+        wires = []
+        for _ in range(3):
+            channel, wire = connect(self.site)
+            channel.dataReceived(request(b"x"))
+            wires.append(wire)
+            self.clock.advance(1)
+        self.intake.answers[1].callback(None)
+        self.clock.advance(PATIENCE - 3)
+        self.assertEqual([wire.value()[9:12] for wire in wires], [b"503", b"202", b""])
+        self.clock.advance(2)
+        self.assertEqual([wire.value()[9:12] for wire in wires], [b"503", b"202", b"503"])
+        self.intake.answers[0].callback(None)
+        self.intake.answers[2].callback(None)
+        self.assertEqual([wire.value().count(b"HTTP/1.1 ") for wire in wires], [1, 1, 1])
+        deadlines = [call.getTime() for call in self.clock.getDelayedCalls()]
+        self.assertEqual(len(deadlines), 3, "one timer for each connection and none else")
+
+    def test_flood_of_large_bodies(self) -> None:
+        """
+        While storage stands still, bodies are taken up to the bound and no further; the rest are told to come again, the small ones last.
+
+        When storage goes on, all that was taken is answered, and everything is taken again.
+        """
+        self.intake.waits = True
+        wires = []
+        for number in range(100):
+            channel, wire = connect(self.site)
+            channel.dataReceived(request(b"x" * 1000) if number % 2 else chunked(b"x" * 900))
+            wires.append(wire)
+            self.assertTrue(self.room.kept + self.room.receiving <= IN_HAND)
+        waiting = sum(not wire.value() for wire in wires)
+        told = [said_to for said_to in (wire.value() for wire in wires) if said_to]
+        self.assertTrue(1 <= waiting == len(self.intake.answers) <= 4, waiting)
+        self.assertTrue(all(b"HTTP/1.1 503 " in each and b"Retry-After: 60" in each for each in told))
+        self.assertEqual(self.room.refused, 100 - waiting)
+        channel, _ = connect(self.site)
+        channel.dataReceived(request(b"small"))
+        self.assertEqual(len(self.intake.answers), waiting + 1)
+        self.clock.advance(PATIENCE)
+        self.assertTrue(self.room.kept, "a sender that was told to come again leaves its body in hand until it is settled")
+        for answer in self.intake.answers:
+            answer.callback(None)
+        self.assertEqual((self.room.kept, self.room.receiving), (0, 0))
+        self.intake.waits = False
+        self.assertTrue(self.feed(self.site, request(b"x" * 1000)).startswith(b"HTTP/1.1 202 "))

@@ -27,9 +27,12 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.channel import LINGER
-from socialrelay.web.site import BODIES_HELD, TIME_ENOUGH, GuardedSite, client_address
+from socialrelay.web.request import client_address
+from socialrelay.web.room import Room
+from socialrelay.web.site import TIME_ENOUGH, GuardedSite
 
 MAX_BODY = 5000
+IN_HAND = 20 * MAX_BODY
 
 
 class Echo(Resource):
@@ -43,10 +46,12 @@ class Echo(Resource):
         self.contents: list[object] = []
         self.waiting: list[Request] = []
         self.clients: list[str] = []
+        self.lengths: list[int] = []
 
     def render(self, request: Request) -> bytes | int:
         body = request.content.read()  # type: ignore[union-attr]
         self.seen.append(request.path)
+        self.lengths.append(len(body))
         self.contents.append(request.content)
         self.clients.append(client_address(request))
         if request.path == b"/wait":
@@ -90,6 +95,7 @@ class Peer(Protocol):
 def make_site(clock: IReactorTime, resource: Resource, **options: object) -> GuardedSite:
     """A site with small limits."""
     settled: dict[str, object] = {"max_body": MAX_BODY, "deadline": 30.0, "max_connections": 10, "max_connections_per_address": 10}
+    settled["room"] = Room(IN_HAND, clock)
     return GuardedSite(resource, clock=clock, **(settled | options))  # type: ignore[arg-type]
 
 
@@ -489,15 +495,76 @@ class ChannelTests(SynchronousTestCase):
         When bodies in reception are too many bytes together, the largest gives way and the small ones do not.
         """
         site = make_site(self.clock, self.resource, max_connections=1000, max_connections_per_address=1000)
-        wires = []
-        for number in range(BODIES_HELD + 2):
+        wires, channels = [], []
+        for number in range(IN_HAND // MAX_BODY + 2):
             channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", number))
             wires.append(Wire())
+            channels.append(channel)
             channel.makeConnection(wires[-1])
             size = 10 if number == 0 else MAX_BODY - 1
             channel.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (size + 1) + b"x" * size)
         answered = [wire.value().startswith(b"HTTP/1.1 503 ") for wire in wires]
         self.assertEqual((sum(answered), answered[0], site.counters["refused-too-much-at-once"]), (1, False, 1))
+        self.assertTrue(0 < site.room.receiving <= IN_HAND)
+        for channel in channels:
+            channel.connectionLost(Failure(ConnectionError()))
+        self.assertEqual((site.room.receiving, site.room.kept, site.room.refused), (0, 0, 1))
+
+    def test_no_room(self) -> None:
+        """
+        While bodies that cannot give way take nearly all room, a large one is refused at its announcement, and a small one is served.
+        """
+        while self.site.room.fits(MAX_BODY // 2):
+            self.site.room.keep(MAX_BODY // 2)
+        announced = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+        written, counters = self.feed(announced % MAX_BODY)
+        self.assertTrue(written.startswith(b"HTTP/1.1 503 ") and b"\r\nRetry-After: 60\r\n" in written, written)
+        self.assertEqual((counters, self.resource.seen), ({"refused-too-much-at-once": 1}, []))
+        written, _ = self.feed(post(b"small"))
+        self.assertTrue(written.startswith(b"HTTP/1.1 200 "), written)
+
+    def test_bodies_of_no_use(self) -> None:
+        """
+        The body of a request that is no POST is not kept while the answer is prepared.
+        """
+        self.feed(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        self.assertEqual((self.resource.seen, self.resource.lengths), ([b"/"], [0]))
+
+    def test_shortcut(self) -> None:
+        """
+        What is posted to the address of a shortcut, exactly, is handed over; it answers, and the connection goes on.
+        """
+        taken: list[bytes] = []
+
+        def take(request: Any) -> None:
+            taken.append(request.content.getvalue())
+            request.reply(202)
+
+        self.site = make_site(self.clock, self.resource, shortcuts={b"/short": take})
+        get = b"GET /short HTTP/1.1\r\nHost: a\r\n\r\n"
+        written, _ = self.feed(
+            post(b"one", b"/short"), get + post(b"", b"/short?x") + post(b"two", b"/short"), post(b"3", b"/short", b"Connection: close")
+        )
+        self.assertEqual([part[4:7] for part in written.split(b"HTTP/")[1:]], [b"202", b"200", b"200", b"202", b"202"])
+        self.assertEqual((taken, self.resource.seen), ([b"one", b"two", b"3"], [b"/short", b"/short"]))
+        self.assertTrue(written.endswith(b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), written)
+
+    def test_shortcut_fails(self) -> None:
+        """
+        An error of our own is logged and answered with 500; when the answer has begun the connection ends.
+        """
+
+        def fail(request: Any) -> None:
+            raise ZeroDivisionError
+
+        def fail_late(request: Any) -> None:
+            request.startedWriting = 1
+            raise ZeroDivisionError
+
+        self.site = make_site(self.clock, self.resource, shortcuts={b"/short": fail, b"/late": fail_late})
+        written, _ = self.feed(post(b"x", b"/short"), post(b"x", b"/late"))
+        self.assertTrue(written.startswith(b"HTTP/1.1 500 ") and written.count(b"HTTP/1.1") == 1, written)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_who_gives_way(self) -> None:
         """

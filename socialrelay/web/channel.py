@@ -10,8 +10,10 @@ arrives is reset, and the sender would see a broken connection instead of the an
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Callable, Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -20,9 +22,7 @@ from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.server import Request
 
 from socialrelay.web.framing import fault
-
-if TYPE_CHECKING:
-    from socialrelay.web.site import GuardedSite
+from socialrelay.web.room import Room
 
 LINGER = 2.0
 """Seconds that a connection may take to end once its last answer is written."""
@@ -32,6 +32,38 @@ DRAIN = 1024 * 1024
 
 _LONGEST_LENGTH = 64
 """No honest Content-Length line is longer; Python refuses to read numbers of more than 4300 digits with an error of its own."""
+
+
+class Keeper(Protocol):
+    """
+    What a connection and its requests need of their site.
+
+    @ivar reactor: tells the time.
+    @ivar deadline: seconds from the connection, or from the end of a request, to the last byte of the next one.
+    @ivar max_body: bytes of a request's body.
+    @ivar counters: what was refused and why, and what was answered.
+    @ivar room: how many bytes of bodies there may be.
+    @ivar shortcuts: by path: who is handed what is posted there, without a resource.
+    """
+
+    reactor: Any
+    deadline: float
+    max_body: int
+    counters: Counter[str]
+    room: Room
+    shortcuts: Mapping[bytes, Callable[[Any], None]]
+
+    def hold(self, size: int) -> None:
+        """Count bytes of bodies in reception; less than 0 when they are no more."""
+
+    def closed(self, channel: Channel) -> None:
+        """A connection has ended, or is about to."""
+
+    def client_of(self, peer: str, forwarded: list[str]) -> str:
+        """The client's address, seen through the proxies that are trusted."""
+
+    def date(self) -> bytes:
+        """Now, as HTTP writes it."""
 
 
 class Channel(HTTPChannel):
@@ -44,7 +76,7 @@ class Channel(HTTPChannel):
     @ivar gone: the connection has ended.
     """
 
-    site: GuardedSite
+    site: Keeper
     transport: Any
     peer = ""
     limited: str | None = None
@@ -136,6 +168,12 @@ class Channel(HTTPChannel):
             self.transport.loseWriteConnection()
         self._end_within(LINGER)
 
+    def turn_away(self) -> None:
+        """Refuse a body for which there is no room."""
+        if not self.refused:
+            self.site.room.turn_away()
+            self.refuse(503, "too-much-at-once")
+
     def _write_refusal(self, code: int, reason: str) -> None:
         body = reason.encode("ascii") + b"\n"
         lines = [
@@ -192,6 +230,8 @@ class Channel(HTTPChannel):
             self.refuse(400, wrong)
         elif self.length is not None and self.length > self.site.max_body:
             self.refuse(413, "too-large")
+        elif self.length is not None and not self.site.room.fits(self.length):
+            self.turn_away()
         else:
             super().allHeadersReceived()
 

@@ -14,7 +14,7 @@ from socialrelay.diaspora.identity import Introduction
 from socialrelay.web.addresses import limited_as
 from socialrelay.web.answers import HTML, answer, application, as_json
 from socialrelay.web.pages import shielded, site_facts
-from socialrelay.web.site import client_address
+from socialrelay.web.request import client_address
 from socialrelay.web.templating import STRICT, templates
 
 PER_CLIENT = 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -21,6 +22,7 @@ from socialrelay.web.health import HealthPages
 from socialrelay.web.identity import IdentityPages
 from socialrelay.web.pages import Pages
 from socialrelay.web.receive import Reception
+from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
 
 
@@ -64,11 +66,13 @@ def public_site(
     config: Config,
     clock: IReactorTime,
     base_url: str = "",
+    turned_away: Callable[[], None] = lambda: None,
 ) -> PublicSite:
     """
     The public site over its collaborators.
 
     @param base_url: where the relay is reached, without final slash; by default C{https://} and its host.
+    @param turned_away: called for each body that is refused because too many bytes are in hand.
     """
     counters: Counter[str] = Counter()
     introduction = Introduction(
@@ -81,7 +85,9 @@ def public_site(
         version=__version__,
         source=config.operator.source,
     )
-    reception = Reception(intake, identity.guid, clock, counters)
+    limits = config.receive
+    room = Room(limits.bytes_in_hand, clock, turned_away)
+    reception = Reception(intake, identity.guid, clock, room, counters)
     identity_pages = IdentityPages(introduction).app.resource()
     parts: dict[bytes, IResource] = dict.fromkeys(
         (b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages
@@ -89,7 +95,6 @@ def public_site(
     parts[b"receive"] = reception.app.resource()
     parts[b"check"] = CheckPage(self_service, cache, config, introduction).app.resource()
     parts[b"health"] = HealthPages(health).app.resource()
-    limits = config.receive
     site = GuardedSite(
         Root(parts, Pages(overview, config, introduction).app.resource()),
         clock=clock,
@@ -97,6 +102,8 @@ def public_site(
         deadline=limits.deadline,
         max_connections=limits.connections,
         max_connections_per_address=limits.connections_per_address,
+        room=room,
+        shortcuts=reception.shortcuts,
         trusted_proxies=TrustedProxies.parse(limits.trusted_proxies),
         counters=counters,
     )

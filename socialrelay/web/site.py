@@ -3,68 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from io import BytesIO
+from time import time
+from types import MappingProxyType
 from typing import cast
-from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from socialrelay.web.addresses import UNIX, TrustedProxies, limited_as
-from socialrelay.web.channel import Channel
-
-BODIES_HELD = 64
-"""Bodies of the greatest size that may be in reception at a time, in bytes altogether."""
+from socialrelay.web.channel import Channel, Keeper
+from socialrelay.web.request import Request, peer_of
+from socialrelay.web.room import Room
 
 TIME_ENOUGH = 3.0
 """Seconds after which a client that still sends may lose its connection, when others cannot connect."""
 
 _NONE_TRUSTED = TrustedProxies()
-
-
-class Request(server.Request):
-    """A request whose body is kept in memory, and never grows past the site's limit."""
-
-    channel: Channel
-    content: BytesIO
-    defaultContentType = b"text/plain; charset=utf-8"
-
-    def handleContentChunk(self, data: bytes) -> None:
-        channel = self.channel
-        if channel.refused:
-            return
-        if self.content.tell() + len(data) > channel.site.max_body:
-            channel.refuse(413, "too-large")
-        else:
-            self.content.write(data)
-            channel.hold(len(data))
-
-    def process(self) -> None:
-        try:
-            unquote_to_bytes(self.path).decode("utf-8")
-        except UnicodeDecodeError:
-            self._fail(400, b"The path is not UTF-8.\n")
-        else:
-            super().process()
-
-    def getRequestHostname(self) -> bytes:
-        """A constant: nothing here depends on the name that the client used, so what it wrote reaches no router."""
-        return b"relay"
-
-    def processingFailed(self, reason: Failure) -> Failure:
-        self._log.failure("Answering a request failed.", failure=reason)
-        self._fail(500, b"Something went wrong here; it has been logged.\n")
-        return reason
-
-    def _fail(self, code: int, sentence: bytes) -> None:
-        self.setResponseCode(code)
-        self.setHeader(b"Server", b"socialrelay")
-        self.setHeader(b"Content-Length", b"%d" % len(sentence))
-        self.write(sentence)
-        self.finish()
 
 
 class _TurnedAway(Protocol):
@@ -82,6 +40,8 @@ class GuardedSite(server.Site):
     @ivar max_body: bytes of a request's body.
     @ivar connections: how many are open.
     @ivar counters: what was refused and why, and what was answered; it only grows.
+    @ivar room: how many bytes of bodies there may be.
+    @ivar shortcuts: by path: who is handed what is posted there, without a resource.
     """
 
     requestFactory = Request
@@ -96,6 +56,8 @@ class GuardedSite(server.Site):
         deadline: float,
         max_connections: int,
         max_connections_per_address: int,
+        room: Room,
+        shortcuts: Mapping[bytes, Callable[[Request], None]] = MappingProxyType({}),
         trusted_proxies: TrustedProxies = _NONE_TRUSTED,
         counters: Counter[str] | None = None,
     ) -> None:
@@ -108,7 +70,10 @@ class GuardedSite(server.Site):
         self._max_per_address = max_connections_per_address
         self._channels: set[Channel] = set()
         self._per_address: Counter[str] = Counter()
-        self._held = 0
+        self.room = room
+        self.shortcuts = shortcuts
+        self._second = 0
+        self._date = b""
 
     # no access log, and no clock tick for its sake
 
@@ -183,17 +148,27 @@ class GuardedSite(server.Site):
 
     def hold(self, size: int) -> None:
         """
-        Count bytes of bodies in reception. When there are too many, the largest body gives way: posts are small, so it is hardly one.
-        """
-        self._held += size
-        while self._held > BODIES_HELD * self.max_body:
-            max(self._channels, key=lambda channel: channel.held).refuse(503, "too-much-at-once")
+        Count bytes of bodies in reception; less than 0 when they are no more.
 
-    # who
+        When there are too many, the largest body gives way: posts are small, so it is hardly one.
+        """
+        room = self.room
+        room.receiving += size
+        while room.over and room.receiving:
+            max(self._channels, key=lambda channel: channel.held).turn_away()
+
+    # who, and when
 
     def client_of(self, peer: str, forwarded: list[str]) -> str:
         """The client's address, seen through the proxies that are trusted."""
         return self._proxies.client(peer, forwarded)
+
+    def date(self) -> bytes:
+        """Now, as HTTP writes it; made once a second."""
+        second = int(time())
+        if second != self._second:
+            self._second, self._date = second, http.datetimeToString(second)
+        return self._date
 
     def getResourceFor(self, request: server.Request) -> IResource:
         request.responseHeaders.setRawHeaders(b"Server", [b"socialrelay"])
@@ -201,16 +176,4 @@ class GuardedSite(server.Site):
         return cast(IResource, super().getResourceFor(request))
 
 
-def peer_of(address: object) -> str:
-    """The text of a peer's address; C{"unix"} for all that have none."""
-    return getattr(address, "host", None) or UNIX
-
-
-def client_address(request: server.Request) -> str:
-    """The address of the client that sent a request; for limits, never for trust."""
-    peer = peer_of(request.client)
-    forwarded = request.requestHeaders.getRawHeaders(b"X-Forwarded-For")
-    site = request.site
-    if not forwarded or not isinstance(site, GuardedSite):
-        return peer
-    return site.client_of(peer, [value.decode("latin-1") for value in forwarded])
+_conforms: type[Keeper] = GuardedSite
