@@ -291,6 +291,7 @@ def assemble(
         config=config,
         clock=reactor,
         base_url=base_url(config),
+        turned_away=lambda: tally.count("refused", "too many bytes in hand"),
     )
     health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
     health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
