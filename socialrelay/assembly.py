@@ -56,6 +56,7 @@ from socialrelay.running.listening import local_port
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
+from socialrelay.scheduler.pacing import Pacer
 from socialrelay.scheduler.record import State
 from socialrelay.services import Periodic, within
 from socialrelay.statistics import Tally
@@ -168,8 +169,17 @@ def assemble(
         config.delivery.log_each,
         lambda host: subscribers.retire(host),  # noqa: PLW0108 (they are made below)
     )
-    limits = Limits(config.delivery.window, budget, min(config.delivery.probes, budget), config.delivery.queue_lifetime)
-    manager = QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end)
+    limits = Limits(
+        window=config.delivery.window,
+        in_flight=budget,
+        probes=min(config.delivery.probes, budget),
+        late=max(1, int(budget * config.delivery.catch_up_share)),
+        body_bytes=config.delivery.bodies_in_flight,
+        timeout=config.delivery.timeout,
+        lifetime=config.delivery.queue_lifetime,
+    )
+    pacer = Pacer(config.delivery.origin_spread, random.shuffle)
+    manager = QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end, pacer)
     dispatcher = Dispatcher(
         clock=reactor,
         now=now,
@@ -179,7 +189,7 @@ def assemble(
         transport=transport,
         protocols={diaspora.name: diaspora},
         bodies=BodyCache(config.delivery.body_cache),
-        timeout=config.delivery.timeout,
+        lifetime=config.delivery.queue_lifetime,
         on_event=news.event,
         on_settled=news.settled,
     )
