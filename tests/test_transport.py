@@ -6,17 +6,24 @@ import gc
 import socket
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from random import Random
+from textwrap import dedent
 from typing import Any
 
+import pycurl
 import trustme
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+from twisted.web.static import Data
 
-from socialrelay.delivery.curl import Transfers
+from socialrelay.delivery import curl
+from socialrelay.delivery.curl import Outcome, Transfers
 from socialrelay.delivery.transport import CurlTransport
 from socialrelay.federation import DeliveryRequest
 from socialrelay.network.addresses import networks
@@ -517,11 +524,109 @@ class TransportTests(TestCase):
 class TransfersTests(TestCase):
     """The driver by itself."""
 
+    timeout = 8
+
+    def setUp(self) -> None:
+        self.node = TLSNode(hangs).start(reactor, "pod.example")
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.node.stop()))
+        self.transfers = Transfers(reactor, max_connections=4)
+        self.addCleanup(self.transfers.close)
+
+    def handle(self) -> pycurl.Curl:
+        """One for the node."""
+        handle = pycurl.Curl()
+        self.addCleanup(handle.close)
+        for option, value in (
+            (pycurl.URL, f"https://pod.example:{self.node.port}/"),
+            (pycurl.RESOLVE, [f"pod.example:{self.node.port}:127.0.0.1"]),
+            (pycurl.CAINFO, str(trust().bundle)),
+            (pycurl.WRITEFUNCTION, len),
+            (pycurl.POSTFIELDS, BODY),
+            (pycurl.HTTPHEADER, ["Expect:"]),
+        ):
+            handle.setopt(option, value)
+        return handle
+
+    async def begun(self, count: int) -> list[Deferred[Outcome]]:
+        """So many transfers that have arrived at the node and wait there."""
+        transfers = [self.transfers.start(self.handle()) for _ in range(count)]
+        await self.node.until(lambda: len(self.node.requests) == count)
+        return transfers
+
+    def answer(self, number: int) -> None:
+        """The node answers one of the requests."""
+        request = self.node.requests[number]
+        next(each for each in self.node.open if each.number == request.connection).transport.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+        )
+
     def test_closed(self) -> None:
-        """A closed driver takes nothing, leaves no timer, and can be closed again."""
-        before = reactor.getDelayedCalls()
+        """A closed driver takes nothing, leaves neither timer nor reader, and can be closed again."""
+        before = reactor.getDelayedCalls(), reactor.getReaders()
         transfers = Transfers(reactor, max_connections=4)
-        transfers.close()
-        transfers.close()
+        self.successResultOf(transfers.close(grace=9.0))
+        self.successResultOf(transfers.close())
         self.assertRaises(RuntimeError, transfers.start, None)
-        self.assertEqual((transfers.under_way, reactor.getDelayedCalls()), (0, before))
+        self.assertEqual((transfers.under_way, (reactor.getDelayedCalls(), reactor.getReaders())), (0, before))
+
+    async def test_drains(self) -> None:
+        """Closing with a grace lets what is under way end, and takes nothing new."""
+        first, second = await self.begun(2)
+        closing = self.transfers.close(grace=60.0)
+        self.assertRaises(RuntimeError, self.transfers.start, self.handle())
+        self.answer(0)
+        self.assertEqual((await first, closing.called), (Outcome(0), False))
+        self.answer(1)
+        self.assertEqual(await second, Outcome(0))
+        await closing
+        await self.node.until(lambda: not self.node.open)
+
+    async def test_grace_is_over(self) -> None:
+        """What has not ended when the grace is over is cancelled."""
+        [hanging] = await self.begun(1)
+        ended = self.assertFailure(hanging, CancelledError)
+        await self.transfers.close(grace=0.05)
+        await ended
+        await self.node.until(lambda: not self.node.open)
+
+    async def test_impatient(self) -> None:
+        """Closing again, and cancelling what closes, end the wait at once."""
+        for impatient in ("again", "cancel"):
+            with self.subTest(impatient):
+                self.node.requests.clear()
+                self.transfers = Transfers(reactor, max_connections=4)
+                [hanging] = await self.begun(1)
+                closing = self.transfers.close(grace=60.0)
+                if impatient == "again":
+                    self.transfers.close()
+                else:
+                    closing.cancel()
+                await self.assertFailure(hanging, CancelledError)
+                self.assertIsNone(await closing)
+
+    async def test_cancelled_last(self) -> None:
+        """Cancelling the last one under way ends the wait, too."""
+        [hanging] = await self.begun(1)
+        closing = self.transfers.close(grace=60.0)
+        hanging.cancel()
+        await self.assertFailure(hanging, CancelledError)
+        await closing
+
+    async def test_example(self) -> None:
+        """The example in the module's documentation runs."""
+        _, _, text = (curl.__doc__ or "").partition("An example::\n")
+        example, _, _ = text.partition("How it works:")
+        names: dict[str, Any] = {}
+        exec(dedent(example), names)
+        root = Resource()
+        root.putChild(b"", Data(b"hello", "text/plain"))
+        page = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
+        self.addCleanup(page.stopListening)
+        self.assertEqual(await names["get"](reactor, f"http://127.0.0.1:{page.getHost().port}/"), (0, 200, b"hello"))
+
+    def test_stands_alone(self) -> None:
+        """The module imports nothing of the relay."""
+        imported = [
+            line for line in Path(curl.__file__).read_text().splitlines() if line.startswith(("from socialrelay", "import socialrelay"))
+        ]
+        self.assertEqual(imported, [])

@@ -148,7 +148,7 @@ class _Connection(Protocol):
 
     def __init__(self, node: TLSNode, number: int) -> None:
         self._node = node
-        self._number = number
+        self.number = number
         self._buffer = b""
 
     def connectionMade(self) -> None:
@@ -172,7 +172,7 @@ class _Connection(Protocol):
         name = self.transport.getHandle().get_servername() or b""
         length = int(headers.get("content-length", "0"))
         if self._node.early is not None:
-            self._node.early(Exchange(Received(method, path, headers, b"", self._number, name.decode("ascii")), self))
+            self._node.early(Exchange(Received(method, path, headers, b"", self.number, name.decode("ascii")), self))
             self.dataReceived = lambda data: None  # type: ignore[method-assign]
             return
         if len(rest) < length:
@@ -180,7 +180,7 @@ class _Connection(Protocol):
         if len(rest) > length:
             self._node.faults.append("bytes after the request")
         self._buffer = rest[length:]
-        request = Received(method, path, headers, rest[:length], self._number, name.decode("ascii"))
+        request = Received(method, path, headers, rest[:length], self.number, name.decode("ascii"))
         self._node.requests.append(request)
         self._node.behaviour(Exchange(request, self))
         self._node.heard_one()
