@@ -2,7 +2,7 @@
 # make demo   a relay and a handful of small nodes, and what goes where
 # make test   the whole test suite
 # make lint   style and types
-# make bench  what a delivery costs, beside what else one could take (12 minutes; ARGS=--quick: two)
+# make bench  what a delivery costs, beside what else one could take (40 minutes; ARGS=--quick: five)
 # make lock   the lists of exact versions anew
 #
 # Options of the daemon: make run ARGS="--config relay.toml --listen tcp:9000"

