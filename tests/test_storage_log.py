@@ -10,6 +10,7 @@ from twisted.internet.defer import gatherResults
 from socialrelay.boundaries import LogEntry
 from socialrelay.config import Retention
 from socialrelay.scheduler.record import DeferredDelivery, Progress
+from socialrelay.storage import log as log_module
 from socialrelay.storage.database import StorageError
 from tests.storing import NOW, InMemory, InPostgres, ago, arrival, publication
 
@@ -237,6 +238,216 @@ class LogContract:
         self.assertEqual(await log.bodies(positions), {})
         self.assertEqual(await log.oldest(ago(days=7)), positions[-1])
 
+    async def test_find(self):
+        """
+        A post is found by its author and guid together, with those it names; a retraction, or another's post of that guid, never is.
+        """
+        log = (await self.storage()).log
+        position = await log.publish(publication(guid="0" * 16, recipients=frozenset({2, 77})))
+        await log.publish(publication(guid="0" * 16, author="eve@pod.example", identities=(b"e" * 32,)))
+        await log.publish(publication(guid="1" * 16, retraction=True))
+        found = await log.find("ada@pod.example", "0" * 16)
+        self.assertEqual((found.position, set(found.recipients)), (position, {2, 77}))
+        self.assertIsNone(await log.find("ada@pod.example", "1" * 16))
+        self.assertIsNone(await log.find("eva@pod.example", "0" * 16))
+
+    async def test_retraction(self):
+        """
+        With a retraction its target loses body and names and is cancelled, and both stay in the log for those whom they name.
+        """
+        log = (await self.storage()).log
+        post, other = publication(recipients=frozenset({0, 3})), publication()
+        target, untouched = [await log.publish(each) for each in (post, other)]
+        position = await log.publish(self.retraction(post, recipients=frozenset({3}), withdraws=target))
+        self.assertEqual([(entry.position, entry.author, entry.cancelled) for entry in await log.read(3, 0, position)], [
+            (target, "", True), (untouched, "ada@pod.example", False), (position, "ada@pod.example", False)
+        ])  # fmt: skip
+        self.assertEqual([entry.position for entry in await log.read(0, 0, position)], [target, untouched])
+        self.assertEqual(sorted(await log.bodies([target, untouched, position])), [untouched, position])
+        self.assertIsNone(await log.find(post.author, post.guid))
+        self.assertIsNone(await log.publish(evolve(post, body=b"again")))
+        self.assertEqual(await log.oldest(ago(days=7)), 0)
+
+    async def test_retraction_again(self):
+        """
+        A retraction that is a duplicate gets no position, and its target is withdrawn none the less.
+        """
+        log = (await self.storage()).log
+        post, later = publication(), publication(identities=(b"l" * 32,))
+        retraction = self.retraction(post, withdraws=await log.publish(post))
+        await log.publish(retraction)
+        target = await log.publish(later)
+        self.assertIsNone(await log.publish(evolve(retraction, withdraws=target)))
+        self.assertEqual([(entry.author, entry.cancelled) for entry in await log.read(0, target - 1, target)], [("", True)])
+
+    async def test_retraction_of_a_retraction(self):
+        """
+        A retraction is not taken back.
+        """
+        log = (await self.storage()).log
+        first = await log.publish(publication(retraction=True))
+        await log.publish(self.retraction(publication(), withdraws=first))
+        self.assertEqual([(entry.position, entry.cancelled) for entry in await log.read(0, 0, first)], [(first, False)])
+        self.assertEqual(len(await log.bodies([first])), 1)
+
+    async def test_retraction_comes_first(self):
+        """
+        A post that was taken back before it came is a duplicate, however often it comes; one of that guid by another author is not.
+        """
+        log = (await self.storage()).log
+        post = publication()
+        position = await log.publish(self.retraction(post, recipients=frozenset(), forestalls=post.identities))
+        self.assertEqual([await log.publish(post), await log.publish(evolve(post, body=b"again"))], [None, None])
+        self.assertIsNotNone(await log.publish(evolve(post, author="eve@pod.example", identities=(b"e" * 32,))))
+        self.assertEqual(await log.bodies([position]), {})
+
+    async def test_retraction_at_once(self):
+        """
+        Of a post and its retraction that are handed over together the first counts.
+        """
+        log = (await self.storage()).log
+        posts = [publication(), publication()]
+        retractions = [self.retraction(post, recipients=frozenset(), forestalls=post.identities) for post in posts]
+        pairs = [log.publish(each) for each in (posts[0], retractions[0], retractions[1], posts[1])]
+        self.assertEqual([position is None for position in await gatherResults(pairs)], [False, False, False, True])
+
+    async def test_forestalled_for_long(self):
+        """
+        What a retraction takes back is remembered from then on, however long ago it was published.
+        """
+        log = (await self.storage()).log
+        post = publication(published_at=ago(days=80), recipients=frozenset())
+        target = await log.publish(post)
+        await log.publish(self.retraction(post, withdraws=target, forestalls=post.identities))
+        await log.prune(NOW + timedelta(days=20))
+        self.assertIsNone(await log.publish(post))
+
+    async def test_cancel_spares_retractions(self):
+        """
+        Neither a block nor an author's wish cancels retractions; what has a guid can be cancelled by it, whoever its author is.
+        """
+        log = (await self.storage()).log
+        retraction = await log.publish(publication(retraction=True))
+        posts = [
+            await log.publish(publication(guid="2" * 16, author=who, identities=(who.encode(),))) for who in ("a@b.example", "c@d.example")
+        ]
+        await log.publish(publication())
+        self.assertNotIn(retraction, await log.cancel(author="ada@pod.example"))
+        self.assertNotIn(retraction, await log.cancel(host="pod.example"))
+        self.assertEqual(await log.cancel(guid="2" * 16), posts)
+        marks = {entry.position: entry.cancelled for entry in await log.read(0, 0, posts[-1])}
+        self.assertEqual(marks, {retraction: False, posts[0]: True, posts[1]: True})
+
+    async def test_erase(self):
+        """
+        Erased posts have no body and no names, are cancelled, and are not relayed again; by author, by guid, and by host with its subdomains.
+        """
+        for name, theirs in (
+            ({"author": "ada@pod.example"}, [0]),
+            ({"guid": "3" * 16}, [0, 2]),
+            ({"host": "pod.example"}, [0, 1]),
+            ({"host": "example"}, [0, 1, 2]),
+        ):
+            log = (await self.storage()).log
+            posts = [
+                publication(author=f"{who}@{host}", author_host=host, guid=guid * 16, identities=(f"{who} {host}".encode(),))
+                for who, host, guid in (("ada", "pod.example", "3"), ("bob", "a.pod.example", "4"), ("ada", "notpod.example", "3"))
+            ]
+            positions = [await log.publish(post) for post in posts]
+            erased = [positions[n] for n in theirs]
+            self.assertEqual(await log.erase(**name), erased)
+            self.assertEqual(await log.erase(**name), [])
+            self.assertEqual(sorted(await log.bodies(positions)), [each for each in positions if each not in erased])
+            entries = await log.read(0, 0, positions[-1])
+            self.assertEqual([entry.position for entry in entries if entry.cancelled and not entry.author], erased)
+            self.assertEqual(len([entry for entry in entries if entry.author and not entry.cancelled]), 3 - len(erased))
+            found = [await log.find(post.author, post.guid) for post in posts]
+            self.assertEqual([n for n, target in enumerate(found) if target is None], theirs)
+            self.assertIsNone(await log.publish(posts[0]))
+
+    async def test_erase_nothing(self):
+        """
+        Of what is not known nothing is erased, in an empty log or another.
+        """
+        log = (await self.storage()).log
+        self.assertEqual(await log.erase(author="ada@pod.example"), [])
+        await log.publish(publication())
+        self.assertEqual([await log.erase(host="other.example"), await log.erase(guid="5" * 16), await log.erase()], [[], [], []])
+
+    async def test_erase_many(self):
+        """
+        However many posts an author has, and however far apart they are, all are erased.
+        """
+        self.patch(log_module, "BATCH", 3)
+        self.patch(log_module, "_CANCEL_RANGE", 4)
+        log = (await self.storage()).log
+        authors = ["ada@pod.example", "ada@pod.example", "eve@pod.example"]
+        positions = await gatherResults([log.publish(publication(author=authors[n % 3])) for n in range(30)])
+        self.assertEqual(await log.erase(author="eve@pod.example"), positions[2::3])
+        self.assertEqual(len(await log.erase(host="pod.example")), 20)
+
+    async def test_erase_spares_what_is_to_be_told(self):
+        """
+        A retraction is erased when it is settled at all whom it names, and not before.
+        """
+        storage = await self.storage()
+        log = storage.log
+        records = [await storage.destinations.open(host, "diaspora", "https://x", NOW) for host in ("a.example", "b.example", "c.example")]
+        a, b = (records[n].number for n in (0, 1))
+        position = await log.publish(publication(retraction=True, recipients=frozenset({a, b})))
+        self.assertEqual(await log.erase(author="ada@pod.example"), [])
+        await self.move(storage, {a: position})
+        self.assertEqual(await log.erase(author="ada@pod.example"), [])
+        tried = DeferredDelivery(b, position, 1, NOW, "HTTP 400")
+        await storage.destinations.save(Progress(deferred=(tried,)))
+        await self.move(storage, {b: position})
+        self.assertEqual(await log.erase(author="ada@pod.example"), [])
+        self.assertEqual(list(await log.bodies([position])), [position])
+        await storage.destinations.save(Progress(settled=((b, position),)))
+        self.assertEqual(await log.erase(author="ada@pod.example"), [position])
+        self.assertEqual(await log.bodies([position]), {})
+
+    async def test_settled_by_following(self):
+        """
+        What destinations that follow have come to is settled there, for erasing and for pruning.
+        """
+        storage = await self.storage()
+        record = await storage.destinations.open("a.example", "diaspora", "https://x", NOW)
+        named = frozenset({record.number})
+        post, retraction = publication(published_at=ago(days=2), recipients=named), publication(retraction=True, recipients=named)
+        positions = [await storage.log.publish(each) for each in (post, retraction)]
+        following = evolve(record, following=True)
+        await storage.destinations.save(Progress(destinations=(following,), followed=positions[0]))
+        self.assertEqual(await storage.log.prune(NOW), 1)
+        self.assertEqual(await storage.log.erase(guid=retraction.guid), [])
+        await storage.destinations.save(Progress(destinations=(following,), followed=positions[1]))
+        self.assertEqual(await storage.log.erase(guid=retraction.guid), [positions[1]])
+
+    async def test_names_of_a_retraction(self):
+        """
+        The names in a retraction go with its body: when it is settled and a day old, or at once if there is nobody to tell.
+        """
+        storage = await self.storage()
+        record = await storage.destinations.open("a.example", "diaspora", "https://x", NOW)
+        posts = [publication(published_at=ago(days=2), recipients=frozenset({record.number}), retraction=each) for each in (True, False)]
+        other = [await storage.log.publish(each) for each in posts][-1]
+
+        async def authors():
+            return [entry.author for entry in await storage.log.read(record.number, 0, other)]
+
+        await storage.log.prune(NOW)
+        self.assertEqual(await authors(), ["ada@pod.example", "ada@pod.example"])
+        await self.move(storage, {record.number: other})
+        await storage.log.prune(NOW)
+        self.assertEqual(await authors(), ["", "ada@pod.example"])
+        await storage.log.publish(publication(author="eve@pod.example", recipients=frozenset(), retraction=True))
+        self.assertEqual(await storage.log.erase(author="eve@pod.example"), [])
+
+    def retraction(self, post, **changes):
+        """Of a post, by its author."""
+        identities = tuple(b"retraction of " + identity for identity in post.identities)
+        return publication(**{"kind": "retraction", "guid": post.guid, "identities": identities, "retraction": True, **changes})
+
     async def move(self, storage, cursors):
         records = [evolve(record, cursor=cursors.get(record.number, record.cursor)) for record in await storage.destinations.load()]
         await storage.destinations.save(Progress(destinations=tuple(records)))
@@ -260,3 +471,14 @@ class PostgresLogTests(LogContract, InPostgres):
         self.assertEqual(len(await log.read(0, 0, positions[-1])), 3)
         for n in (2, 3):
             await self.assertFailure(publishing[n], StorageError)
+
+    async def test_all_or_nothing(self):
+        """
+        A retraction that PostgreSQL does not take leaves its target as it was: both are one statement.
+        """
+        log = (await self.storage()).log
+        post = publication()
+        target = await log.publish(post)
+        await self.assertFailure(log.publish(self.retraction(post, kind="nul-\0", withdraws=target)), StorageError)
+        self.assertEqual([(entry.author, entry.cancelled) for entry in await log.read(0, 0, target)], [(post.author, False)])
+        self.assertEqual(await log.bodies([target]), {target: post.body})
