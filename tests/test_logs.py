@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import syslog
+from datetime import datetime
 from io import StringIO
 from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -73,7 +74,31 @@ class TextTests(SynchronousTestCase):
 
     def test_broken_event(self) -> None:
         """A sentence that names a missing field still gives a line."""
-        self.assertIn("Unable to format event", as_text(event("{missing}")))
+        for form in ("{missing}", "{", "{0}", "{}", "{host:d}", "{host.missing}"):
+            self.assertIn("Unable to format event", as_text(event(form, host="pod.example")), form)
+
+    def test_as_twisted_formats(self) -> None:
+        """Each way to write a sentence gives what Twisted makes of it."""
+        fields = {"host": "pod.example", "count": 3, "inner": {"host": "x"}, "call": lambda: "called"}
+        for form in (
+            "{host}: {count:03d}",
+            "{host!r}",
+            "{inner[host]}",
+            "{call()}",
+            "{{}} (none)",
+            "{host.__class__.__name__}",
+            b"{host}",
+            "",
+        ):
+            made = event("", **fields) | {"log_format": form}
+            self.assertEqual(as_text(made, times=False), f"[info] relay: {formatEvent(made)}\n")
+
+    def test_time(self) -> None:
+        """The time is the local one, to the thousandth."""
+        for when in (0.0, 1.9996, 1700000000.25, 1700000000.9994):
+            made = as_text(event("x") | {"log_time": when}).split()[0]
+            self.assertEqual(datetime.fromisoformat(made).timestamp(), int(when * 1000) / 1000)
+            self.assertRegex(made, r"\.\d{3}[+-]\d\d:\d\d\Z")
 
 
 class JsonTests(SynchronousTestCase):
