@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from click.testing import CliRunner, Result
 from twisted.internet.defer import succeed
 from twisted.internet.threads import deferToThread
@@ -26,9 +27,10 @@ from socialrelay.cli.client import find_socket
 from socialrelay.cli.command import main
 from socialrelay.erasure import Erased
 from socialrelay.routing.subscription import Preferences, Scope
-from socialrelay.scheduler.record import State
+from socialrelay.scheduler.record import Gap, Progress, State
 from socialrelay.web.control import SOCKET_NAME, ControlService
 from tests.operators import EVERYTHING, NOW, REFUSAL, Relay
+from tests.storing import publication
 from tests.test_control import reactor, short_directory
 
 LONG = "a-node-with-a-rather-long-name.of-a-rather-large-hoster.example"
@@ -226,6 +228,59 @@ class CommandTests(TestCase):
         """
         await self.fill()
         self.assertRegex(await self.said("node", LONG), r"(?m)^refused +2, the last with HTTP 413$")
+
+    async def test_given_up(self) -> None:
+        """
+        What a node was never sent is shown, when that was, and why; in the queue how much it is; in the status how much in all.
+        """
+        await self.fill()
+        self.relay.queue.becomes(LONG, State.DEAD, expired=40, cancelled=3)
+        await self.relay.stores.log.publish(publication(published_at=NOW))
+        number = self.relay.queue.destination(LONG).record.number
+        gaps = (Gap(number, 0, 1, 40, "expired", "the node is dead"), Gap(number, 9, 12, 3, "cancelled", "it wants nothing"))
+        await self.relay.stores.destinations.save(Progress(gaps=gaps))
+        text = await self.said("node", LONG)
+        self.assertRegex(text, r"(?m)^expired +40$")
+        self.assertRegex(text, r"(?m)^cancelled +3$")
+        self.assertRegex(text, r"(?m)^\? +\? +3 +cancelled +it wants nothing$")
+        self.assertRegex(text, r"(?m)^2026-11-21 21:30 +2026-11-21 21:30 +40 +expired +the node is dead$")
+        self.assertRegex(await self.said("queue", "--state", "dead"), r"dead +\d+ +\d+ +43 ")
+        await self.relay.stores.statistics.add({(NOW, "expired", LONG): 40})
+        self.assertRegex(await self.said("status"), r"(?m)^expired +40 +40 +40 +40$")
+
+    async def test_adapting(self) -> None:
+        """
+        How much is sent to a node at a time, and for how long each delivery is waited for, is shown.
+        """
+        await self.fill()
+        self.relay.queue.statuses["pod.example"] = evolve(self.relay.queue.statuses["pod.example"], window=4, timeout=3.25)
+        text = await self.said("node", "pod.example")
+        self.assertRegex(text, r"(?m)^now +0 of at most 4 in flight")
+        self.assertRegex(text, r"(?m)^time for each +3\.2 s$")
+
+    async def test_moved(self) -> None:
+        """
+        Where a node's redirect points is shown whole.
+        """
+        await self.fill()
+        reason = f"HTTP 301, points to https://{LONG.replace('a-node', 'another-node')}/receive/public"
+        self.relay.queue.becomes(LONG, State.DEFERRED, last_reason=reason)
+        for words in (["node", LONG], ["queue"]):
+            self.assertIn(reason, await self.said(*words))
+        self.assertIn(reason.replace(" ", ""), "".join((await self.said("node", LONG, columns=80)).split()))
+
+    async def test_gone(self) -> None:
+        """
+        Of a node that answers 410 Gone it is shown until when it is left alone, and what can be done.
+        """
+        await self.relay.publishes("pod.example", EVERYTHING)
+        self.relay.queue.becomes("pod.example", State.GONE)
+        await self.relay.membership.retire("pod.example")
+        text = await self.said("node", "pod.example")
+        self.assertRegex(text, r"because +it answers 410 Gone to deliveries")
+        self.assertRegex(text, r"left alone until +2026-11-28 21:30 UTC \(.*\), or until you say `socialrelay wake pod\.example`")
+        self.assertIn("1 gone", await self.said("queue"))
+        self.assertIn("gets all public posts again", await self.said("wake", "pod.example"))
 
     async def test_status(self) -> None:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,8 +20,9 @@ from socialrelay.identity import RelayIdentity
 from socialrelay.operators.views import About, ActError
 from socialrelay.routing.rules import RuleBook
 from socialrelay.routing.subscription import Preferences, Scope
-from socialrelay.scheduler.record import State
+from socialrelay.scheduler.record import Gap, Progress, State
 from tests.operators import EVERYTHING, HOST, NOW, REFUSAL, Relay
+from tests.storing import publication
 
 T = TypeVar("T")
 
@@ -502,6 +504,19 @@ class ViewTests(OperatorTestCase):
         self.assertIsNone(self.now(self.views.node("pod.example"))["known"]["next_poll"])
         self.assertIsNone(self.now(self.views.nodes())["nodes"][0]["next_poll"])
 
+    def test_gaps(self) -> None:
+        """
+        What a node was never sent is shown with it.
+        """
+        self.now(self.relay.publishes("pod.example", EVERYTHING))
+        for hours in (3, 2, 1):
+            self.successResultOf(self.relay.stores.log.publish(publication(published_at=NOW - timedelta(hours=hours))))
+        gap = Gap(0, 0, 2, 2, "expired", "the node is dead")
+        self.successResultOf(self.relay.stores.destinations.save(Progress(gaps=(gap,))))
+        [shown] = self.now(self.views.node("pod.example"))["gaps"]
+        self.assertEqual((shown["since"], shown["until"]), ("2026-11-21T18:30:00+00:00", "2026-11-21T19:30:00+00:00"))
+        self.assertEqual((shown["posts"], shown["outcome"], shown["reason"]), (2, "expired", "the node is dead"))
+
     def test_unknown_node(self) -> None:
         """
         A host of which nothing is known is an error that says what to do.
@@ -570,11 +585,15 @@ class OverviewTests(OperatorTestCase):
         Posts and deliveries are counted for periods, subscribers by what they want.
         """
         self.successResultOf(self.relay.stores.statistics.add({(NOW, "accepted", "a.example"): 2, (NOW, "delivered", "b.example"): 7}))
+        self.successResultOf(
+            self.relay.stores.statistics.add({(NOW, event, "b.example"): 1 for event in ("bounced", "expired", "cancelled")})
+        )
         self.now(self.relay.publishes("a.example", EVERYTHING))
         self.now(self.relay.publishes("b.example", Preferences(Scope.TAGS, frozenset({"cats", "dogs"}), "https://b.example/r")))
         stats = self.successResultOf(self.relay.overview.stats())
         self.assertEqual(stats["posts"], {"24h": 2, "7d": 2, "30d": 2, "total": 2})
         self.assertEqual(stats["deliveries"], {"24h": 7, "7d": 7, "30d": 7, "total": 7})
+        self.assertEqual([stats[name]["total"] for name in ("bounced", "expired", "cancelled")], [1, 1, 1])
         self.assertEqual((stats["subscribers"], stats["tags"], stats["nodes"]), ({"total": 2, "all": 1, "tags": 1}, 2, 2))
         self.assertEqual(stats["queue"]["destinations"], 2)
 

@@ -152,9 +152,14 @@ def _condition(each: Answer) -> str:
 
 def _numbers(stats: Answer) -> str:
     periods = ["24h", "7d", "30d", "total"]
+    names = {"posts": "posts", "deliveries": "deliveries", "bounced": "refused", "expired": "expired", "cancelled": "cancelled"}
     return table(
         [".relayed", ">24 hours", ">7 days", ">30 days", ">ever"],
-        [(name, *(stats[name][period] for period in periods)) for name in ("posts", "deliveries")],
+        [
+            (shown, *(stats[name][period] for period in periods))
+            for name, shown in names.items()
+            if name in ("posts", "deliveries") or stats[name]["total"]
+        ],
     )
 
 
@@ -216,6 +221,8 @@ def node(answer: Answer, now: datetime) -> str:
     parts += [_rule(rule, now) for rule in answer["rules"]]
     if answer["deliveries"]:
         parts.append("Deliveries\n" + _destination(answer["deliveries"], now))
+    if answer["gaps"]:
+        parts.append("Never sent, the latest first\n" + _gaps(answer["gaps"]))
     if answer["counts"]:
         parts.append("Counted in 30 days\n" + details(sorted(answer["counts"].items())))
     return paragraphs(*parts)
@@ -258,7 +265,8 @@ def _destination(record: Answer, now: datetime) -> str:
             ("state", record["state"]),
             ("to", record["url"]),
             ("behind", None if record["following"] else f"up to {counted(record['behind'], 'post')}"),
-            ("now", f"{record['in_flight']} in flight, {record['waiting']} waiting in memory"),
+            ("now", f"{record['in_flight']} of at most {record['window']} in flight, {record['waiting']} waiting in memory"),
+            ("time for each", f"{record['timeout']:g} s"),
             ("tried on their own", record["deferred_posts"] or None),
             ("last success", when(record["last_success"], now)),
             ("failures in a row", f"{record['failures']}, since {when(record['failing_since'], now)}" if record["failures"] else None),
@@ -272,6 +280,17 @@ def _destination(record: Answer, now: datetime) -> str:
     )
 
 
+def _gaps(gaps: Sequence[Answer]) -> str:
+    return table(
+        [".from (UTC)", ".to (UTC)", ">posts", "what", "why"],
+        [(_minute(gap["since"]), _minute(gap["until"]), gap["posts"], gap["outcome"], gap["reason"]) for gap in gaps],
+    )
+
+
+def _minute(text: str | None) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}" if text else "?"
+
+
 def queue(answer: Answer, now: datetime) -> str:
     """Destinations that need a look."""
     states = ", ".join(f"{count} {state}" for state, count in answer["states"].items() if count)
@@ -281,13 +300,14 @@ def queue(answer: Answer, now: datetime) -> str:
     if not answer["destinations"]:
         return paragraphs(summary, "None to show: no destination of this kind.")
     listing = table(
-        ["host", ".state", ">behind", ">failed", "next attempt (UTC)", "last failure"],
+        ["host", ".state", ">behind", ">failed", ">given up", "next attempt (UTC)", "last failure"],
         [
             (
                 each["host"],
                 each["state"],
                 each["behind"],
                 each["failures"],
+                each["expired"] + each["cancelled"],
                 when(each["next_attempt"], now, zone="") if each["next_attempt"] else "",
                 each["last_reason"],
             )

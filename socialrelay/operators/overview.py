@@ -21,6 +21,9 @@ from socialrelay.scheduler.record import State
 
 PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "total": None}
 
+_EVENTS = {"posts": "accepted", "deliveries": "delivered", "bounced": "bounced", "expired": "expired", "cancelled": "cancelled"}
+"""What is counted -> the name of the event that is counted."""
+
 
 @define(kw_only=True, eq=False)
 class RelayOverview:
@@ -44,8 +47,9 @@ class RelayOverview:
 
     def stats(self) -> Deferred[Plain]:
         """
-        Keys: C{at} (ISO 8601); C{posts} and C{deliveries} (each C{24h}, C{7d}, C{30d}, C{total}); C{subscribers} (C{total}, C{all},
-        C{tags}: how many want all posts, how many want tags); C{tags} (distinct ones); C{nodes} (known hosts); C{queue}
+        Keys: C{at} (ISO 8601); C{posts}, C{deliveries}, and those that came to nothing, C{bounced}, C{expired}, C{cancelled} (each C{24h},
+        C{7d}, C{30d}, C{total}); C{subscribers} (C{total}, C{all}, C{tags}: how many want all posts, how many want tags); C{tags}
+        (distinct ones); C{nodes} (known hosts); C{queue}
         (C{destinations}, one count for each state, C{behind}: destinations that read the log behind its end, C{waiting}, C{in_flight},
         C{deferred_posts}).
 
@@ -57,16 +61,14 @@ class RelayOverview:
 
     async def _compute(self) -> Plain:
         now = self.now()
-        posts: Plain = {}
-        deliveries: Plain = {}
+        events: Plain = {name: {} for name in _EVENTS}
         for period, length in PERIODS.items():
             totals = await self.statistics.totals(None if length is None else now - length)
-            posts[period] = totals.get("accepted", 0)
-            deliveries[period] = totals.get("delivered", 0)
+            for name, event in _EVENTS.items():
+                events[name][period] = totals.get(event, 0)
         self._held = {
             "at": plain_time(now),
-            "posts": posts,
-            "deliveries": deliveries,
+            **events,
             **self._subscribers(),
             "nodes": await self.nodes.count(),
             "queue": self._queue(),

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from socialrelay.boundaries import Condition, DestinationStatus, ManualSubscription, NodeRecord, PollReport, Rejection, Rule
+from socialrelay.boundaries import Condition, DatedGap, DestinationStatus, ManualSubscription, NodeRecord, PollReport, Rejection, Rule
 from socialrelay.routing.subscription import Effective, Preferences, Scope
 
 Plain = dict[str, Any]
@@ -114,6 +114,8 @@ def plain_destination(status: DestinationStatus) -> Plain:
         "waiting": status.waiting,
         "in_flight": status.in_flight,
         "deferred_posts": status.deferred_posts,
+        "window": status.window,
+        "timeout": round(status.timeout, 1),
         "failures": record.failures,
         "failing_since": plain_time(record.failing_since),
         "next_attempt": plain_time(record.next_attempt),
@@ -124,6 +126,20 @@ def plain_destination(status: DestinationStatus) -> Plain:
         "expired": record.expired,
         "cancelled": record.cancelled,
         "last_bounce": record.last_bounce,
+    }
+
+
+def plain_gap(found: DatedGap) -> Plain:
+    """C{after}, C{upto} (positions of the log), C{since}, C{until} (when its posts were published), C{posts}, C{outcome}, C{reason}."""
+    gap = found.gap
+    return {
+        "after": gap.after,
+        "upto": gap.upto,
+        "since": plain_time(found.since),
+        "until": plain_time(found.until),
+        "posts": gap.posts,
+        "outcome": gap.outcome,
+        "reason": gap.reason,
     }
 
 

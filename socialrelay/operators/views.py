@@ -16,6 +16,7 @@ from attrs import define, frozen
 from socialrelay import __version__
 from socialrelay.boundaries import (
     Condition,
+    Destinations,
     DestinationStatus,
     Incoming,
     Membership,
@@ -37,6 +38,7 @@ from socialrelay.operators.plain import (
     plain_condition,
     plain_destination,
     plain_effective,
+    plain_gap,
     plain_manual,
     plain_node,
     plain_rejection,
@@ -49,6 +51,7 @@ from socialrelay.scheduler.record import State
 
 MAX_ROWS = 1000
 SCANNED_NODES = 20_000
+GAPS = 20
 
 
 class ActError(Exception):
@@ -74,6 +77,9 @@ class Stores(Protocol):
 
     @property
     def nodes(self) -> Nodes: ...
+
+    @property
+    def destinations(self) -> Destinations: ...
 
     @property
     def subscriptions(self) -> Subscriptions: ...
@@ -234,8 +240,8 @@ class Views:
 
     async def node(self, host: str) -> Plain:
         """
-        All that is known of one node: C{host}, C{known} (as L{plain_node}), C{subscription}, C{manual}, C{rules}, C{deliveries} and
-        C{counts}: events of 30 days, as author's host and as destination.
+        All that is known of one node: C{host}, C{known} (as L{plain_node}), C{subscription}, C{manual}, C{rules}, C{deliveries},
+        C{gaps} (as L{plain_gap}, the latest L{GAPS} of them first) and C{counts}: events of 30 days, as author's host and as destination.
         """
         host = checked_host(host)
         known = await self.stores.nodes.get(host)
@@ -251,8 +257,14 @@ class Views:
             "manual": plain_manual(manual),
             "rules": [plain_rule(rule) for rule in rules],
             "deliveries": None if destination is None else plain_destination(destination),
+            "gaps": await self._gaps(destination),
             "counts": await self.stores.statistics.of_subject(host, self.now() - timedelta(days=30)),
         }
+
+    async def _gaps(self, destination: DestinationStatus | None) -> list[Plain]:
+        if destination is None:
+            return []
+        return [plain_gap(found) for found in await self.stores.destinations.gaps(destination.record.number, GAPS)]
 
     def _node(self, node: NodeRecord) -> Plain:
         """In development nobody makes the next poll."""
