@@ -108,11 +108,13 @@ class Subscribers:
         self.rules = await self._read_rules()
         self._acted_upon = self.rules.blocked
         await self._destinations.settle_followers()
-        records = {record.host: record for record in await self._destinations.load() if record.protocol == self._protocol}
+        records = [record for record in await self._destinations.load() if record.protocol == self._protocol]
         deferred: dict[int, list[DeferredDelivery]] = {}
         for entry in await self._destinations.deferred():
             deferred.setdefault(entry.destination, []).append(entry)
-        for record in records.values():
+        records.reverse()
+        while records:
+            record = records.pop()  # each is let go of when its destination is made: together they take as much
             gone = record.state is State.GONE
             if gone:
                 self._gone[record.host] = (record.gone_since or self._now()) + UNTIL_GONE + REST
@@ -191,7 +193,10 @@ class Subscribers:
         if until is not None and until <= self._now():
             del self._gone[host]
             until = None
-        return self._bounded(host, effective(host, self.rules, published, manual, self._default_url(host), until))
+        default_url = self._default_url(host)
+        if (stored := self._urls.get(host)) == default_url:
+            default_url = stored  # one string for both
+        return self._bounded(host, effective(host, self.rules, published, manual, default_url, until))
 
     def _bounded(self, host: str, wish: Effective) -> Effective:
         """All nodes together hold a bounded number of tags."""

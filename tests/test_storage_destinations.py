@@ -6,6 +6,7 @@ from attrs import evolve
 
 from socialrelay.boundaries import DatedGap
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
+from socialrelay.storage import destinations
 from tests.storing import NOW, InMemory, InPostgres, ago, publication
 
 
@@ -36,6 +37,16 @@ class DestinationsContract:
         again = await self.open(storage, url="https://a.example/elsewhere")
         self.assertEqual(again, evolve(first, url="https://a.example/elsewhere", failures=3, state=State.DEFERRED))
         self.assertEqual((await self.open(storage, "b.example")).number, 1)
+
+    async def test_many(self):
+        """
+        However many there are, all are loaded, in the order of their numbers.
+        """
+        self.patch(destinations, "_RECORDS", 2)
+        storage = await self.storage()
+        for count in range(1, 6):
+            await self.open(storage, f"{count % 2}{count}.example")
+            self.assertEqual([record.number for record in await storage.destinations.load()], list(range(count)))
 
     async def test_reopen(self):
         """

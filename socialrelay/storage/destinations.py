@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -35,6 +36,9 @@ _BITMAPS = """
 _AT_ONCE = 1000
 """Bitmaps read by one statement."""
 
+_RECORDS = 1000
+"""Destinations read by one statement."""
+
 # Twice is as good as once: it takes only rows that follow, and leaves none.
 _SETTLE_FOLLOWERS = """
     UPDATE destination
@@ -44,7 +48,7 @@ _SETTLE_FOLLOWERS = """
     UPDATE destination SET following = false WHERE following;
 """
 
-_LOAD = f"SELECT {_COLUMNS} FROM destination ORDER BY number"
+_LOAD = f"SELECT {_COLUMNS} FROM destination WHERE number > %(after)s ORDER BY number LIMIT %(limit)s"
 
 _DEFERRED = """
     SELECT destination, position, attempts, next_attempt, reason
@@ -160,7 +164,18 @@ class PostgresDestinations:
 
     def load(self) -> Deferred[list[DestinationRecord]]:
         """See L{Destinations.load}."""
-        return self._database.query(_LOAD, idempotent=True).addCallback(lambda found: [_record(row) for row in found])
+        return Deferred.fromCoroutine(self._load())
+
+    async def _load(self) -> list[DestinationRecord]:
+        # In parts: the rows of all at once would be the most memory that the relay ever needs for them.
+        records: list[DestinationRecord] = []
+        more = True
+        while more:
+            span = {"after": records[-1].number if records else -1, "limit": _RECORDS}
+            found = await self._database.query(_LOAD, span, idempotent=True)
+            records += [_record(row) for row in found]
+            more = len(found) == _RECORDS
+        return records
 
     def deferred(self, destination: int | None = None) -> Deferred[list[DeferredDelivery]]:
         """See L{Destinations.deferred}."""
@@ -203,7 +218,9 @@ class PostgresDestinations:
 
 def _record(row: tuple[Any, ...]) -> DestinationRecord:
     number, host, protocol, url, cursor, subscribed, state, ahead, *others = row
-    return DestinationRecord(number, host, protocol, url, cursor, subscribed, State(state), tuple(ahead), *others)
+    # Of one protocol and one reason there are thousands.
+    shared: list[Any] = [intern(each) if isinstance(each, str) else each for each in others]
+    return DestinationRecord(number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared)
 
 
 def _advance(record: DestinationRecord) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from sys import intern
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -119,7 +120,7 @@ class PostgresNodes:
 
 def _record(row: tuple[Any, ...]) -> NodeRecord:
     host, sources, first_seen, next_poll, scope, tags, receive_url, dropped_tags, last_listed, *polls = row
-    preferences = None if scope is None else Preferences(Scope(scope), frozenset(tags), receive_url, dropped_tags)
+    preferences = None if scope is None else Preferences(Scope(scope), frozenset(map(intern, tags)), receive_url, dropped_tags)
     return NodeRecord(host, tuple(sources), first_seen, next_poll, preferences, last_listed, *polls)
 
 

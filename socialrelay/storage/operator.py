@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from sys import intern
 
 from twisted.internet.defer import Deferred
 
@@ -53,10 +54,14 @@ class PostgresSubscriptions:
         """See L{Subscriptions.all}."""
 
         def entries(found: Rows) -> list[ManualSubscription]:
-            return [
-                ManualSubscription(host, Subscription(Scope(scope), frozenset(tags)), created_at, created_by)
-                for host, scope, tags, created_at, created_by in found
-            ]
+            alike: dict[tuple[str, ...], Subscription] = {}  # one object for all that are
+            entries = []
+            for host, scope, tags, created_at, created_by in found:
+                subscription = alike.get((scope, *tags))
+                if subscription is None:
+                    subscription = alike[scope, *tags] = Subscription(Scope(scope), frozenset(map(intern, tags)))
+                entries.append(ManualSubscription(host, subscription, created_at, created_by))
+            return entries
 
         return self._database.query(_SUBSCRIPTIONS, idempotent=True).addCallback(entries)
 
