@@ -86,7 +86,7 @@ class TextTests(SynchronousTestCase):
             "{inner[host]}",
             "{call()}",
             "{{}} (none)",
-            "{host.__class__.__name__}",
+            "{host:>20}",
             b"{host}",
             "",
         ):
