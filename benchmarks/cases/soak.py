@@ -39,6 +39,8 @@ from benchmarks.sinks import Report, mark, names
 OFFERED = 10.0
 DEAD = ("refuse", "hang", "mute", "busy", "wrong")
 """Refusing connections; hanging once they have the post; hanging before TLS; answering 503; with a certificate for another name."""
+CACHE = "body_cache = 2097152\n"
+"""Bytes: so small that it is full after two minutes. With the default of 16 MiB memory would grow as bodies gather, for longer than this."""
 SPREAD = 30.0
 """Seconds over which a paced post goes out: the default of C{delivery.origin_spread}."""
 FIRST = 10
@@ -193,7 +195,7 @@ def soak(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     runs = {}
     lines: list[Line] = []
     for name, configuration, company, share in (("alone", KEPT, 0, 0.2), ("at_once", KEPT, dead, 1.0), ("paced", PACED, dead, 1.0)):
-        figures, seen = _run(bed, name, configuration, live, company, minutes * 60 * share)
+        figures, seen = _run(bed, name, configuration + CACHE, live, company, minutes * 60 * share)
         told(name, figures)
         runs[name] = figures
         lines += seen
