@@ -43,6 +43,20 @@ class BoundTests(SynchronousTestCase):
         self.assertTrue(self.wish("yes@other.example", True))
         self.assertEqual([self.authors.refuses(f"{who}@pod.example") for who in ("yes0", "yes1", "no0")], ["unwished", "", "unwished"])
 
+    def test_erased(self) -> None:
+        """That somebody wished to be relayed can be forgotten, of one author or of a host; that somebody does not is never."""
+        names = ("ada@pod.example", "bob@a.pod.example", "eve@notpod.example", "kim@pod.example")
+        for author, wishes in zip(names, (True, True, True, False), strict=True):
+            self.wish(author, wishes)
+
+        def erase(**name: str) -> int:
+            return self.successResultOf(Deferred.fromCoroutine(self.authors.erase(**name)))
+
+        self.assertEqual([erase(author=name) for name in (names[0], names[0], names[3], "nobody@pod.example")], [1, 0, 0, 0])
+        self.assertEqual([erase(host="pod.example") for _ in range(2)], [1, 0])
+        self.assertEqual(self.authors.wishes, {names[2]: True, names[3]: False})
+        self.assertEqual(self.restart().wishes, self.authors.wishes)
+
     def test_in_all(self) -> None:
         """However many wish to be relayed, whoever does not is heard; both are bounded."""
         self.patch(authors, "WISHES", {True: (9, 2), False: (9, 3)})

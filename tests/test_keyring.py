@@ -331,6 +331,16 @@ class BookkeepingTests(KeyringCase):
         self.successResultOf(Deferred.fromCoroutine(self.keyring.stop()))
         self.assertEqual(self.used_on(), "2026-03-02")
 
+    def test_forget_host(self) -> None:
+        """The keys of all authors of a host and its subdomains are forgotten, in memory and in storage; others are kept."""
+        handles = (ALICE, ALICE.replace("@", "2@"), ALICE.replace("@", "@a."), ALICE.replace("@", "@not"))
+        for handle in handles:
+            self.publish(handle, OLD)
+            self.key(handle)
+        self.assertEqual(self.successResultOf(self.keyring.forget_host(ALICE.partition("@")[2])), 3)
+        self.assertEqual([self.keyring.at_hand(handle) is None for handle in handles], [True, True, True, False])
+        self.assertEqual(list(self.tables.profiles), [handles[3]])
+
     def test_forget(self) -> None:
         """A forgotten key is nowhere any more."""
         self.key()

@@ -8,6 +8,7 @@ from twisted.internet.defer import gatherResults
 
 from socialrelay.boundaries import Full, HostFull, Rejection
 from socialrelay.config import Receive
+from socialrelay.routing.hosts import host_of
 from tests.storing import NOW, InMemory, InPostgres, ago, arrival
 
 LATER = NOW + timedelta(minutes=5)
@@ -196,6 +197,25 @@ class IncomingContract:
         await self.assertFailure(incoming.keep(arrival(body=b"d" * 51, sender_host="other.example")), Full)
         await incoming.keep(arrival(body=b"e" * 50, sender_host="other.example"))
 
+    async def test_erase(self):
+        """
+        What waits or was put aside of an author, or of all authors of a host, goes, and takes no room; what does not show its author stays.
+        """
+        senders = ("ada@pod.example", "bob@a.pod.example:8443", "ada@notpod.example")
+        for name, theirs in (({"author": senders[0]}, [0]), ({"host": "pod.example"}, [0, 1]), ({"host": "other.example"}, [])):
+            incoming = (await self.storage()).incoming
+            waiting, aside = [], []
+            for sender in senders:
+                for ids in (waiting, aside):
+                    ids.append(await incoming.keep(arrival(sender=sender, sender_host=host_of(sender))))
+                await incoming.quarantine(aside[-1], "it killed the process", NOW)
+            private = await incoming.keep(arrival(sender="", sender_host="private-3", private=True))
+            self.assertEqual(await incoming.erase(**name), sorted([waiting[n] for n in theirs] + [aside[n] for n in theirs]))
+            self.assertEqual(await incoming.erase(**name), [])
+            left = [id for n, id in enumerate(waiting) if n not in theirs]
+            self.assertEqual((await incoming.usage())[0], len(left) + 1)
+            self.assertEqual({row.id for row in await incoming.claim(NOW, LATER, 9)}, {*left, private})
+
 
 class RejectionsContract:
     async def test_recent(self):
@@ -219,6 +239,24 @@ class RejectionsContract:
         await storage.rejections.record([Rejection(ago(days=8), "not-xml"), kept])
         self.assertEqual(await storage.log.prune(NOW), 1)
         self.assertEqual(await storage.rejections.recent(9), [kept])
+
+    async def test_erase(self):
+        """
+        Those that name an author, a guid, or any author of a host and its subdomains go; those that name nobody stay.
+        """
+        senders = ("ada@pod.example", "bob@a.pod.example:8443", "ada@notpod.example", "")
+        for name, theirs in (
+            ({"author": senders[0]}, [0]),
+            ({"guid": "guid-1"}, [1]),
+            ({"host": "pod.example"}, [0, 1]),
+            ({"host": "other.example"}, []),
+            ({}, []),
+        ):
+            rejections = (await self.storage()).rejections
+            rows = [Rejection(NOW, "bad-signature", sender, f"guid-{n}" if sender else "") for n, sender in enumerate(senders)]
+            await rejections.record(rows)
+            self.assertEqual(await rejections.erase(**name), len(theirs))
+            self.assertEqual(await rejections.recent(9), [row for n, row in enumerate(rows) if n not in theirs][::-1])
 
 
 class MemoryIncomingTests(IncomingContract, RejectionsContract, InMemory):

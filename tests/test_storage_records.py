@@ -39,6 +39,18 @@ class ProfilesContract:
         self.assertIsNone(await profiles.get("ada@pod.example"))
         self.assertIsNotNone(await profiles.get("eve@pod.example"))
 
+    async def test_remove(self):
+        """
+        One author's key is removed, or those of a host and its subdomains; how many went is told.
+        """
+        profiles = (await self.storage()).profiles
+        handles = ("ada@pod.example", "eve@pod.example", "bob@a.pod.example:8443", "ada@notpod.example")
+        for handle in handles:
+            await profiles.put(handle, "PEM", NOW)
+        self.assertEqual([await profiles.remove(handles[0]) for _ in range(2)], [1, 0])
+        self.assertEqual([await profiles.remove_host("pod.example") for _ in range(2)], [2, 0])
+        self.assertEqual([await profiles.get(handle) for handle in handles], [None, None, None, ("PEM", NOW)])
+
 
 class StatisticsContract:
     async def test_counts(self):
@@ -65,6 +77,25 @@ class StatisticsContract:
         self.assertEqual(await storage.log.prune(NOW), 1)
         self.assertEqual(await storage.statistics.totals(ago(days=999)), {"delivered": 1})
         self.assertEqual(await storage.statistics.totals(), {"delivered": 6})
+
+    async def test_erase(self):
+        """
+        The hourly counts of a host and its subdomains go; the totals of all time, and those of others, stay.
+        """
+        statistics = (await self.storage()).statistics
+        subjects = ("pod.example", "a.pod.example", "notpod.example", "bad-signature")
+        counts = {(ago(hours=hour), event, each): 1 for hour in range(3) for event in ("received", "delivered") for each in subjects}
+        await statistics.add(counts)
+        self.assertEqual([await statistics.erase("pod.example") for _ in range(2)], [12, 0])
+        self.assertEqual(await statistics.totals(ago(days=1)), {"received": 6, "delivered": 6})
+        self.assertEqual(await statistics.totals(), {"received": 12, "delivered": 12})
+        self.assertEqual(await statistics.erase("other.example"), 0)
+
+    async def test_erase_nothing(self):
+        """
+        Where nothing was counted nothing is erased.
+        """
+        self.assertEqual(await (await self.storage()).statistics.erase("pod.example"), 0)
 
 
 class IdentityContract:
