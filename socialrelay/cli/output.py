@@ -14,13 +14,13 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from io import StringIO
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from socialrelay.words import counted
+
+# Rich is imported where it draws: the daemon, which a command starts, would else carry two megabytes of it for its whole life.
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Answer = dict[str, Any]
 Show = Callable[[Answer, datetime], str]
@@ -43,6 +43,8 @@ def width() -> int:
 
 def rendered(table: Table) -> str:
     """A table as text, without blanks at the ends of its lines."""
+    from rich.console import Console
+
     file = StringIO()
     console = Console(file=file, width=width(), force_terminal=sys.stdout.isatty(), no_color=True, highlight=False, emoji=False)
     console.print(table)
@@ -51,6 +53,9 @@ def rendered(table: Table) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows under headings; a heading that begins with C{>} has numbers below it, one with C{.} is never wrapped."""
+    from rich.table import Table
+    from rich.text import Text
+
     built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         built.add_column(column.lstrip(">."), justify="right" if column[0] == ">" else "left", no_wrap=column[0] in ">.", overflow="fold")
@@ -61,6 +66,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def details(pairs: Iterable[tuple[str, object]]) -> str:
     """Names and values, one below the other; what is C{None} or empty is left out."""
+    from rich.table import Table
+    from rich.text import Text
+
     built = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
     built.add_column(no_wrap=True)
     built.add_column(overflow="fold")
