@@ -197,7 +197,7 @@ class Operations:
             raise ActError("unavailable", "The database went away meanwhile: a part may be erased. Do it again when it is back.") from error
         # Without the name: what is erased would stand in the log.
         kind = "author" if handle else "guid" if guid else "host"
-        self._log.info("{who} asked: erase --{kind}. Posts that were erased: {count}.", who=who, kind=kind, count=erased["posts"])
+        self._log.info("{who} asked: erase ({kind}). Posts that were erased: {count}.", who=who, kind=kind, count=erased["posts"])
         removed = ", ".join(counted(number, *_ERASED[what]) for what, number in erased.items() if number)
         whom = f"the posts with the guid {subject}" if guid else f"the authors of {subject} and its subdomains" if host else subject
         message = f"What the relay knew of {whom} is erased: {removed}." if removed else f"The relay knows nothing of {whom}."
