@@ -55,7 +55,7 @@ def match_key(tag: str) -> str:
 
     It may bring together a few tags that pods keep apart, and never keeps apart what pods' lower-casing brings together.
     """
-    return normalize("NFC", normalize("NFC", tag).casefold())
+    return tag.lower() if tag.isascii() else normalize("NFC", normalize("NFC", tag).casefold())
 
 
 def is_tag(text: str) -> bool:
@@ -69,5 +69,6 @@ def tag_keys(text: str) -> frozenset[str]:
 
     Markdown is not considered: pods do not either.
     """
-    text = _WRAPPED.sub(r"#\1", text)
+    if not text.isascii():
+        text = _WRAPPED.sub(r"#\1", text)
     return frozenset(match_key(tag) for tag in set(_tag_in_text().findall(text)) if len(tag) <= LONGEST_TAG)
