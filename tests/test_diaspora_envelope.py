@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.diaspora.envelope import MOST_UNSIGNED, decode, open_envelope
+from socialrelay.diaspora.envelope import MOST_UNSIGNED, MagicEnvelope, decode, open_envelope, read_any, read_usual
 from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.federation import NotAnEnvelope, Refused, Ruling
 from tests.envelopes import NAMESPACE, Author, private_key, seal, status_message
@@ -189,7 +189,7 @@ class DecodeTests(SynchronousTestCase):
         text = urlsafe_b64encode(data).decode()
         self.assertEqual((decode(text), decode(text.rstrip("="))), (data, data))
 
-    @given(st.text("AQgw-_=+/ \n!é", max_size=12))
+    @given(st.text("AQgw-_=+/ \n\0!é", max_size=12))
     def test_one_text(self, text: str) -> None:
         """
         No other text is decoded to the same bytes.
@@ -198,6 +198,64 @@ class DecodeTests(SynchronousTestCase):
         if data is not None:
             encoded = urlsafe_b64encode(data).decode()
             self.assertIn(text, (encoded, encoded.rstrip("=")))
+
+
+def opened(body: bytes) -> MagicEnvelope | str:
+    """What an XML parser makes of an envelope, or why it makes nothing of it."""
+    try:
+        return read_any(body)
+    except (NotAnEnvelope, Refused) as error:
+        return error.reason
+
+
+class UsualTests(SynchronousTestCase):
+    """Envelopes that are read without an XML parser."""
+
+    SPACE = st.text(" \t\r\n", max_size=3).map(str.encode)
+
+    def test_usual(self) -> None:
+        """
+        As diaspora* and Friendica write them they are, and so they are without white space and without a declaration.
+        """
+        bare = BODY.partition(b"?>\n")[2]
+        for body in (BODY, BODY.replace(b' encoding="UTF-8"', b""), bare, bare.replace(b"\n", b"").replace(b"  ", b"")):
+            envelope = read_usual(body)
+            self.assertEqual(envelope, read_any(body))
+            assert envelope is not None
+            self.assertTrue(envelope.verifies(ALICE.public_key))
+
+    def test_faults(self) -> None:
+        """
+        In which anything is wrong is left to the XML parser, which says what it is.
+        """
+        for body in (
+            BODY.replace(b"base64url", b"base64"),
+            BODY.replace(b"key_id", b"keyid"),
+            BODY.replace(b'key_id="', b'key_id="A'),
+            BODY.replace(b"</me:data>", b"=</me:data>"),
+            BODY.replace(b"</me:env>", b" " * MOST_UNSIGNED + b"</me:env>"),
+            BODY.replace(b"</me:sig>", b"A</me:sig>"),
+            BODY + b"<me:env/>",
+            BODY + b"\x0b",
+        ):
+            self.assertIs(read_usual(body), None, body)
+            self.assertIsInstance(opened(body), str)
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.integers(0, len(BODY)),
+        st.integers(0, 12),
+        st.binary(max_size=4) | st.text('AZaz09-_= \t\n\r<>&"', max_size=6).map(str.encode),
+        SPACE,
+    )
+    def test_as_xml(self, start: int, length: int, instead: bytes, space: bytes) -> None:
+        """
+        Whatever is read so, an XML parser reads as the same.
+        """
+        for body in (BODY[:start] + instead + BODY[start + length :], BODY.replace(b"\n", space) + instead):
+            envelope = read_usual(body)
+            if envelope is not None:
+                self.assertEqual(envelope, opened(body), body)
 
 
 class MutationTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ another's.
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import urlsafe_b64encode
 from string import ascii_letters, digits
 from urllib.parse import unquote_to_bytes
@@ -84,12 +85,51 @@ def open_envelope(body: bytes) -> MagicEnvelope:
     """
     if body.startswith(b"xml="):
         body = _unwrap(body)
+    return read_usual(body) or read_any(body)
+
+
+_USUAL = re.compile(
+    rb"""(?:<\?xml version="1\.0"(?: encoding="UTF-8")?\?>)?[ \t\r\n]*"""
+    rb"""<me:env xmlns:me="http://salmon-protocol\.org/ns/magic-env">[ \t\r\n]*"""
+    rb"""<me:data type="application/xml">([A-Za-z0-9_=-]+)</me:data>[ \t\r\n]*"""
+    rb"""<me:encoding>base64url</me:encoding>[ \t\r\n]*"""
+    rb"""<me:alg>RSA-SHA256</me:alg>[ \t\r\n]*"""
+    rb"""<me:sig key_id="([A-Za-z0-9_=-]+)">([A-Za-z0-9_=-]+)</me:sig>[ \t\r\n]*"""
+    rb"""</me:env>[ \t\r\n]*"""
+)
+
+
+def read_usual(body: bytes) -> MagicEnvelope | None:
+    """
+    Read an envelope that is written as nearly all are, which takes a third of the time that an XML parser takes.
+
+    @return: what L{read_any} returns; C{None} for all that is written otherwise, or in which anything is wrong.
+    """
+    match = _USUAL.fullmatch(body)
+    if match is None:
+        return None
+    data, key_id, sig = match.groups()
+    if len(body) - len(data) - len(sig) > MOST_UNSIGNED:
+        return None
+    sender, payload, signature = _sender(key_id), _decode(data), _decode(sig)
+    if not sender or payload is None or signature is None:
+        return None
+    return MagicEnvelope(sender, body, payload, signature)
+
+
+def read_any(body: bytes) -> MagicEnvelope:
+    """
+    Read an envelope as XML.
+
+    @raise NotAnEnvelope: as L{open_envelope}.
+    @raise Refused: as L{open_envelope}.
+    """
     parts = _parts(_parse(body))
     sig = parts.get("sig")
     if len(body) - sum(len(parts[name].text) for name in ("data", "sig") if name in parts) > MOST_UNSIGNED:
         raise NotAnEnvelope("oversized-envelope")
     key_id = sig.attributes.get("key_id", "") if sig else ""
-    sender = _sender(key_id)
+    sender = _sender(key_id.encode())
     try:
         payload, signature = _contents(parts)
         if not key_id:
@@ -184,9 +224,9 @@ def _contents(parts: dict[str, Child]) -> tuple[bytes, bytes]:
     return payload, signature
 
 
-def _sender(key_id: str) -> str:
+def _sender(key_id: bytes) -> str:
     """The handle that a key id names; empty if it names none."""
-    handle = (decode(key_id) or b"").decode("utf-8", "replace")
+    handle = (_decode(key_id) or b"").decode("utf-8", "replace")
     return handle if is_handle(handle) else ""
 
 
@@ -198,12 +238,19 @@ def decode(text: str) -> bytes | None:
         a decoder that ignores what it does not know gives one signature many envelopes.
     """
     try:
-        raw = text.encode("ascii")
-        padded = raw if raw.endswith(b"=") else raw + b"=" * (-len(raw) % 4)
-        decoded = binascii.a2b_base64(padded.translate(_TO_STANDARD))
-    except (UnicodeEncodeError, binascii.Error):
+        return _decode(text.encode("ascii"))
+    except UnicodeEncodeError:
         return None
-    return decoded if urlsafe_b64encode(decoded) == padded else None
 
 
-_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+def _decode(raw: bytes) -> bytes | None:
+    padded = raw if raw.endswith(b"=") else raw + b"=" * (-len(raw) % 4)
+    try:
+        decoded = binascii.a2b_base64(padded.translate(_TO_STANDARD), strict_mode=True)
+    except binascii.Error:
+        return None
+    # Only the last letter may have bits that mean nothing.
+    return decoded if urlsafe_b64encode(decoded[len(decoded) - 1 - (len(decoded) - 1) % 3 :]) == padded[-4:] else None
+
+
+_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/\0\0")  # the other alphabet's letters become what is none in any
