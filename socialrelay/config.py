@@ -123,6 +123,7 @@ class Delivery:
     @ivar bodies_in_flight: bytes of the different bodies that are in flight.
     @ivar origin_spread: seconds over which one post goes out; 0: as fast as possible.
     @ivar timeout: seconds for a whole delivery, at most.
+    @ivar http2: spoken with nodes that do.
     @ivar queue_lifetime: seconds; an older post is expired.
     @ivar log_each: a log line for each delivery.
     """
@@ -135,6 +136,7 @@ class Delivery:
     origin_spread: float = 30.0
     connect_timeout: float = 5.0
     timeout: float = 15.0
+    http2: bool = False
     kept_connections: int = 256
     max_answer: int = 65536
     queue_lifetime: float = 7 * 86400.0

@@ -172,7 +172,7 @@ class SampleTests(SynchronousTestCase):
         """The value shown for an option is its default."""
         text = SAMPLE.read_text("utf-8")
         file = Path(self.mktemp())
-        file.write_text(re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text), "utf-8")
+        file.write_text(re.sub(r"(?m)^#(?=[a-z0-9_]+ = )", "", text), "utf-8")
         loaded = load(file, {}, {})
         self.assertEqual(attrs.evolve(loaded, state_dir=Path("/srv")), Config(state_dir=Path("/srv")))
 
@@ -183,7 +183,7 @@ class SampleTests(SynchronousTestCase):
         for line in SAMPLE.read_text("utf-8").splitlines():
             if found := re.fullmatch(r"\[([a-z]+)\]", line):
                 table = found[1] + "."
-            elif found := re.match(r"#(?:   )?([a-z_]+) = ", line):
+            elif found := re.match(r"#(?:   )?([a-z0-9_]+) = ", line):
                 named.add(table + found[1])
         self.assertEqual(named, {key for key, _ in keys()})
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pycurl
 import trustme
+from h2.errors import ErrorCodes
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import LoopingCall
@@ -24,13 +25,16 @@ from twisted.web.static import Data
 
 from socialrelay.delivery import curl
 from socialrelay.delivery.curl import Outcome, Transfers
-from socialrelay.delivery.transport import CurlTransport
+from socialrelay.delivery.sessions import Sessions
+from socialrelay.delivery.transport import Counts, CurlTransport
 from socialrelay.federation import DeliveryRequest
 from socialrelay.network.addresses import networks
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import AddressRefused, Endpoints, Found, NotFound, Resolution, Resolver
 from socialrelay.network.resolver import Answer as DnsAnswer
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble
+from tests.h2node import H2Node, Stream
+from tests.h2node import accepts as h2_accepts
 from tests.test_addresses import HOSTILE_HOSTS, SPECIAL
 from tests.tlsnode import LOOPBACK, Behaviour, Exchange, TLSNode, accepts, answers, floods, hangs, in_turn, trust
 
@@ -67,8 +71,8 @@ class LyingResolver(Resolver):
         return self._lie
 
 
-class TransportTests(TestCase):
-    """What becomes of a delivery."""
+class TransportTestCase(TestCase):
+    """A transport and a node."""
 
     timeout = 8
 
@@ -95,6 +99,10 @@ class TransportTests(TestCase):
         """Send a delivery, with the transport at hand or a plain one."""
         transport = self.transport or self.make()
         return transport.send(DeliveryRequest(f"https://{host}/receive/public", KINDS, body), timeout)
+
+
+class TransportTests(TransportTestCase):
+    """What becomes of a delivery."""
 
     async def trouble(self, behaviour: Any, timeout: float = 10.0, **options: Any) -> Trouble | None:
         """What happens with a node that behaves so."""
@@ -519,6 +527,190 @@ class TransportTests(TestCase):
             gc.set_debug(0)
             gc.garbage.clear()
         self.assertEqual((sent, [kind for kind in left if kind in kinds]), ([Answer(202)] * 3, []))
+
+
+class SessionTests(TransportTestCase):
+    """TLS sessions."""
+
+    def resumed(self) -> list[bool]:
+        """Of each request, whether its connection resumed a session."""
+        return [request.resumed for request in self.node.requests]
+
+    async def test_resumed(self) -> None:
+        """A new connection to a host resumes the session of the one before, though no connection is kept."""
+        self.start()
+        self.make(kept_connections=0)
+        for _ in range(3):
+            await self.send()
+        self.assertEqual((self.resumed(), self.node.connections), ([False, True, True], 3))
+
+    async def test_many_hosts(self) -> None:
+        """Sessions of more hosts than one cache of libcurl holds are all resumed."""
+        hosts = [f"pod{number}.example" for number in range(60)]
+        self.start(*hosts)
+        self.make(kept_connections=0)
+        for _ in range(2):
+            for host in hosts:
+                await self.send(host)
+        self.assertEqual(self.resumed(), [False] * 60 + [True] * 60)
+
+    async def test_across_handles(self) -> None:
+        """A session that one handle got serves another of the same host."""
+        self.start()
+        self.make(kept_connections=0)
+        await self.send()
+        await gatherResults([self.send(), self.send()])
+        self.assertEqual(self.resumed(), [False, True, True])
+
+    async def test_own_host_only(self) -> None:
+        """The session of one host is never offered to another, though both are at the same address, with the same certificate."""
+        self.start("pod.example", "other.example")
+        self.make(kept_connections=0)
+        for host in ("pod.example", "other.example", "pod.example"):
+            await self.send(host)
+        self.assertEqual(self.resumed(), [False, False, True])
+
+    async def test_other_certificate(self) -> None:
+        """A session does not help a server that has another certificate, of another authority, now."""
+        self.start()
+        transport = self.make(kept_connections=0, port=self.node.port)
+        await self.send()
+        await self.node.stop()
+        self.node.start(reactor, "pod.example", issuer=trustme.CA())
+        reply = await transport.send(DeliveryRequest("https://pod.example/receive/public", KINDS, BODY), 5.0)
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.CERTIFICATE)
+
+    def test_bounded(self) -> None:
+        """However many hosts there are, sessions are kept of so many, in so many caches; who comes back gets one again."""
+        sessions = Sessions(50)
+        caches = {id(sessions.of(f"pod{number}.example")) for number in range(500)}
+        self.assertEqual((len(sessions), len(caches)), (50, 3))
+        self.assertIs(sessions.of("pod499.example"), sessions.of("pod499.example"))
+        self.assertIsNone(Sessions(0).of("pod.example"))
+
+
+class Http2Tests(TransportTestCase):
+    """Hosts that speak HTTP/2, where the relay does."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.h2 = H2Node()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.h2.stop()))
+        self.h2.start(reactor, "pod.example")
+        self.make(port=self.h2.port, http2=True)
+
+    async def test_one_connection(self) -> None:
+        """Several deliveries to a host are under way at once on one connection, which later ones use, too."""
+
+        def behave(stream: Stream) -> None:
+            if len(self.h2.streams) == 5:
+                for each in self.h2.streams:
+                    each.answer(202)
+
+        self.h2.behaviour = behave
+        self.assertEqual(await gatherResults([self.send() for _ in range(5)]), [Answer(202)] * 5)
+        self.h2.behaviour = h2_accepts
+        self.assertEqual((await self.send(), self.h2.connections, len(self.h2.streams)), (Answer(202), 1, 6))
+        assert self.transport is not None
+        self.assertEqual(self.transport.counts, Counts(transfers=6, opened=1))
+        stream = self.h2.streams[0]
+        self.assertEqual((stream.body, stream.headers[":authority"], stream.headers[":method"]), (BODY, "pod.example", "POST"))
+
+    async def test_told(self) -> None:
+        """Retry-After and Location are read as ever."""
+        self.h2.behaviour = lambda stream: stream.answer(429, ("retry-after", "120"))
+        self.assertEqual(await self.send(), Answer(429, 120.0))
+        self.h2.behaviour = lambda stream: stream.answer(301, ("location", "https://new.example/"))
+        self.assertEqual(await self.send(), Answer(301, None, "https://new.example/"))
+
+    async def test_reset(self) -> None:
+        """A stream that is reset is a connection closed before an answer; the others on it go on."""
+
+        def behave(stream: Stream) -> None:
+            if len(self.h2.streams) == 2:
+                self.h2.streams[0].reset(ErrorCodes.INTERNAL_ERROR)
+                stream.answer(202)
+
+        self.h2.behaviour = behave
+        first, second = await gatherResults([self.send(), self.send()])
+        self.assertEqual((first.trouble if isinstance(first, NoAnswer) else first, second), (Trouble.CLOSED, Answer(202)))
+        self.assertEqual(self.h2.connections, 1)
+
+    async def test_refused(self) -> None:
+        """A stream that is refused was not looked at: it is sent once more."""
+        self.h2.behaviour = lambda stream: stream.reset(ErrorCodes.REFUSED_STREAM) if len(self.h2.streams) == 1 else stream.answer(202)
+        self.assertEqual((await self.send(), len(self.h2.streams)), (Answer(202), 2))
+
+    async def test_goes_away(self) -> None:
+        """What was taken before GOAWAY is answered; later deliveries use a new connection."""
+
+        def behave(stream: Stream) -> None:
+            if stream.connection.number == 1:
+                stream.go_away(stream.number)
+            stream.answer(202)
+
+        self.h2.behaviour = behave
+        self.assertEqual([await self.send(), await self.send()], [Answer(202)] * 2)
+        self.assertEqual(self.h2.connections, 2)
+
+    async def test_went_away(self) -> None:
+        """What GOAWAY says was not taken is sent over a new connection."""
+
+        def behave(stream: Stream) -> None:
+            if stream.connection.number == 1:
+                stream.go_away(0)
+                stream.end()
+            else:
+                stream.answer(202)
+
+        self.h2.behaviour = behave
+        self.assertEqual((await self.send(), self.h2.connections), (Answer(202), 2))
+
+    async def test_cut_off(self) -> None:
+        """A connection that ends before the answer to what was taken is a failure of the host, also when GOAWAY gives no reason."""
+        troubles = []
+        for code in (ErrorCodes.NO_ERROR, ErrorCodes.INTERNAL_ERROR):
+
+            def behave(stream: Stream, code: ErrorCodes = code) -> None:
+                stream.go_away(stream.number, code)
+                stream.end()
+
+            self.h2.behaviour = behave
+            reply = await self.send()
+            troubles.append(reply.trouble if isinstance(reply, NoAnswer) else reply)
+        self.assertEqual(troubles, [Trouble.PROTOCOL, Trouble.PROTOCOL])
+
+    async def test_cancel(self) -> None:
+        """Cancelling a delivery resets its stream and leaves the connection to the others."""
+        self.h2.behaviour = lambda stream: None
+        hanging = self.send()
+        await self.h2.until(lambda: len(self.h2.streams) == 1)
+        other = self.send()
+        await self.h2.until(lambda: len(self.h2.streams) == 2)
+        hanging.cancel()
+        await self.assertFailure(hanging, CancelledError)
+        await self.h2.until(lambda: self.h2.resets == 1)
+        self.h2.streams[1].answer(202)
+        self.assertEqual((await other, self.h2.connections), (Answer(202), 1))
+
+    async def test_too_large(self) -> None:
+        """The bound of an answer holds."""
+        self.h2.behaviour = lambda stream: stream.answer(200, body=b"x" * 16000)
+        self.make(port=self.h2.port, http2=True, max_answer=10000)
+        self.assertEqual(await self.send(), NoAnswer(Trouble.TOO_LARGE, "more than 10000 bytes"))
+
+    async def test_http1(self) -> None:
+        """A host that speaks HTTP/1.1 only is served as ever."""
+        self.start()
+        self.make(http2=True)
+        self.assertEqual([await self.send() for _ in range(3)], [Answer(202)] * 3)
+        self.assertEqual((self.node.connections, self.node.faults), (1, []))
+
+    async def test_off(self) -> None:
+        """HTTP/2 is not offered unless it is asked for."""
+        self.make(port=self.h2.port)
+        await self.send()
+        self.assertEqual((self.h2.offered, self.h2.streams), ([[b"http/1.1"]], []))
 
 
 class TransfersTests(TestCase):

@@ -51,7 +51,11 @@ def trust() -> Trust:
 
 @frozen
 class Received:
-    """A request as it came; header names in lower case."""
+    """
+    A request as it came; header names in lower case.
+
+    @ivar resumed: its connection resumed a TLS session.
+    """
 
     method: str
     path: str
@@ -59,6 +63,7 @@ class Received:
     body: bytes
     connection: int
     server_name: str
+    resumed: bool = False
 
 
 @define
@@ -180,7 +185,8 @@ class _Connection(Protocol):
         if len(rest) > length:
             self._node.faults.append("bytes after the request")
         self._buffer = rest[length:]
-        request = Received(method, path, headers, rest[:length], self.number, name.decode("ascii"))
+        resumed = bool(SSL._lib.SSL_session_reused(self.transport.getHandle()._ssl))  # type: ignore[attr-defined]
+        request = Received(method, path, headers, rest[:length], self.number, name.decode("ascii"), resumed)
         self._node.requests.append(request)
         self._node.behaviour(Exchange(request, self))
         self._node.heard_one()
@@ -240,7 +246,7 @@ class TLSNode:
     def listen(self, reactor: Any, context: SSL.Context) -> TLSNode:
         """Listen, with a prepared context."""
         context.set_session_id(b"tlsnode")
-        self._listening = reactor.listenSSL(self.port, _NodeFactory(self), _Contexts(context), interface="127.0.0.1")
+        self._listening = reactor.listenSSL(self.port, _NodeFactory(self), Contexts(context), interface="127.0.0.1")
         self.port = self._listening.getHost().port
         return self
 
@@ -283,7 +289,9 @@ class _NodeFactory(ProtocolFactory):
 
 
 @implementer(IOpenSSLContextFactory)
-class _Contexts:
+class Contexts:
+    """Always the same one."""
+
     def __init__(self, context: SSL.Context) -> None:
         self._context = context
 
