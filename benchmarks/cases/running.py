@@ -12,8 +12,8 @@ from benchmarks.sinks import Arrival, mark
 
 PACED = "[delivery]\nkept_connections = 1024\n"
 KEPT = f"{PACED}origin_spread = 0\n"
-WARM = 8
-"""Posts before anything is measured: connections are open, and windows have grown."""
+WARM = (8, 40)
+"""Posts before anything is measured, to many nodes and to few: connections are open, and windows have grown."""
 AHEAD = 6
 """Posts that may be on their way: fewer than a destination queues."""
 SETTLE = 1.2
@@ -28,13 +28,14 @@ def fan_out(bed: Bed, relay: Relay, live: int, seconds: float) -> Figures:
     @param live: recipients of each post that will take it.
     """
     posts = bed.posts.first(bed.size(3000, 600))
+    warm = min(max(WARM[0], 2000 // live), WARM[1])
     with relay.door(8) as door:
-        warm_up(bed, relay, door, posts[:WARM], live)
+        warm_up(bed, relay, door, posts[:warm], live)
         before, base = relay.cost(), bed.sinks.total
         connections = bed.sinks.connections
         started = time.monotonic()
         sent = door.drive(
-            posts[WARM:],
+            posts[warm:],
             gate=lambda number: number * live - (bed.sinks.total - base) < AHEAD * live,
             until=started + seconds,
         )
@@ -49,7 +50,7 @@ def fan_out(bed: Bed, relay: Relay, live: int, seconds: float) -> Figures:
         "rate": taken / wall,
         "posts_per_s": taken / live / wall,
         **costs(cost, taken),
-        **delays(posts[WARM:], sent, arrivals),
+        **delays(posts[warm:], sent, arrivals),
         "sink_busy": cost.sinks / wall,
         "connections": float(bed.sinks.connections - connections),
         "peak_mb": relay.peak,

@@ -40,7 +40,7 @@ OFFERED = 10.0
 DEAD = ("refuse", "hang", "mute", "busy", "wrong")
 """Refusing connections; hanging once they have the post; hanging before TLS; answering 503; with a certificate for another name."""
 CACHE = "body_cache = 2097152\n"
-"""Bytes: so small that it is full after two minutes. With the default of 16 MiB memory would grow as bodies gather, for longer than this."""
+"""In bytes: full after two minutes. With the default of 16 MiB memory would grow as bodies gather, for longer than this run."""
 SPREAD = 30.0
 """Seconds over which a paced post goes out: the default of C{delivery.origin_spread}."""
 FIRST = 10
@@ -209,6 +209,7 @@ def summary(minutes: float, runs: dict[str, Figures]) -> Figures:
     alone, at_once, paced = runs["alone"], runs["at_once"], runs["paced"]
     figures = {f"{name}.{key}": value for name, row in runs.items() for key, value in row.items()}
     figures |= {key: at_once[key] for key in ("p50_ms", "p99_ms", "mb_first_minute", "mb_last_minute", "mb_growth", "cpu_share")}
+    figures["connections_growth"] = at_once["connections_growth"]
     figures |= {key: at_once[key] + paced[key] for key in ("lost", "twice", "unsettled", "refused")}
     figures |= {key: max(at_once[key], paced[key]) for key in ("connections_max", "descriptors_max")}
     figures |= {
@@ -326,12 +327,14 @@ def _shape(lines: Sequence[Line]) -> Figures:
     """How memory, descriptors, connections and CPU went; a minute is a tenth of the run, however long that is."""
     under_load = [line for line in lines if line.posts]
     minute = max(1, round(len(under_load) / 10))
-    first = max(line.mb for line in under_load[:minute])
-    last = max(line.mb for line in under_load[-minute:])
+    first, last = under_load[:minute], under_load[-minute:]
+    mb = [max(line.mb for line in part) for part in (first, last)]
+    connections = [max(line.connections for line in part) for part in (first, last)]
     return {
-        "mb_first_minute": first,
-        "mb_last_minute": last,
-        "mb_growth": last - first,
+        "mb_first_minute": mb[0],
+        "mb_last_minute": mb[1],
+        "mb_growth": mb[1] - mb[0],
+        "connections_growth": float(connections[1] - connections[0]),
         "connections_max": float(max(line.connections for line in lines)),
         "descriptors_max": float(max(line.descriptors for line in lines)),
         "cpu_share": median(line.cpu_share for line in under_load),
