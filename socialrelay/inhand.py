@@ -14,12 +14,15 @@ WAITERS = 1000
 
 
 class InHand:
-    """Hashes of posts that are being published or taken back, how often each; and who waits until nothing is done with one."""
+    """Hashes of posts with which something is done, how often each, and who waits until nothing is done with one."""
 
     def __init__(self) -> None:
         self._busy: Counter[bytes] = Counter()
         self._waiting: dict[bytes, list[Deferred[None]]] = {}
         self._waiters = 0
+
+    def __contains__(self, hash: object) -> bool:
+        return hash in self._busy
 
     @contextmanager
     def doing(self, *hashes: bytes) -> Iterator[None]:

@@ -112,7 +112,8 @@ class Relay:
         self._authors = authors
         self._recipients = recipients
         self._erasure = erasure
-        self._in_hand = InHand()
+        self._publishing = InHand()
+        self._taking_back = InHand()
         self._tally = tally
         self._quota = quota
         self._in_thread = in_thread
@@ -241,11 +242,11 @@ class Relay:
 
     async def _publish(self, post: Publication) -> None:
         post = evolve(post, recipients=self._recipients(post.tags, post.author_host))
-        with self._in_hand.doing(*post.identities):
+        with self._publishing.doing(*post.identities):
             position = await self._write(post)
-        if position is None:
-            return
-        self._admit(position, post)
+            if position is None:
+                return
+            self._admit(position, post)
         self._log.info("Accepted {guid} of {handle}; nodes that want it: {count}.", **_facts(post))
 
     async def _write(self, post: Publication) -> int | None:
@@ -274,14 +275,22 @@ class Relay:
         @param target: the hash of the identity of the post; the names of a post are found with its author's alone, so nobody takes back
             what another has posted.
         """
-        await self._in_hand.idle(target)
-        with self._in_hand.doing(target):
-            found = await self._posts.find(retraction.author, retraction.guid)
+        await self._taking_back.idle(target)
+        with self._taking_back.doing(target):
+            found = await self._find(retraction, target)
             retraction = evolve(retraction, retraction=True, forestalls=(target,))
             if found is None:
                 await self._forestall(retraction)
             else:
                 await self._withdraw(retraction, found)
+
+    async def _find(self, retraction: Publication, target: bytes) -> Target | None:
+        """What it takes back; if that is not in the log now it cannot get there before what is written in this turn."""
+        while True:
+            await self._publishing.idle(target)
+            found = await self._posts.find(retraction.author, retraction.guid)
+            if found is not None or target not in self._publishing:
+                return found
 
     async def _forestall(self, retraction: Publication) -> None:
         """Its post was never relayed, or is still to come: it will not be."""

@@ -309,6 +309,29 @@ class MeanwhileTests(RetractionCase):
         self.assertEqual({name for name, _, _ in self.names()[:1]}, {""})
         self.assertIn(self.sent_to("well.example"), ([], [post, retraction]))
 
+    def test_the_post_comes_meanwhile(self) -> None:
+        """Nor does a post slip through that comes while the log is searched for it."""
+        looked_up: list[Callable[[], None]] = []
+        find = MemoryPostLog.find
+
+        def slowly(log: MemoryPostLog, author: str, guid: str) -> Deferred[Any]:
+            answer: Deferred[Any] = Deferred()
+            found = find(log, author, guid)
+            looked_up.append(lambda: found.chainDeferred(answer))
+            return answer
+
+        self.patch(MemoryPostLog, "find", slowly)
+        ends = self.hold_up()
+        retracted, accepted = self.accept(ALICE.retraction(GUID)), self.accept(ALICE.post("Hello", guid=GUID))
+        looked_up.pop()()
+        self.assertEqual(len(ends), 1)
+        ends.pop()()
+        self.successResultOf(accepted)
+        looked_up.pop()()
+        ends.pop()()
+        self.successResultOf(retracted)
+        self.assertEqual({name for name, _, _ in self.names()[:1]}, {""})
+
     def test_two_at_once(self) -> None:
         """Of two that come at once the first is acted on, and the second is a duplicate."""
         self.post()
