@@ -117,9 +117,10 @@ def surroundings() -> str:
 
 def limit(figures: Figures) -> str:
     """How one knows that the nodes are not what is measured."""
+    alone, ours, busy = (figures[f"delivery.{name}"] for name in ("tls_kept_libcurl.rate", "tls_kept.rate", "tls_kept.sink_busy"))
     return (
-        f"The sinks are not the limit: from libcurl alone they took {figures['delivery.tls_kept_libcurl.rate']:.0f} deliveries a second; the "
-        f"relay's {figures['delivery.tls_kept.rate']:.0f} keep their process busy for {figures['delivery.tls_kept.sink_busy']:.0%} of the time."
+        f"The sinks are not the limit: from libcurl alone they took {alone:.0f} deliveries a second; "
+        f"the relay's {ours:.0f} keep their process busy for {busy:.0%} of the time."
     )
 
 
