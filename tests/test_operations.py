@@ -411,6 +411,14 @@ class DeliveryTests(OperatorTestCase):
             self.assertTrue(self.relay.queue.destination("pod.example").record.subscribed)
             self.relay.seconds += 100.0
 
+    def test_taken_up_before_it_was_retired(self) -> None:
+        """
+        A host that is gone, and whose subscription could not be ended, is tried again if the operator says so.
+        """
+        self.relay.queue.becomes("pod.example", State.GONE)
+        self.now(self.acts.wake("pod.example", who="ada"))
+        self.assertEqual(self.relay.queue.asked, [("wake", "pod.example")])
+
     def test_suspend_what_is_gone(self) -> None:
         """
         There is nothing to hold back for a host that is gone.

@@ -256,7 +256,7 @@ class Operations:
         """Try a host that waits for its next attempt now; at most once a minute. One that is gone is subscribed again."""
         status = self._destination(host)
         host = status.record.host
-        if self.membership.effective(host).until is not None:
+        if status.record.state is State.GONE:
             return await self._take_up("wake", host, who)
         if status.record.state is State.SUSPENDED:
             raise ActError("refused", f"Deliveries to {host} are suspended; `socialrelay resume {host}` takes them up again.")
@@ -281,7 +281,7 @@ class Operations:
         """Deliver to a suspended host again, what has waited first. One that is gone is subscribed again."""
         status = self._destination(host)
         host = status.record.host
-        if self.membership.effective(host).until is not None:
+        if status.record.state is State.GONE:
             return await self._take_up("resume", host, who)
         if status.record.state is not State.SUSPENDED:
             raise ActError("refused", f"Deliveries to {host} are not suspended; it is {status.record.state.value}.")
@@ -294,6 +294,7 @@ class Operations:
         if effective.scope is Scope.NONE:
             message = f"{host} is not left alone any more, but nothing is sent: {effective.why}."
         else:
+            self.queue.wake(host)  # if its subscription could not be ended before, it is still taken to be gone
             message = f"{host} had answered 410 Gone; it gets {scope_in_words(effective.scope, effective.tags)} again, from now on."
         return self._done(who, act, host, message, **self._deliveries(host))
 
