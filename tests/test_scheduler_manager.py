@@ -602,6 +602,61 @@ class LeavingTests(SynchronousTestCase):
         self.assertEqual((world.tried, world.at(0).cancelled), ([], 1))
 
 
+class SharedPositionTests(SynchronousTestCase):
+    """A crash after it was written that destinations follow the log."""
+
+    def after_a_crash(self, world: World) -> None:
+        """Everything that was published arrives in the end."""
+        world.save()
+        world.crash()
+        world.wait(60.0)
+        self.assertEqual(set(world.arrived), {(f"node-{number}.example", found.position) for found, to in world.log for number in to})
+        self.assertEqual(sum(found.delivered for found in world.manager.all()), sum(len(to) for _, to in world.log))
+
+    def test_fell_behind(self) -> None:
+        """One that fell behind since begins where it fell behind."""
+        world = World()
+        world.subscribe(0, 1)
+        world.save()
+        for _ in range(20):
+            world.post([0])
+        self.after_a_crash(world)
+
+    def test_still_to_go_out(self) -> None:
+        """One to whom a post had still to go out gets it."""
+        world = World(spread=30.0, at_once=1)
+        world.subscribe(0, 1)
+        world.save()
+        world.post([0, 1])
+        world.run()
+        self.after_a_crash(world)
+
+    def test_under_way(self) -> None:
+        """One to whom a post was under way gets it, and what others took is not sent again."""
+        world = World()
+        world.subscribe(0, 1)
+        world.save()
+        world.post([0, 1])
+        [first, _] = world.ask()
+        world.answer(first)
+        world.post([0])
+        world.save()
+        self.assertEqual(world.followed, 0)
+        self.after_a_crash(world)
+
+    def test_nothing_twice(self) -> None:
+        """What was taken by all is sent to nobody again, although no row says so."""
+        world = World()
+        world.subscribe(0, 1)
+        world.save()
+        for _ in range(5):
+            world.post([0, 1])
+            world.run()
+        self.after_a_crash(world)
+        self.assertEqual(len(world.arrived), 10)
+        self.assertEqual([found.delivered for found in world.stored.values()], [5, 5])
+
+
 REPLIES: list[Reply] = [OK, OK, OK, REFUSED, BROKEN, Answer(400), Answer(403), Answer(404), Answer(429, 100.0)]
 
 _steps = st.lists(
@@ -637,10 +692,10 @@ class ConservationTests(SynchronousTestCase):
     """What holds whatever happens."""
 
     @settings(max_examples=300, deadline=None)
-    @given(_steps)
-    def test_nothing_is_lost(self, steps: list[tuple[str, object, object]]) -> None:
+    @given(_steps, st.sampled_from([0.0, 30.0]))
+    def test_nothing_is_lost(self, steps: list[tuple[str, object, object]], spread: float) -> None:
         """Whatever fails and however often the process dies, in the end each post is delivered, bounced or on its own at each recipient."""
-        world = World()
+        world = World(spread=spread, at_once=1)
         world.subscribe(0, 1, 2, 3)
         for what, one, two in steps:
             play(world, what, one, two)
@@ -838,11 +893,15 @@ class Turmoil:
         self.check()
         self.case.assertEqual(world.manager.changes(world.now, everything=True).followed, len(world.log))
         for destination in world.manager.all():
+            destination.advance(len(world.log))
             self.case.assertEqual((len(destination.deferred), len(destination.ahead)), (0, 0))
             self.case.assertTrue(destination.following)
             self.case.assertEqual(destination.upto(len(world.log)), len(world.log))
             settled = destination.delivered + destination.bounced + destination.expired + destination.cancelled
             self.case.assertEqual(settled, world.named(destination.number) - self.since[destination.number])
+            taken = len({position for host, position in world.arrived if host == destination.host.name})
+            others = destination.bounced + destination.expired + destination.cancelled + self.since[destination.number]
+            self.case.assertGreaterEqual(taken + others, world.named(destination.number))
         manager, reader = world.manager, world.manager._reader
         self.case.assertEqual((manager.in_flight, manager._probes, manager._late, manager._body_bytes), (0, 0, 0, 0))
         self.case.assertEqual((reader._loading, reader._counting, reader._holding), (0, 0, set()))

@@ -47,6 +47,7 @@ class Destination:
     @ivar tried: no post above was ever begun to be sent.
     @ivar unsure: of what is not settled up to here, some may have been sent: it was so when the relay was started.
     @ivar doubtful: positions that were begun since, and nobody knows whether they arrived.
+    @ivar late: what waits was missed and read from the log, or comes after such.
     @ivar joined: its row says that it follows: what it takes is written down with the shared position.
     @ivar in_flight: position -> what is being sent.
     @ivar ahead: settled positions above the cursor, ascending.
@@ -59,7 +60,7 @@ class Destination:
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
-        "following", "host", "in_flight", "joined", "last_bounce", "loading", "number", "protocol", "queue", "reach", "read", "ready",
+        "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "number", "protocol", "queue", "reach", "read", "ready",
         "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
     )  # fmt: skip
 
@@ -87,7 +88,7 @@ class Destination:
         self.alarm = inf
         self.reach = RANGE
         self.following = False
-        self.loading = self.stale = self.wants_load = self.ready = self.abandoning = False
+        self.loading = self.stale = self.wants_load = self.ready = self.abandoning = self.late = False
 
     def reopen(self, record: DestinationRecord) -> None:
         """It is subscribed anew. It counts on, and what it was not sent until now is not sent any more."""
@@ -143,6 +144,7 @@ class Destination:
             self.retries = tuple(other for other in self.retries if other is not entry)
         else:
             self.queue.remove(entry)
+            self.late = self.late and bool(self.queue)
         self.in_flight[entry.position] = entry
         self.tried = max(self.tried, entry.position)
 
@@ -160,7 +162,7 @@ class Destination:
     def drop_queue(self) -> None:
         """Forget what waits in memory; the log has it."""
         self.queue.clear()
-        self.following = False
+        self.following = self.late = False
         self.read = self.cursor
 
     def settle(self, position: int, end: int, floor: float = inf) -> None:

@@ -91,6 +91,7 @@ class Journal:
         self.followed = max(self.followed, self._settled_by_all(end, floor))
         chosen = self._choose(inf if everything else SLICE)
         for destination in chosen:
+            destination.advance(end, floor)
             destination.joined = self._joins(destination, end, floor)
         progress = Progress(
             tuple(destination.record(now) for destination in chosen),

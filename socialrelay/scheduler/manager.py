@@ -59,7 +59,7 @@ class QueueManager:
         self.in_flight = 0
         self.more = False
         self._limits = limits
-        self._pacer = pacer or Pacer(0.0, lambda numbers: None)
+        self._pacer = Pacer(0.0, lambda numbers: None) if pacer is None else pacer
         self._roster = Roster(limits.window)
         self._alarms = Alarms()
         self._turns = Turns()
@@ -163,7 +163,7 @@ class QueueManager:
                 if destination.host.has_room():
                     self._turns.add(destination)
             else:
-                self._reader.fall_behind(destination)
+                self._reader.fall_behind(destination, entry.position)
                 fallen.append(destination)
         return fallen
 
@@ -276,7 +276,7 @@ class QueueManager:
             entry,
             host.cohort,
             host.probing,
-            not destination.following,
+            destination.late,
             now.seconds,
             host.feedback.patience(self._limits.timeout),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from math import inf
 
 from socialrelay.scheduler.alarms import Alarms
 from socialrelay.scheduler.destination import RANGE, Destination, Entry
@@ -59,9 +60,13 @@ class Reader:
 
     # Falling behind
 
-    def fall_behind(self, destination: Destination) -> None:
-        """It cannot be given what comes now: it will read that in the log."""
-        if self._pacer.floor <= self._ledger.end:
+    def fall_behind(self, destination: Destination, position: float = inf) -> None:
+        """
+        It cannot be given what comes now: it will read that in the log.
+
+        @param position: of what it cannot be given.
+        """
+        if min(position, self._pacer.floor) <= self._ledger.end:
             destination.drop_queue()  # what has still to go out to it lies below the log's end
         else:
             destination.read = max(destination.read, self._ledger.end)
@@ -164,6 +169,7 @@ class Reader:
                 outlived.append((entry.position, *over))
             elif len(destination.queue) < CATCH_UP:
                 destination.queue.append(entry)
+                destination.late = True
             else:
                 read = entry.position - 1
                 destination.reach = min(2 * max(read - load.after, CATCH_UP), RANGE)

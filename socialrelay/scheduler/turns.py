@@ -2,7 +2,7 @@
 Whose turn it is: max-min fairness between hosts, and new posts before those that were missed.
 
 A host with less under way goes before one with more, so that what there is in all is shared evenly, whatever the number of posts that wait
-for each.  A destination that catches up has its turn when none that follows the log is ready.
+for each.  A destination that has missed posts waiting has its turn when no other is ready.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Turns:
         """
         Whose turn it is; it is in here no more.
 
-        @param late: those that catch up may have a turn.
+        @param late: those that have missed posts waiting may have a turn.
         """
         return self._first(self._new) or (self._first(self._late) if late else None)
 
@@ -42,14 +42,14 @@ class Turns:
         for level, waiting in enumerate(levels):
             while waiting:
                 destination = waiting.popleft()
-                if _level(destination) <= level and (destination.following or levels is self._late):
+                if _level(destination) <= level and (levels is self._late or not destination.late):
                     destination.ready = False
                     return destination
                 self._put(destination)  # it has more under way than when it was put here, or fell behind since
         return None
 
     def _put(self, destination: Destination) -> None:
-        levels = self._new if destination.following else self._late
+        levels = self._late if destination.late else self._new
         levels[_level(destination)].append(destination)
 
 

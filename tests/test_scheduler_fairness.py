@@ -1,0 +1,296 @@
+"""Who goes first, and who waits: fairness between hosts, between posts that are new and posts that were missed, and pacing."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from socialrelay.scheduler.backoff import DAY
+from socialrelay.scheduler.manager import LATE_AT_ONCE
+from socialrelay.scheduler.orders import Limits
+from socialrelay.scheduler.outcome import NoAnswer, Trouble
+from tests.scheduling import OK, REFUSED, World, record
+
+
+def hosts(world: World) -> list[int]:
+    """How much is under way to each host that has anything under way, ascending."""
+    counts: dict[str, int] = {}
+    for attempt in world.under_way:
+        counts[attempt.destination.host.name] = counts.get(attempt.destination.host.name, 0) + 1
+    return sorted(counts.values())
+
+
+class SharingTests(SynchronousTestCase):
+    """What there is in all is shared evenly."""
+
+    def test_one_each(self) -> None:
+        """When not everybody can have all, nobody gets a second delivery before everybody has one."""
+        world = World(limits=Limits(in_flight=12))
+        world.subscribe(*range(10))
+        for _ in range(5):
+            world.post(range(10))
+        world.ask()
+        self.assertEqual(hosts(world), [1] * 8 + [2] * 2)
+
+    def test_least_first(self) -> None:
+        """Who has nothing under way goes before those who have."""
+        world = World(limits=Limits(in_flight=4))
+        world.subscribe(0, 1, 2)
+        for _ in range(4):
+            world.post([0, 1])
+        world.ask()
+        world.post([2])
+        world.answer(world.under_way[0])
+        self.assertEqual([attempt.destination.number for attempt in world.ask()], [2])
+
+    def test_bytes(self) -> None:
+        """The bodies under way are bounded in bytes, but one may always be, to however many."""
+        world = World(limits=Limits(body_bytes=250))
+        world.subscribe(0, 1, 2)
+        for _ in range(3):
+            world.post([0, 1, 2])
+        self.assertEqual({attempt.entry.position for attempt in world.ask()}, {1, 2})
+        small = World(limits=Limits(body_bytes=10))
+        small.subscribe(0, 1, 2)
+        small.post([0, 1, 2])
+        small.post([0, 1, 2])
+        self.assertEqual([attempt.entry.position for attempt in small.ask()], [1, 1, 1])
+        small.run()
+        self.assertEqual(len(small.arrived), 6)
+
+    def test_window_grows(self) -> None:
+        """A host that has much to take, and takes it, is given more at a time, up to the most."""
+        world = World(limits=Limits(window=4))
+        world.subscribe(0)
+        for _ in range(60):
+            world.post([0])
+        width = []
+        while world.begin() or world.under_way:
+            width.append(len(world.under_way))
+            world.answer(world.under_way[0])
+        self.assertEqual((max(width), sorted(set(width[:-4]))), (4, [2, 3, 4]))
+
+    def test_relay_is_the_limit(self) -> None:
+        """While the relay has all hands full, no window grows: it is not the hosts that hold back."""
+        world = World(limits=Limits(window=5, in_flight=4))
+        world.subscribe(0, 1)
+        for _ in range(40):
+            world.post([0, 1])
+        world.run()
+        self.assertEqual({found.host.feedback.width for found in world.manager.all()}, {2})
+
+    def test_patience(self) -> None:
+        """A delivery to a host that is known to be quick is given less time, and all of it after it ran out of time."""
+        world = World()
+        world.subscribe(0)
+        for _ in range(25):
+            world.post([0])
+            world.run()
+        world.post([0])
+        [attempt] = world.ask()
+        self.assertEqual(attempt.timeout, 3.0)
+        world.now = world.now.later(3.0)
+        world.answer(attempt, NoAnswer(Trouble.TIMEOUT))
+        world.now = world.now.later(60.0)
+        self.assertEqual([attempt.timeout for attempt in world.begin()], [12.0])
+
+
+class CatchingUpTests(SynchronousTestCase):
+    """Posts that were missed."""
+
+    def returned(self, nodes: int, posts: int, limits: Limits) -> World:
+        """Some nodes come back after so many posts; node 0 was there all the time."""
+        world = World(limits=limits)
+        for number in range(nodes + 1):
+            world.stored[number] = record(number)
+        world.now = world.now.later(1.0)
+        for _ in range(posts):
+            world.post(range(1, nodes + 1), told=False)
+        world.manager.extend(posts, world.now)
+        for number in range(nodes + 1):
+            world.manager.open(world.stored[number], world.now)
+        world.begin()
+        return world
+
+    def test_share(self) -> None:
+        """They never take more than their share of what may be under way."""
+        world = self.returned(30, 20, Limits(in_flight=40, late=10))
+        self.assertEqual(len(world.under_way), 10)
+        world.post([0])
+        self.assertEqual([attempt.destination.number for attempt in world.begin()], [0])
+        world.run()
+        self.assertEqual(len(world.arrived), 30 * 20 + 1)
+
+    def test_new_first(self) -> None:
+        """What is new is begun before what was missed, whoever was ready first."""
+        world = self.returned(30, 3, Limits(late=1))
+        world.post([0])
+        world.answer(world.under_way[0])
+        self.assertEqual(world.ask()[0].destination.number, 0)
+
+    def test_a_few_at_once(self) -> None:
+        """Between two looks at what is new only some of what was missed is begun."""
+        world = World()
+        for number in range(60):
+            world.stored[number] = record(number)
+        world.post(range(60), told=False)
+        world.manager.extend(1, world.now)
+        for number in range(60):
+            world.manager.open(world.stored[number], world.now)
+        begun = []
+        while world.reading or not begun:
+            world.ask()
+            world.read()
+            begun.append(len(world.manager.take(world.now)))
+        self.assertLessEqual(max(begun), LATE_AT_ONCE)
+
+
+class PacingTests(SynchronousTestCase):
+    """A post with many recipients."""
+
+    def setUp(self) -> None:
+        self.world = World(spread=30.0)
+        self.world.subscribe(*range(310))
+
+    def test_over_time(self) -> None:
+        """The first ten get it at once, all have it after the spread."""
+        self.world.post(range(310))
+        self.world.run()
+        self.assertEqual(len(self.world.arrived), 10)
+        self.world.wait(15.0)
+        self.assertTrue(150 <= len(self.world.arrived) <= 175)
+        self.world.wait(15.5)
+        self.assertEqual(len(set(self.world.arrived)), 310)
+
+    def test_holds_back_no_other(self) -> None:
+        """A post that comes after it overtakes it where it has not yet come."""
+        self.world.post(range(310))
+        self.world.post([0])
+        self.world.run()
+        self.assertIn(("node-0.example", 2), self.world.arrived)
+
+    def test_crash(self) -> None:
+        """What has not gone out when the process dies goes out afterwards, and nothing of it twice."""
+        self.world.post(range(310))
+        self.world.wait(10.0)
+        self.world.save()
+        self.world.crash()
+        self.world.wait(60.0)
+        self.assertEqual((len(self.world.arrived), len(set(self.world.arrived))), (310, 310))
+
+    def test_cancelled(self) -> None:
+        """What has not gone out when it is taken back goes to nobody else, and is counted."""
+        self.world.post(range(310))
+        self.world.run()
+        self.world.cancel(1)
+        self.world.wait(60.0)
+        cancelled = sum(found.cancelled for found in self.world.manager.all())
+        self.assertEqual((len(self.world.arrived), cancelled), (10, 300))
+
+    def test_missed_posts_are_not_paced(self) -> None:
+        """Those who catch up get what they missed as fast as they take it."""
+        for number in range(310):
+            self.world.manager.suspend(f"node-{number}.example")
+        self.world.post(range(310))
+        for number in range(310):
+            self.world.manager.resume(f"node-{number}.example", self.world.now)
+        self.world.run()
+        self.assertEqual(len(self.world.arrived), 310)
+
+
+class TakenBackTests(SynchronousTestCase):
+    """Who was sent a post, or may have been."""
+
+    def may_have(self, world: World, position: int = 1) -> set[int]:
+        return set(world.manager.hold(position, world.log[position - 1][1]))
+
+    def test_delivered_or_under_way(self) -> None:
+        """Those who took it, and those to whom it is under way, but not those for whom it waits."""
+        world = World(limits=Limits(in_flight=2))
+        world.subscribe(0, 1, 2)
+        world.post([0, 1, 2])
+        [first, second] = world.ask()
+        world.answer(first)
+        self.assertEqual(self.may_have(world), {first.destination.number, second.destination.number})
+        self.assertEqual(world.ask(), [])
+
+    def test_released(self) -> None:
+        """Once it is not taken back after all, it goes out."""
+        world = World()
+        world.subscribe(0)
+        world.post([])
+        world.manager.hold(2, frozenset({0}))
+        world.post([0])
+        world.run()
+        self.assertEqual(world.arrived, [])
+        world.manager.release(2, world.now)
+        world.run()
+        self.assertEqual(world.arrived, [("node-0.example", 2)])
+
+    def test_refused_connection(self) -> None:
+        """A host that was never connected to cannot have it; one that gave no answer may have it."""
+        for reply, expected in ((REFUSED, set()), (NoAnswer(Trouble.TIMEOUT), {0})):
+            world = World(reply=lambda host, position, reply=reply: reply)  # type: ignore[misc]
+            world.subscribe(0)
+            world.post([0])
+            world.run()
+            self.assertEqual(self.may_have(world), expected)
+
+    def test_after_a_crash(self) -> None:
+        """After a crash those who were well may have been sent everything, those who were deferred nothing that was never begun."""
+        world = World(reply=lambda host, position: OK if host == "node-0.example" else REFUSED)
+        world.subscribe(0, 1)
+        world.post([0, 1])
+        world.run()
+        world.post([0, 1])
+        world.save()
+        world.crash()
+        self.assertEqual(self.may_have(world, 2), {0})
+        self.assertEqual(self.may_have(world, 1), {0, 1})
+
+    def test_suspended(self) -> None:
+        """A host that was suspended before never had it."""
+        world = World()
+        world.subscribe(0, 1)
+        world.manager.suspend("node-1.example")
+        world.post([0, 1])
+        world.run()
+        self.assertEqual(self.may_have(world), {0})
+
+
+class ExpiryTests(SynchronousTestCase):
+    """Posts that became too old while nobody could take them."""
+
+    def test_suspended(self) -> None:
+        """What is older than the queue lifetime is expired and counted at a suspended destination, too."""
+        world = World()
+        world.subscribe(0, 1)
+        world.manager.suspend("node-0.example")
+        for _ in range(5):
+            world.post([0, 1])
+        world.wait(8 * DAY)
+        world.manager.expire(3)
+        world.begin()
+        self.assertEqual((world.at(0).expired, world.at(0).cursor, world.at(1).expired), (3, 3, 0))
+
+
+class IndifferenceTests(SynchronousTestCase):
+    """A live destination does not notice how many others are dead."""
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.integers(0, 60), st.lists(st.floats(0.5, 900.0), min_size=1, max_size=25))
+    def test_delay(self, dead: int, pauses: list[float]) -> None:
+        """Whatever number of hosts is dead or hangs: each post is begun for the live one in the moment in which it comes."""
+        world = World(limits=Limits(in_flight=16, probes=4), reply=lambda host, position: OK if host == "node-0.example" else REFUSED)
+        world.subscribe(*range(dead + 1))
+        for _ in range(6):  # hosts fail, and are found out
+            world.post(range(dead + 1))
+            world.run()
+        for pause in pauses:
+            world.wait(pause)
+            position = world.post(range(dead + 1))
+            self.assertIn((0, position), [(attempt.destination.number, attempt.entry.position) for attempt in world.ask()])
+            for attempt in list(world.under_way):  # those that hang have not answered yet
+                if attempt.destination.number == 0:
+                    world.answer(attempt)
