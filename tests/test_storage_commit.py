@@ -15,13 +15,13 @@ class GroupCommitTests(SynchronousTestCase):
         self.batches = []
         self.answers = []
 
-    def group(self, waiting=100):
+    def group(self, waiting=100, waiting_bytes=2**30):
         def write(batch):
             self.batches.append(batch)
             self.answers.append(Deferred())
             return self.answers[-1]
 
-        return GroupCommit(write, waiting=waiting)
+        return GroupCommit(write, waiting=waiting, waiting_bytes=waiting_bytes)
 
     def submit(self, group, *items, keys=()):
         return [group.submit(item, 1, keys) for item in items]
@@ -47,6 +47,30 @@ class GroupCommitTests(SynchronousTestCase):
         self.failureResultOf(last, Full)
         self.answers[0].callback([1])
         self.assertEqual(self.batches[1], ["b", "c"])
+
+    def test_full_of_bytes(self):
+        """
+        No more bytes wait than may, whatever way they take; but one item may wait whatever its size.
+        """
+        group = self.group(waiting_bytes=10)
+        group.submit("first", 1, ())
+        group.submit("huge", 11, ())
+        self.failureResultOf(group.submit("more", 0, ()), Full)
+        self.answers[0].callback([0])
+        group.submit("a", 6, ())
+        before = group.submit("b", 4, ())
+        self.failureResultOf(group.submit("more", 1, ()), Full)
+        self.answers[1].callback([1])
+        self.assertEqual(self.batches[1:], [["huge"], ["a", "b"]])
+        waiting = [group.submit("c", 1, ())]
+        self.answers[2].errback(ValueError("one of them is bad"))
+        self.assertEqual(self.batches[3:], [["a"]])
+        waiting.append(group.submit("d", 5, ()))
+        self.failureResultOf(group.submit("more", 1, ()), Full)
+        group.refuse_waiting("away")
+        for each in (before, *waiting):
+            self.failureResultOf(each, Unavailable)
+        self.assertNoResult(group.submit("e", 10, ()))
 
     def test_shared_key(self):
         """

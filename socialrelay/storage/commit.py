@@ -29,19 +29,22 @@ class _Entry(Generic[T, R]):
 
 class GroupCommit(Generic[T, R]):
     """
-    One batch is under way, the rest waits, up to a bound.
+    One batch is under way, the rest waits, up to a bound in items and one in bytes.
 
     If a batch is refused for what one of its items says, its items are written one by one, so that it spoils only itself.
     """
 
-    def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], *, waiting: int) -> None:
+    def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], *, waiting: int, waiting_bytes: int) -> None:
         """
         @param write: writes items; answers with a result for each of them, in order.
         @param waiting: how many items may wait.
+        @param waiting_bytes: and how many bytes of them; one item may wait whatever its size.
         """
         self._write = write
         self._waiting = waiting
+        self._waiting_bytes = waiting_bytes
         self._queue: deque[_Entry[T, R]] = deque()
+        self._bytes = 0
         self._writing = False
         self._singly = 0
 
@@ -51,17 +54,18 @@ class GroupCommit(Generic[T, R]):
         @param keys: two items that share one are never in the same batch: the later one meets what the first has left.
         @raise Full: too many are waiting.
         """
-        if len(self._queue) >= self._waiting:
+        if len(self._queue) >= self._waiting or (self._queue and self._bytes + size > self._waiting_bytes):
             return fail(Full("too much is waiting to be written"))
         entry: _Entry[T, R] = _Entry(item, keys, size, Deferred())
         self._queue.append(entry)
+        self._bytes += size
         if not self._writing:
             self._flush()
         return entry.answer
 
     def refuse_waiting(self, reason: str) -> None:
         """Fail what waits and is not yet being written."""
-        waiting, self._queue = self._queue, deque()
+        waiting, self._queue, self._bytes = self._queue, deque(), 0
         for entry in waiting:
             entry.answer.errback(Failure(Unavailable(reason)))
 
@@ -85,6 +89,7 @@ class GroupCommit(Generic[T, R]):
             if seen.isdisjoint(entry.keys):
                 batch.append(entry)
                 size += entry.size
+                self._bytes -= entry.size
             else:
                 later.append(entry)
             seen.update(entry.keys)
@@ -103,6 +108,7 @@ class GroupCommit(Generic[T, R]):
             self.refuse_waiting(failure.getErrorMessage())
         elif len(batch) > 1:
             self._queue.extendleft(reversed(batch))
+            self._bytes += sum(entry.size for entry in batch)
             self._singly = len(batch)
             batch = []
         self._flush()

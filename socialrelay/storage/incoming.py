@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
+from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
@@ -123,14 +124,16 @@ class _Hashed:
 class PostgresIncoming:
     """See L{Incoming}."""
 
-    def __init__(self, database: Queries, usage: Usage, waiting: int) -> None:
+    def __init__(self, database: Queries, usage: Usage, receive: Receive) -> None:
         """
         @param usage: shared with the log, which removes what it publishes.
-        @param waiting: arrivals that may wait to be written.
+        @param receive: how many arrivals may wait to be written, and bytes of them.
         """
         self._database = database
         self._usage = usage
-        self._commits: GroupCommit[_Hashed, int | None] = GroupCommit(self._write, waiting=waiting)
+        self._commits: GroupCommit[_Hashed, int | None] = GroupCommit(
+            self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
+        )
         self._loading: list[Deferred[None]] = []
         self._hopeless = 0
         """How many were postponed as such: while it stands still, nobody has more to give than before."""

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import LogEntry, PostLog, Publication, Target, Unavailable
-from socialrelay.config import Retention
+from socialrelay.config import Receive, Retention
 from socialrelay.routing.bitmap import pack
 from socialrelay.routing.recipients import Recipients
 from socialrelay.storage.commit import GroupCommit
@@ -197,10 +197,10 @@ class PostgresLog:
 
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, database: Queries, usage: Usage, retention: Retention, waiting: int, end: int) -> None:
+    def __init__(self, clock: IReactorTime, database: Queries, usage: Usage, retention: Retention, receive: Receive, end: int) -> None:
         """
         @param usage: what C{incoming} holds; told what publishing removes from it.
-        @param waiting: publications that may wait to be written.
+        @param receive: how many publications may wait to be written, and bytes of them.
         @param end: the log's end now.
         """
         self._clock = clock
@@ -209,7 +209,9 @@ class PostgresLog:
         self._retention = retention
         self._end = end
         self._number = randbits(62)
-        self._commits: GroupCommit[_Numbered, int | None] = GroupCommit(self._write, waiting=waiting)
+        self._commits: GroupCommit[_Numbered, int | None] = GroupCommit(
+            self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
+        )
         self._retry: Callable[[], None] | None = None
         self._alarm: Any = None
         self._closed = False

@@ -52,7 +52,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
         await database.close()
         raise
     usage = Usage(receive)
-    log = PostgresLog(reactor, database, usage, retention, receive.commit_queue, end)
+    log = PostgresLog(reactor, database, usage, retention, receive, end)
 
     def close() -> Deferred[None]:
         log.close()
@@ -60,7 +60,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
 
     return Storage(
         log=log,
-        incoming=PostgresIncoming(database, usage, receive.commit_queue),
+        incoming=PostgresIncoming(database, usage, receive),
         rejections=PostgresRejections(database),
         destinations=PostgresDestinations(database),
         nodes=PostgresNodes(database),
