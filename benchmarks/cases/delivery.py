@@ -13,6 +13,7 @@ from benchmarks import processes
 from benchmarks.bed import Bed, Database
 from benchmarks.cases.running import KEPT, PATIENCE, costs, delays, fan_out, warm_up
 from benchmarks.figures import Figures, interleaved, prefixed, table
+from benchmarks.ledger import ledger
 from benchmarks.peers import PEERS
 from benchmarks.sinks import names
 
@@ -62,13 +63,7 @@ def ours(bed: Bed, kind: str, hosts: int, seconds: float) -> Figures:
 
 def unsettled(database: Database) -> float:
     """After the stop: how many pairs of post and destination the ledger lacks, or has too much."""
-    [(matching, settled)] = database.run(
-        """
-        SELECT (SELECT coalesce(sum(recipient_count), 0) FROM post),
-               (SELECT sum(delivered + bounced + expired + cancelled) FROM destination)
-        """
-    )
-    return float(matching - settled)
+    return float(sum(each.difference + each.pending for each in ledger(database)))
 
 
 def offered(bed: Bed, seconds: float) -> Figures:
@@ -85,6 +80,7 @@ def offered(bed: Bed, seconds: float) -> Figures:
             time.sleep(1.2)
             return {
                 "rate": OFFERED * HOSTS,
+                "posts_per_s": OFFERED,
                 **costs(relay.cost() - before, count * HOSTS),
                 **delays(posts[8:], sent, bed.sinks.report()),
             }
