@@ -616,6 +616,15 @@ class Http2Tests(TransportTestCase):
         stream = self.h2.streams[0]
         self.assertEqual((stream.body, stream.headers[":authority"], stream.headers[":method"]), (BODY, "pod.example", "POST"))
 
+    async def test_one_place(self) -> None:
+        """However many deliveries to a host are under way, they need one place for a connection that is kept."""
+        self.make(port=self.h2.port, http2=True, kept_connections=1)
+        await self.send()
+        for _ in range(3):
+            await gatherResults([self.send() for _ in range(3)])
+        assert self.transport is not None
+        self.assertEqual((self.h2.connections, self.transport.counts.not_kept), (1, 0))
+
     async def test_told(self) -> None:
         """Retry-After and Location are read as ever."""
         self.h2.behaviour = lambda stream: stream.answer(429, ("retry-after", "120"))

@@ -8,8 +8,8 @@ followed, proxies from the environment are not used, only https is spoken.  A co
 libcurl sends the request once more over a new one.
 
 HTTP/1.1 is spoken unless HTTP/2 is asked for: with the few deliveries that are in flight to one host at a time there is little to
-multiplex, and a delivery costs more CPU.  With HTTP/2 the deliveries to a host that speaks it are streams of one connection; the others are served as
-before.
+multiplex, and a delivery costs more CPU.  With HTTP/2 the deliveries to a host that speaks it are streams of one connection; the
+others are served as before.
 
 Only curves are offered for the exchange of keys, and not what withstands quantum computers as well: what is sent is public, and the latter
 takes a tenth of the CPU of a handshake.
@@ -69,7 +69,9 @@ _IDLE_HANDLES = 64
 """Handles that are kept for the next delivery, though no connection may be."""
 
 SESSIONS = 2000
-"""Hosts whose TLS sessions are kept."""
+"""Hosts whose TLS sessions are kept, 2.7 kB each."""
+MULTIPLEXED = 10_000
+"""Hosts that are known to speak HTTP/2."""
 
 _CURVES = "X25519:P-256:P-384:P-521"
 
@@ -134,7 +136,7 @@ class _Handle:
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.PROXY, ""),
             (pycurl.NOSIGNAL, 1),
-            # The least there may be, and as much as TLS sends at a time. Each handle keeps such a buffer, or one of 64 kB, as long as it lives.
+            # As much as TLS sends at a time, and the least there may be: each handle keeps such a buffer as long as it lives.
             (pycurl.UPLOAD_BUFFERSIZE, 16384),
             (pycurl.SSL_VERIFYPEER, 1),
             (pycurl.SSL_VERIFYHOST, 2),
@@ -267,6 +269,7 @@ class CurlTransport:
 
     @ivar counts: what there was.
     @ivar _to_host: transfers under way per host.
+    @ivar _multiplexed: hosts that spoke HTTP/2 last.
     @ivar _idle: handles to be used again, by slot: one that is used for its URL again needs few settings.
     @ivar _looked_up: deliveries whose host had to be looked up first.
     @ivar _looking_up: how many of them still wait for that.
@@ -311,6 +314,7 @@ class CurlTransport:
         self._transfers = Transfers(reactor, max_connections=max_connections)
         self._idle: dict[tuple[str, int], _Handle] = {}
         self._to_host: dict[str, int] = {}
+        self._multiplexed: set[str] = set()
         self._looked_up: set[Deferred[Reply]] = set()
         self._looking_up = 0
         self._closed = False
@@ -381,7 +385,8 @@ class CurlTransport:
         host = target.host
         others = self._to_host.get(host, 0)
         handle = self._handle((target.url, others))
-        keep = self._places.keep(host, others, self._reactor.seconds())
+        # Streams of one connection take one place.
+        keep = self._places.keep(host, 0 if host in self._multiplexed else others, self._reactor.seconds())
         handle.prepare(target, endpoints, request, timeout, self._max_answer, keep, self._sessions.of(host))
         transfer = self._transfers.start(handle.curl)
         self._to_host[host] = others + 1
@@ -393,8 +398,18 @@ class CurlTransport:
     def _ended(self, result: Any, handle: _Handle) -> Any:
         self._leave(handle.host)
         reply = self._reply(handle, result) if isinstance(result, Outcome) else result
+        if self._settings.http2:
+            self._learn(handle)
         self._put_back(handle)
         return reply
+
+    def _learn(self, handle: _Handle) -> None:
+        if handle.curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
+            if len(self._multiplexed) >= MULTIPLEXED:
+                self._multiplexed.clear()  # what is lost is learned again
+            self._multiplexed.add(handle.host)
+        else:
+            self._multiplexed.discard(handle.host)
 
     def _handle(self, slot: tuple[str, int]) -> _Handle:
         handle = self._idle.pop(slot, None)
