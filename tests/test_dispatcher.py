@@ -41,7 +41,7 @@ class DispatcherTests(SynchronousTestCase):
     def cursor(self) -> int:
         """How far it is written that the node has come."""
         [record] = self.successResultOf(self.relay.storage.destinations.load())
-        return record.cursor
+        return self.relay.tables.reached(record)
 
     def test_writes_down(self) -> None:
         """What is delivered is written down soon after."""
@@ -154,7 +154,7 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.cursor(), 1)
 
     def test_one_write_at_a_time(self) -> None:
-        """While one write is under way no other is begun, also when the places of quiet destinations are due."""
+        """While one write is under way no other is begun, however long it takes."""
         under_way: list[Deferred[None]] = []
 
         def save(progress: object) -> Deferred[None]:
@@ -195,7 +195,7 @@ class DispatcherTests(SynchronousTestCase):
         store = self.relay.dispatcher._posts
         self.relay.dispatcher._posts = type("Log", (), {"pending": staticmethod(pending), "end": store.end, "read": store.read})()
         [status] = self.relay.dispatcher.destinations()
-        self.relay.dispatcher._manager.end = 2 * COUNTED + 1
+        self.relay.dispatcher._manager._ledger.end = 2 * COUNTED + 1
         self.relay.dispatcher.close(status.record.number, "it wants nothing")
         self.relay.run()
         self.assertEqual(asked, [(0, COUNTED), (COUNTED, 2 * COUNTED), (2 * COUNTED, 2 * COUNTED + 1)])
@@ -241,12 +241,20 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(len(self.relay.transport.sent), 2)
 
     def test_quiet_destinations(self) -> None:
-        """The place of a node that nothing was for is written down every few minutes, so that a restart need not read the log for it."""
+        """The place of a node that nothing was for is known, too, so that a restart need not read the log for it."""
         self.relay.subscribe("dogs.example", "dogs")
         self.accept()
-        self.relay.run(700.0)
-        cursors = {record.host: record.cursor for record in self.successResultOf(self.relay.storage.destinations.load())}
-        self.assertEqual(cursors, {"one.example": 1, "dogs.example": 1})
+        records = self.successResultOf(self.relay.storage.destinations.load())
+        places = {record.host: self.relay.tables.reached(record) for record in records}
+        self.assertEqual(places, {"one.example": 1, "dogs.example": 1})
+
+    def test_too_old(self) -> None:
+        """What a suspended node has not come to when it is too old is given up, and counted."""
+        self.relay.dispatcher.suspend("one.example")
+        self.accept()
+        self.relay.run(8 * 86400.0)
+        [status] = self.relay.dispatcher.destinations()
+        self.assertEqual((status.record.expired, status.record.cursor), (1, 1))
 
 
 class BodyCacheTests(SynchronousTestCase):

@@ -84,6 +84,14 @@ class FollowersTests(SynchronousTestCase):
         self.journal.delivered(self.destinations[2], START.seconds)
         self.assertEqual([found.number for found in self.take(everything=True).destinations], [2])
 
+    def test_nothing_happens(self) -> None:
+        """The rows of those that nothing was for are written when they are to be refreshed and are older than the last time."""
+        self.take(end=20)
+        self.journal.refresh(self.destinations)
+        self.assertEqual(self.take(end=20).destinations, ())
+        self.journal.refresh(self.destinations)
+        self.assertEqual([found.cursor for found in self.take(end=20).destinations], [20, 20, 20])
+
     def test_slowest(self) -> None:
         """The position is that of the slowest of them."""
         self.waiting(0, 12)

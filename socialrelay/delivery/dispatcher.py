@@ -32,6 +32,8 @@ SAVE_PAUSE = 0.25
 SAVE_RETRY = 2.0
 EXPIRE_EVERY = 600.0
 """Seconds between looking for what became too old while its destination could not take it."""
+REFRESH_EVERY = 3600.0
+"""Seconds between writing the rows of destinations that nothing happens to."""
 RESYNC_EVERY = 30.0
 RESYNC_SOON = 1.0
 COUNTED = 100_000
@@ -83,7 +85,7 @@ class Dispatcher:
         self._work: set[Deferred[object]] = set()
         self._sending: dict[Attempt, Deferred[None]] = {}
         self._saving: Deferred[None] | None = None
-        self._expire_at = 0.0
+        self._expire_at = self._refresh_at = 0.0
         self._resync_at = 0.0
         self._seen = 0
 
@@ -93,6 +95,7 @@ class Dispatcher:
         """Begin to deliver."""
         self._running = True
         self._expire_at = self._clock.seconds()
+        self._refresh_at = self._clock.seconds() + REFRESH_EVERY
         self._resync_at = self._clock.seconds() + RESYNC_EVERY
         self._soon()
 
@@ -372,6 +375,9 @@ class Dispatcher:
         if now.seconds >= self._expire_at:
             self._expire_at = now.seconds + EXPIRE_EVERY
             self._keep(self._expire())
+        if now.seconds >= self._refresh_at:
+            self._refresh_at = now.seconds + REFRESH_EVERY
+            self._manager.refresh()
 
     async def _expire(self) -> None:
         """Give up what is too old, also for those that nobody reads the log for; later, and the rows that say how much it is are gone."""

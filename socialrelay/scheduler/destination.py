@@ -60,8 +60,8 @@ class Destination:
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
-        "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "number", "protocol", "queue", "reach", "read", "ready",
-        "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
+        "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "number", "protocol", "queue", "reach", "read",
+        "ready", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:

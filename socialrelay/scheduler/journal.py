@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 
 from socialrelay.scheduler.destination import Destination
@@ -37,6 +37,7 @@ class Journal:
         self._over: set[tuple[int, int]] = set()
         self._gaps: list[Gap] = []
         self._moved = False
+        self._refreshed = followed
 
     def __bool__(self) -> bool:
         return bool(self._moved or self._changed or self._due or self._deferred or self._over or self._gaps)
@@ -62,6 +63,16 @@ class Journal:
             self._lazy[destination.number] = destination
         else:
             self.changed(destination)
+
+    def refresh(self, destinations: Iterable[Destination]) -> None:
+        """
+        Write the rows of those that have joined and did not change since the last time: else the next start had to look at all that was
+        published since then.
+        """
+        for destination in destinations:
+            if destination.joined and destination.cursor < self._refreshed:
+                self._due[destination.number] = destination
+        self._refreshed = self.followed
 
     def deferred(self, entry: DeferredDelivery) -> None:
         """A post is tried on its own."""

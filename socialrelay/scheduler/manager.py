@@ -410,6 +410,10 @@ class QueueManager:
         """
         return self._journal.take(now, self.end, self._pacer.floor, everything)
 
+    def refresh(self) -> None:
+        """The rows of those that nothing happened to are to be written, too: to be asked for once an hour or so."""
+        self._journal.refresh(self._roster.all())
+
     def restore(self, progress: Progress) -> None:
         """It could not be written: it belongs to the next changes."""
         self._journal.put_back(progress, self._roster.at)
