@@ -121,7 +121,7 @@ class FollowersTests(SynchronousTestCase):
         late.following, late.queue = True, [LogEntry(13, "ada@pod.example", EPOCH, 100)]
         self.journal.busy(late)
         self.journal.changed(late)
-        self.assertEqual([(found.cursor, found.following) for found in self.take(end=15).destinations], [(10, False)])
+        self.assertEqual([(found.cursor, found.following) for found in self.take(end=15).destinations], [(12, False)])
         late.queue.clear()
         self.journal.changed(late)
         self.assertEqual([found.following for found in self.take(end=15).destinations], [True])
