@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
@@ -39,6 +39,7 @@ class Tally:
         self._rejections = rejections
         self._now = now
         self._counts: Counter[tuple[datetime, str, str]] = Counter()
+        self._hour = self._next_hour = datetime.min.replace(tzinfo=UTC)
         self._rejected: list[Rejection] = []
         self._room = REJECTIONS_MAX
         self.totals: Counter[str] = Counter()
@@ -46,10 +47,13 @@ class Tally:
 
     def count(self, event: str, subject: str, many: int = 1) -> None:
         """Something happened C{many} times."""
-        hour = self._now().replace(minute=0, second=0, microsecond=0)
-        key = (hour, event, subject)
+        now = self._now()
+        if not self._hour <= now < self._next_hour:
+            self._hour = now.replace(minute=0, second=0, microsecond=0)
+            self._next_hour = self._hour + timedelta(hours=1)
+        key = (self._hour, event, subject)
         if key not in self._counts and len(self._counts) >= SUBJECTS_MAX:
-            key = (hour, event, OTHER)
+            key = (self._hour, event, OTHER)
         self._counts[key] += many
         self.totals[event] += many
 

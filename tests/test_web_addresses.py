@@ -75,3 +75,11 @@ class AddressTests(SynchronousTestCase):
         Any header gives an address.
         """
         self.assertIsNotNone(parse_address(self.proxies.client("10.1.1.1", forwarded)))
+
+    def test_overlong(self) -> None:
+        """
+        An entry that is too long for an address is none, whatever it begins with.
+        """
+        self.assertIs(parse_address("192.0.2.1" + " " * 1000), None)
+        self.assertIs(parse_address("fe80::1%" + "x" * 1000), None)
+        self.assertEqual(str(parse_address("[fe80::1%eth0]:443")), "fe80::1")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from attrs import frozen
 
 UNIX = "unix"
+
+LONGEST = 100
+"""Characters of an address with all that may stand beside it; a zone is a name of some letters."""
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -16,7 +20,12 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
     @return: an IPv4 address also where it is written as a mapped IPv6 one; C{None} if it is no address.
     """
-    text = text.strip()
+    return _parse(text.strip()) if len(text) <= LONGEST else None
+
+
+@lru_cache(maxsize=1024)
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
+    """Remembered, since few clients send most requests."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
