@@ -119,8 +119,8 @@ def limit(figures: Figures) -> str:
     """How one knows that the nodes are not what is measured."""
     alone, ours, busy = (figures[f"delivery.{name}"] for name in ("tls_kept_libcurl.rate", "tls_kept.rate", "tls_kept.sink_busy"))
     return (
-        f"The sinks are not the limit: from libcurl alone they took {alone:.0f} deliveries a second; "
-        f"the relay's {ours:.0f} keep their process busy for {busy:.0%} of the time."
+        f"How near the sinks are to being the limit: the relay's {ours:.0f} deliveries a second keep their process busy for {busy:.0%} "
+        f"of the time; from libcurl alone they took {alone:.0f}."
     )
 
 
