@@ -6,7 +6,7 @@ The way of a post: opened, verified, routed, kept, and only then acknowledged.
     accept ── the author's key is at hand ──▶ judge ──▶ publish ──▶ 202
        └───── it is not ──▶ keep in `incoming` ──▶ 202, and later: judge ──▶ publish   (L{socialrelay.judging})
 
-A retraction goes the same way: while it is written its target is sent to nobody, and then it goes to whoever may have got that.
+A retraction goes the same way, to whoever may have got what it takes back (L{socialrelay.retractions}).
 
 Only a verified post occupies an identity in the log, so that a forged one can never keep a genuine one out.  Nothing is acknowledged that
 is not durable: a sender that is told 503 comes again for hours, and is the best spool there is.
@@ -14,7 +14,7 @@ is not durable: a sender that is told 503 comes again for hours, and is the best
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -36,13 +36,13 @@ from socialrelay.boundaries import (
     PostLog,
     Publication,
     Rejection,
-    Target,
     Unavailable,
 )
 from socialrelay.erasure import Erasure
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
 from socialrelay.inhand import InHand
 from socialrelay.quota import ClientQuota, place_of
+from socialrelay.retractions import Holding, Retractions
 from socialrelay.routing.hosts import host_of
 from socialrelay.sparing import Sparing
 from socialrelay.statistics import OTHER, Tally
@@ -63,19 +63,12 @@ KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
 
 
-class Queue(Protocol):
+class Queue(Holding, Protocol):
     """Where published posts go (L{socialrelay.delivery.dispatcher.Dispatcher})."""
 
     def published(self, entry: LogEntry, recipients: AbstractSet[int], body: bytes) -> None: ...
     def uncertain(self) -> None: ...
     def alive(self, host: str, reopen: bool = False) -> None: ...
-    def cancel(self, positions: Sequence[int], reason: str) -> None: ...
-
-    def hold(self, position: int, recipients: frozenset[int]) -> frozenset[int]:
-        """Begin to send this post to nobody from now on; those to whom it was, or may have been, sent."""
-
-    def release(self, position: int) -> None:
-        """It may be sent after all."""
 
 
 class Relay:
@@ -113,7 +106,7 @@ class Relay:
         self._recipients = recipients
         self._erasure = erasure
         self._publishing = InHand()
-        self._taking_back = InHand()
+        self._retractions = Retractions(log, queue, self._publishing, self._write, self._admit)
         self._tally = tally
         self._quota = quota
         self._in_thread = in_thread
@@ -247,7 +240,9 @@ class Relay:
             if position is None:
                 return
             self._admit(position, post)
-        self._log.info("Accepted {guid} of {handle}; nodes that want it: {count}.", **_facts(post))
+        self._log.info(
+            "Accepted {guid} of {handle}; nodes that want it: {count}.", guid=post.guid, handle=post.author, count=len(post.recipients)
+        )
 
     async def _write(self, post: Publication) -> int | None:
         """Into the log; C{None} if it is a duplicate."""
@@ -263,54 +258,19 @@ class Relay:
     def _admit(self, position: int, post: Publication) -> None:
         """To the queue, in the turn in which it was told its position."""
         self._queue.published(LogEntry(position, post.author, post.published_at, len(post.body)), post.recipients, post.body)
-        self._tally.count("accepted", post.author_host)
+        if not post.retraction or post.withdraws is not None:  # of an unknown post it is ignored
+            self._tally.count("accepted", post.author_host)
 
     async def _take_back(self, retraction: Publication, target: bytes) -> None:
         """
-        Act on a retraction: cancel what is pending of its target, and tell those who were, or may have been, sent it.
+        Act on a retraction, whoever its author is.
 
-        It is obeyed whoever its author is.  An operator's block and an author's wish to be relayed no more say what is not to be spread;
-        that a post is to be spread no further is in the spirit of both, and whoever has it must learn of it.
-
-        @param target: the hash of the identity of the post; the names of a post are found with its author's alone, so nobody takes back
-            what another has posted.
+        An operator's block and an author's wish to be relayed no more say what is not to be spread; that a post is to be spread no further
+        is in the spirit of both, and whoever has it must learn of it.
         """
-        await self._taking_back.idle(target)
-        with self._taking_back.doing(target):
-            found = await self._find(retraction, target)
-            retraction = evolve(retraction, retraction=True, forestalls=(target,))
-            if found is None:
-                await self._forestall(retraction)
-            else:
-                await self._withdraw(retraction, found)
-
-    async def _find(self, retraction: Publication, target: bytes) -> Target | None:
-        """What it takes back; if that is not in the log now it cannot get there before what is written in this turn."""
-        while True:
-            await self._publishing.idle(target)
-            found = await self._posts.find(retraction.author, retraction.guid)
-            if found is not None or target not in self._publishing:
-                return found
-
-    async def _forestall(self, retraction: Publication) -> None:
-        """Its post was never relayed, or is still to come: it will not be."""
-        position = await self._write(retraction)
-        if position is not None:
-            self._queue.published(LogEntry(position, "", retraction.published_at, len(retraction.body)), frozenset(), retraction.body)
-            self.ignored(Verdict(Ruling.IGNORE, "unknown-target", retraction.kind))
-
-    async def _withdraw(self, retraction: Publication, target: Target) -> None:
-        concerned = self._queue.hold(target.position, frozenset(target.recipients))
-        retraction = evolve(retraction, recipients=concerned, withdraws=target.position)
-        try:
-            position = await self._write(retraction)
-        except BaseException:
-            self._queue.release(target.position)
-            raise
-        self._queue.cancel([target.position], "taken back by its author")
-        if position is not None:
-            self._admit(position, retraction)
-            self._log.info("{handle} took back {guid}; nodes that are told: {count}.", **_facts(retraction))
+        unknown = await self._retractions.obey(retraction, target)
+        if unknown:  # without the names, which the author wants to be forgotten
+            self.ignored(Verdict(Ruling.IGNORE, unknown, retraction.kind))
 
     def refused(self, reason: str, sender: str, verdict: Verdict | None = None) -> None:
         """It is not authentic or malformed: counted, kept for the operator to read, dropped."""
@@ -329,7 +289,3 @@ class Relay:
         self._tally.count("ignored", reason)
         self._tally.rejected(Rejection(self._now(), reason, verdict.author, verdict.guid, verdict.kind))
         self._log.debug("Ignored {kind} of {handle}: {reason}.", kind=verdict.kind or "a body", handle=verdict.author, reason=reason)
-
-
-def _facts(post: Publication) -> dict[str, object]:
-    return {"guid": post.guid, "handle": post.author, "count": len(post.recipients)}
