@@ -62,9 +62,9 @@ class Names:
 class LyingResolver(Resolver):
     """Says that everything is on loopback."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *addresses: str) -> None:
         super().__init__(reactor, Names())
-        self._lie = Endpoints((ip_address("127.0.0.1"),), port)
+        self._lie = Endpoints(tuple(ip_address(address) for address in addresses or ("127.0.0.1",)), port)
 
     def at_hand(self, host: str, port: int) -> Resolution:
         """The lie."""
@@ -141,6 +141,8 @@ class TransportTests(TransportTestCase):
         for _ in range(5):
             await self.send()
         self.assertEqual((len(self.node.requests), self.node.connections), (5, 1))
+        assert self.transport is not None
+        self.assertEqual(self.transport.counts, Counts(transfers=5, opened=1))
 
     async def test_not_kept(self) -> None:
         """Where no connections may be kept each delivery closes its own."""
@@ -149,7 +151,8 @@ class TransportTests(TransportTestCase):
         for _ in range(3):
             await self.send()
         await self.node.until(lambda: not self.node.open)
-        self.assertEqual(self.node.connections, 3)
+        assert self.transport is not None
+        self.assertEqual((self.node.connections, self.transport.counts), (3, Counts(transfers=3, opened=3, not_kept=3)))
 
     async def test_kept_are_bounded(self) -> None:
         """However many hosts there are, only so many connections stay open."""
@@ -272,6 +275,30 @@ class TransportTests(TransportTestCase):
         self.make(port=self.listening().getsockname()[1], connect_timeout=0.2)
         reply = await self.send()
         self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.TIMEOUT)
+
+    async def test_little_time(self) -> None:
+        """The time for connecting is no longer than that for the whole, of which looking up the name took a part."""
+
+        class Slow:
+            def look_up(self, host: str, proven: bool, done: Any) -> None:
+                reactor.callLater(0.1, done, Found((ip_address("127.0.0.1"),)))
+
+        port = self.listening().getsockname()[1]
+        self.make(resolver=Resolver(reactor, Slow(), allow=networks(LOOPBACK)), connect_timeout=60.0, ports=(443, port))
+        assert self.transport is not None
+        reply = await self.transport.send(DeliveryRequest(f"https://slow.example:{port}/", KINDS, BODY), 0.3)
+        self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.TIMEOUT)
+
+    async def test_second_address(self) -> None:
+        """Where nobody listens at the first address of a host the second is used."""
+        self.start()
+        resolver = LyingResolver(self.node.port, "127.0.0.2", "127.0.0.1")
+        self.make(resolver=resolver, ports=(443, self.node.port))
+        assert self.transport is not None
+        request = DeliveryRequest(f"https://pod.example:{self.node.port}/", KINDS, BODY)
+        replies = [await self.transport.send(request, 5.0) for _ in range(3)]
+        self.assertEqual((replies, self.node.connections), ([Answer(202)] * 3, 1))
+        self.assertEqual(self.transport.counts, Counts(transfers=3, opened=2))
 
     async def test_not_tls(self) -> None:
         """A host that does not speak TLS is a TLS failure."""
