@@ -378,7 +378,7 @@ class LogContract:
         """
         However many posts an author has, and however far apart they are, all are erased.
         """
-        self.patch(log_module, "BATCH", 3)
+        self.patch(log_module, "_ERASE_BATCH", 3)
         self.patch(log_module, "_CANCEL_RANGE", 4)
         log = (await self.storage()).log
         authors = ["ada@pod.example", "ada@pod.example", "eve@pod.example"]
@@ -422,6 +422,17 @@ class LogContract:
         self.assertEqual(await storage.log.erase(guid=retraction.guid), [])
         await storage.destinations.save(Progress(destinations=(following,), followed=positions[1]))
         self.assertEqual(await storage.log.erase(guid=retraction.guid), [positions[1]])
+
+    async def test_settled_for_others(self):
+        """
+        How far those have come whom a retraction does not name is nothing to it.
+        """
+        storage = await self.storage()
+        for host in ("a.example", "b.example"):
+            record = await storage.destinations.open(host, "diaspora", "https://x", NOW)
+        await storage.destinations.save(Progress(destinations=(evolve(record, following=True),)))
+        position = await storage.log.publish(publication(retraction=True, recipients=frozenset({77})))
+        self.assertEqual(await storage.log.erase(author="ada@pod.example"), [position])
 
     async def test_names_of_a_retraction(self):
         """

@@ -30,11 +30,12 @@ from socialrelay.routing.recipients import Recipients
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
-from socialrelay.storage.retention import BATCH, check_range
+from socialrelay.storage.retention import check_range
 from socialrelay.storage.rows import LOG_LOCK, bytea, of_host, rows
 from socialrelay.storage.usage import Usage
 
 _CANCEL_RANGE = 20_000
+_ERASE_BATCH = 1000
 _AGAIN = 0.25
 
 _NAMELESS = "SET author = '', author_host = '', guid = '', tags = '{}', size = 0, cancelled = true"
@@ -153,21 +154,26 @@ _FIND = """
 
 _ENDS = "SELECT coalesce(min(position), 1) - 1, coalesce(max(position), 0) FROM post"
 
-# A retraction is settled when all whom it names are past it and none has still to try it.
+_NAMES_IT = "CASE WHEN octet_length(recipients) > number >> 3 THEN get_bit(recipients, number) = 1 ELSE false END"
+
+# A retraction is settled when all whom it names are past it and none has still to try it.  Those who follow are so together; they are asked
+# one by one only for what is newer than that.
 _ERASE = f"""
-    WITH doomed AS (
+    WITH straggler AS MATERIALIZED (
+        SELECT number, cursor FROM destination WHERE subscribed AND NOT following
+    ), doomed AS (
         SELECT position
           FROM post
          WHERE position > %(after)s
            AND position <= %(upto)s
            AND {_NAMED}
-           AND NOT (retraction AND EXISTS (
-                   SELECT
-                     FROM destination, log_state
-                    WHERE subscribed
-                      AND CASE WHEN following THEN greatest(cursor, followed) ELSE cursor END < post.position
-                      AND CASE WHEN octet_length(recipients) > number >> 3 THEN get_bit(recipients, number) = 1 ELSE false END))
-           AND NOT (retraction AND EXISTS (SELECT FROM deferred_delivery tried WHERE tried.position = post.position))
+           AND CASE
+               WHEN NOT retraction THEN true
+               WHEN EXISTS (SELECT FROM straggler WHERE cursor < post.position AND {_NAMES_IT}) THEN false
+               WHEN EXISTS (SELECT FROM deferred_delivery tried WHERE tried.position = post.position) THEN false
+               WHEN post.position <= (SELECT followed FROM log_state) THEN true
+               ELSE NOT EXISTS (SELECT FROM destination WHERE subscribed AND following AND cursor < post.position AND {_NAMES_IT})
+               END
          ORDER BY position
          LIMIT %(batch)s
            FOR UPDATE
@@ -334,9 +340,9 @@ class PostgresLog:
         [(start, end)] = await self._database.query(_ENDS, idempotent=True)
         positions: list[int] = []
         for after, upto in _steps(start, end, names):
-            span = {**names, "after": after, "upto": upto, "batch": BATCH}
-            found: Rows = [()] * BATCH
-            while len(found) == BATCH:  # what is erased is not found again
+            span = {**names, "after": after, "upto": upto, "batch": _ERASE_BATCH}
+            found: Rows = [()] * _ERASE_BATCH
+            while len(found) == _ERASE_BATCH:  # what is erased is not found again
                 found = await self._database.query(_ERASE, span, idempotent=True)
                 positions += [position for (position,) in found]
         return positions
