@@ -41,7 +41,24 @@ _AGAIN = 0.25
 _NAMELESS = "SET author = '', author_host = '', guid = '', tags = '{}', size = 0, cancelled = true"
 
 # What is withdrawn is so in any case: a retraction that is a duplicate leaves its target no more than the first one did.
-_PUBLISH = f"""
+_WITHDRAW = f"""
+    ), forestalled AS (
+        SELECT * FROM json_to_recordset(%(forestalled)s) AS forestalled (publication bigint, hash bytea)
+    ), taken AS (
+        INSERT INTO identity AS old (hash, seen_at)
+        SELECT forestalled.hash, fresh.published_at FROM forestalled JOIN fresh USING (publication)
+            ON CONFLICT (hash) DO UPDATE SET seen_at = greatest(old.seen_at, excluded.seen_at)
+    ), withdrawn AS (
+        SELECT position FROM post WHERE position = ANY(%(withdrawn)s::bigint[]) AND NOT retraction ORDER BY position FOR UPDATE
+    ), emptied AS (
+        DELETE FROM post_body WHERE position IN (SELECT position FROM withdrawn)
+    ), nameless AS (
+        UPDATE post {_NAMELESS} WHERE position IN (SELECT position FROM withdrawn)
+"""
+
+# Most batches hold no retraction, and a longer statement takes longer to plan.
+_PUBLISH, _PUBLISH_AND_WITHDRAW = (
+    f"""
     SELECT pg_advisory_xact_lock(%(lock)s);
     WITH input AS MATERIALIZED (
         SELECT *
@@ -51,8 +68,6 @@ _PUBLISH = f"""
                retraction boolean)
     ), claim AS (
         SELECT * FROM json_to_recordset(%(claims)s) AS claim (publication bigint, hash bytea)
-    ), forestalled AS (
-        SELECT * FROM json_to_recordset(%(forestalled)s) AS forestalled (publication bigint, hash bytea)
     ), known AS MATERIALIZED (
         SELECT publication, position
           FROM post
@@ -66,16 +81,6 @@ _PUBLISH = f"""
     ), claimed AS (
         INSERT INTO identity (hash, seen_at)
         SELECT claim.hash, fresh.published_at FROM claim JOIN fresh USING (publication)
-    ), taken AS (
-        INSERT INTO identity AS old (hash, seen_at)
-        SELECT forestalled.hash, fresh.published_at FROM forestalled JOIN fresh USING (publication)
-            ON CONFLICT (hash) DO UPDATE SET seen_at = greatest(old.seen_at, excluded.seen_at)
-    ), withdrawn AS (
-        SELECT position FROM post WHERE position = ANY(%(withdrawn)s::bigint[]) AND NOT retraction ORDER BY position FOR UPDATE
-    ), emptied AS (
-        DELETE FROM post_body WHERE position IN (SELECT position FROM withdrawn)
-    ), nameless AS (
-        UPDATE post {_NAMELESS} WHERE position IN (SELECT position FROM withdrawn)
     ), published AS (
         INSERT INTO post (received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size,
                           publication, retraction)
@@ -90,7 +95,7 @@ _PUBLISH = f"""
           FROM published JOIN fresh USING (publication)
          WHERE fresh.recipient_count > 0
     ), freed AS (
-        DELETE FROM incoming WHERE id = ANY(%(incoming)s::bigint[]) RETURNING sender_host, octet_length(body) AS size
+        DELETE FROM incoming WHERE id = ANY(%(incoming)s::bigint[]) RETURNING sender_host, octet_length(body) AS size{withdraw}
     )
     SELECT publication, position, NULL::text, NULL::integer FROM published
      UNION ALL
@@ -98,6 +103,8 @@ _PUBLISH = f"""
      UNION ALL
     SELECT NULL::bigint, NULL::bigint, sender_host, size FROM freed
 """
+    for withdraw in ("", _WITHDRAW.rstrip())
+)
 
 _END = "SELECT coalesce(max(position), 0) FROM post"
 
@@ -247,7 +254,8 @@ class PostgresLog:
         return answer
 
     def _send(self, batch: list[_Numbered], parameters: dict[str, object], answer: Deferred[list[int | None]]) -> None:
-        sent = self._database.query(_PUBLISH, parameters)
+        retractions = any(entry.publication.retraction for entry in batch)
+        sent = self._database.query(_PUBLISH_AND_WITHDRAW if retractions else _PUBLISH, parameters)
         sent.addCallbacks(
             self._written,
             self._failed,
