@@ -27,11 +27,15 @@ class RecipientsTests(SynchronousTestCase):
     @given(_NUMBERS, _NUMBERS)
     def test_operators(self, ours: frozenset[int], theirs: frozenset[int]) -> None:
         """Their intersection, union and difference with any set are recipients again."""
-        recipients = Recipients.of(ours)
+        recipients, others = Recipients.of(ours), Recipients.of(theirs)
         for found, wanted in (
             (recipients & theirs, ours & theirs),
             (recipients | theirs, ours | theirs),
             (recipients - theirs, ours - theirs),
+            (recipients & others, ours & theirs),
+            (recipients | others, ours | theirs),
+            (recipients - others, ours - theirs),
+            (ours - others, ours - theirs),
         ):
             self.assertIsInstance(found, Recipients)
             self.assertEqual(found, wanted)
@@ -49,6 +53,7 @@ class RecipientsTests(SynchronousTestCase):
         """What is no number of a destination is not among them."""
         self.assertNotIn("1", Recipients.of([1]))
         self.assertNotIn(-1, Recipients.of([1]))
+        self.assertRaises(ValueError, Recipients.of, [1, -1])
 
     def test_shown(self) -> None:
         """Who looks at them sees the numbers."""

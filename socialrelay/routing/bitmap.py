@@ -21,9 +21,9 @@ def pack(numbers: Iterable[int]) -> bytes:
     return (numbers if isinstance(numbers, Recipients) else Recipients.of(numbers)).packed()
 
 
-def unpack(bitmap: bytes) -> frozenset[int]:
+def unpack(bitmap: bytes) -> Recipients:
     """The numbers that a bitmap holds."""
-    return frozenset(Recipients.unpacked(bitmap))
+    return Recipients.unpacked(bitmap)
 
 
 def contains(bitmap: bytes, number: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from itertools import compress
+from typing import Any
 
 _VALUES = bytes(code == ord("1") for code in range(256))
 
@@ -13,10 +14,12 @@ def bits_of(numbers: Iterable[int]) -> int:
     """
     The number in which these bits are set.
 
-    @param numbers: none of them negative.
+    @raise ValueError: one of them is negative.
     """
     bitmap = bytearray()
     for number in numbers:
+        if number < 0:
+            raise ValueError("no destination has a negative number")
         place = number >> 3
         if place >= len(bitmap):
             bitmap.extend(bytes(place + 1 - len(bitmap)))
@@ -48,7 +51,7 @@ class Recipients(AbstractSet[int]):
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> Recipients:
-        """@param numbers: of destinations, none of them negative."""
+        """@raise ValueError: one of them is negative."""
         return cls(bits_of(numbers))
 
     @classmethod
@@ -78,7 +81,22 @@ class Recipients(AbstractSet[int]):
     def __repr__(self) -> str:
         return f"Recipients.of({list(self)})"
 
+    # With others of its kind, without a walk; all other operators are those of L{collections.abc.Set}
+
+    def __and__(self, other: AbstractSet[Any]) -> Recipients:
+        return Recipients(self.bits & _bits(other))
+
+    def __or__(self, other: AbstractSet[Any]) -> Recipients:
+        return Recipients(self.bits | _bits(other))
+
+    def __sub__(self, other: AbstractSet[Any]) -> Recipients:
+        return Recipients(self.bits & ~_bits(other))
+
     @classmethod
     def _from_iterable(cls, numbers: Iterable[int]) -> Recipients:  # type: ignore[override]
         """For the operators of sets."""
         return cls.of(numbers)
+
+
+def _bits(numbers: AbstractSet[int]) -> int:
+    return numbers.bits if isinstance(numbers, Recipients) else bits_of(numbers)
