@@ -177,9 +177,10 @@ class RetractionTests(SynchronousTestCase):
 
     def test_post(self) -> None:
         """
-        A post's retraction names its target and has an identity of its own.
+        A post's retraction names its target, of the same author, and has an identity of its own.
         """
         verdict = self.judge("Post")
+        self.assertEqual(verdict.target, sha256(f"post:{ALICE}:{GUID}".encode()).digest())
         self.assertEqual((verdict.ruling, verdict.guid, verdict.author), (Ruling.RETRACT, GUID, ALICE))
         self.assertEqual(verdict.identities[0], sha256(f"retraction:{ALICE}:{GUID}".encode()).digest())
 

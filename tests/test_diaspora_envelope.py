@@ -30,6 +30,18 @@ class OpenTests(SynchronousTestCase):
         refusal = self.assertRaises(Refused, open_envelope, body)
         self.assertEqual((refusal.reason, refusal.sender), (reason, sender))
 
+    def test_recalls(self) -> None:
+        """
+        It is seen before it is verified what may take something back; the text of a post never looks so.
+        """
+        for body, recalls in (
+            (ALICE.retraction(GUID), True),
+            (ALICE.account_deletion(), True),
+            (ALICE.post("<retraction> <account_deletion/>"), False),
+            (ALICE.comment(GUID, "<retraction>"), False),
+        ):
+            self.assertEqual(open_envelope(body).recalls, recalls)
+
     def test_opened(self) -> None:
         """
         An envelope is opened to its sender, its payload and its own bytes, and verifies with the sender's key and no other.
