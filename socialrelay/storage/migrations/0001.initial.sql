@@ -118,16 +118,16 @@ COMMENT ON COLUMN post.received_at IS 'When it was acknowledged';
 COMMENT ON COLUMN post.published_at IS 'When it was verified and got its position';
 COMMENT ON COLUMN post.protocol IS 'Which federation protocol it speaks';
 COMMENT ON COLUMN post.kind IS 'The entity''s name on the wire';
-COMMENT ON COLUMN post.author IS 'The author''s handle';
+COMMENT ON COLUMN post.author IS 'The author''s handle; empty, as are author_host, guid and tags, of what was taken back or erased';
 COMMENT ON COLUMN post.author_host IS 'The host of that handle, without port: the origin';
 COMMENT ON COLUMN post.guid IS 'Identifier, unique for its author';
 COMMENT ON COLUMN post.tags IS 'Match keys';
 COMMENT ON COLUMN post.recipients IS 'Bitmap: bit d (get_bit''s numbering) is destination number d. Fixed at publication';
 COMMENT ON COLUMN post.recipient_count IS 'How many bits are set';
-COMMENT ON COLUMN post.size IS 'Bytes of the body';
+COMMENT ON COLUMN post.size IS 'Bytes of the body; 0 when it was taken back or erased';
 COMMENT ON COLUMN post.publication IS 'Drawn for this act of publishing: when a connection is lost meanwhile, the relay finds by it whether the post was published';
-COMMENT ON COLUMN post.cancelled IS 'Its author no longer wants it relayed, or the operator blocked it: what is pending of it is cancelled';
-COMMENT ON COLUMN post.retraction IS 'It takes another post back: guid is that of the other one, and it is not cancelled with the posts of its author';
+COMMENT ON COLUMN post.cancelled IS 'Taken back or erased, its author no longer wishes to be relayed, or the operator blocked it: what is pending of it is cancelled';
+COMMENT ON COLUMN post.retraction IS 'It takes another post back: guid is that of the other one, and it is not cancelled with the posts of its author. Its names go with its body';
 
 -- No foreign keys to post: what refers to a post is removed by the statement that removes the post, and a check for each row of a batch costs.
 CREATE TABLE post_body (
