@@ -164,6 +164,24 @@ class TransportTests(TransportTestCase):
         await self.node.until(lambda: len(self.node.open) == 4)
         self.assertEqual(self.node.connections, 12 + 8)
 
+    async def test_connections_are_bounded(self) -> None:
+        """At the bound deliveries wait for a connection, and those that lie idle give way."""
+        hosts = [f"pod{number}.example" for number in range(12)]
+        self.start(*hosts)
+        most: list[int] = []
+
+        def behave(exchange: Exchange) -> None:
+            most.append(len(self.node.open))
+            exchange.answer(202)
+
+        self.node.behaviour = behave
+        self.make(max_connections=3, kept_connections=3)
+        for _ in range(2):
+            self.assertEqual(await gatherResults([self.send(host) for host in hosts]), [Answer(202)] * 12)
+        # The node may learn of a new connection before it learns of the end of the one that gave way.
+        self.assertTrue(max(most) <= 6, most)
+        await self.node.until(lambda: len(self.node.open) <= 3)
+
     async def test_many(self) -> None:
         """Many deliveries to many hosts go at once, and each gets its own answer."""
         hosts = [f"pod{number}.example" for number in range(30)]

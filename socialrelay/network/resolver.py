@@ -188,6 +188,7 @@ class _Name:
     @ivar look_again: when what is known is no longer believed.
     @ivar failures: look-ups in a row that gave no usable address.
     @ivar proven: the last look-up, or one in an earlier run, found addresses.
+    @ivar endpoints: C{addresses}, with the port that was asked for last: the same value as long as they are the same.
     """
 
     addresses: tuple[Address, ...] = ()
@@ -196,6 +197,7 @@ class _Name:
     failure: NameNotResolved | AddressRefused | None = None
     failures: int = 0
     proven: bool = False
+    endpoints: Endpoints | None = None
 
 
 class Resolver:
@@ -323,7 +325,10 @@ class Resolver:
         if known.failure is not None:
             return known.failure
         if known.addresses and self._clock.seconds() - known.resolved_at < STALE:
-            return Endpoints(known.addresses, port)
+            endpoints = known.endpoints
+            if endpoints is None or endpoints.port != port or endpoints.addresses is not known.addresses:
+                endpoints = known.endpoints = Endpoints(known.addresses, port)
+            return endpoints
         return None
 
     def _answered(self, host: str, answer: Answer) -> None:
