@@ -1,7 +1,7 @@
 """
 Measure, print, and write down: C{python -m benchmarks [--quick] [--only CASE ...] [--minutes N]}.
 
-A whole run takes forty minutes, more than half of them the recorded run; a quick one four.  Quick sizes show that everything works, and
+A whole run takes forty minutes, more than half of them the recorded run; a quick one five.  Quick sizes show that everything works, and
 little else, so their figures are not kept unless a file is named.  Beside the figures are kept the record of that run and the plans of
 the hot queries.
 """
@@ -67,7 +67,7 @@ def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What the relay costs, beside what else one could take.")
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--quick", action="store_true", help="small sizes: four minutes in all; the figures mean little")
+    parser.add_argument("--quick", action="store_true", help="small sizes: five minutes in all; the figures mean little")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="how long each of soak's two runs with dead nodes lasts")
     parser.add_argument(
         "--output", type=Path, help=f"flat JSON; what else is in it stays. {RESULTS.name} beside this, unless --quick or --minutes"
