@@ -135,7 +135,7 @@ class WholeRelay:
             transport=self.transport,
             protocols={"diaspora": protocol},
             bodies=BodyCache(1 << 20),
-            timeout=15.0,
+            lifetime=7 * 86400.0,
             on_event=self._happened,
             on_settled=self.settled.append,
         )
