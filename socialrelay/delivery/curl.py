@@ -50,7 +50,6 @@ C{CONNECT_TO}).
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import partial
 from select import EPOLLIN, EPOLLOUT, epoll
 
@@ -273,8 +272,10 @@ class Transfers:
         if what == pycurl.POLL_REMOVE:
             if before is not None:
                 del self._watched[descriptor]
-                with suppress(OSError):  # closed already: the kernel dropped it by itself
+                try:
                     self._epoll.unregister(descriptor)
+                except OSError:
+                    pass  # closed already: the kernel dropped it by itself
             return
         self._watched[descriptor] = wish = _WISHES[what]
         # What libcurl closed without a word the kernel has dropped by itself, and the number may be another socket's by now.

@@ -141,7 +141,6 @@ class _Handle:
             (pycurl.SSL_VERIFYPEER, 1),
             (pycurl.SSL_VERIFYHOST, 2),
             (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-            (pycurl.SSL_EC_CURVES, _CURVES),
             (pycurl.CAINFO, settings.bundle),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS if settings.http2 else pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.PIPEWAIT, 1 if settings.http2 else 0),
@@ -155,6 +154,8 @@ class _Handle:
             (pycurl.OPENSOCKETFUNCTION, self._open),
         ):
             curl.setopt(option, value)
+        if hasattr(pycurl, "SSL_EC_CURVES"):  # since 7.48
+            curl.setopt(pycurl.SSL_EC_CURVES, _CURVES)
         # With a folder of certificates besides, libcurl would load the store anew for each connection.
         curl.unsetopt(pycurl.CAPATH)
 
