@@ -1,9 +1,9 @@
 """
 TLS sessions of many hosts, so that a new connection to a known host needs neither a certificate nor its verification.
 
-libcurl keeps the sessions of 25 hosts in each cache (of 8 hosts before 8.12), and a multi handle has one.  A relay that sends a post to hundreds of hosts in turn
-would find each session gone just before it is needed.  So hosts are put together in groups, each with a cache of its own.  libcurl gives a
-session only to the host, port and settings of verification that it is from.
+libcurl keeps the sessions of 25 hosts in each cache (of 8 hosts before 8.12), and a multi handle has one.  A relay that sends a post to
+hundreds of hosts in turn would find each session gone just before it is needed.  So hosts are put together in groups, each with a cache of
+its own.  libcurl gives a session only to the host, port and settings of verification that it is from.
 """
 
 from __future__ import annotations
