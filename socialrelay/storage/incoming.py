@@ -16,7 +16,7 @@ from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
-from socialrelay.storage.rows import LAZY, bytea, host_in, of_host, rows
+from socialrelay.storage.rows import LAZY, host_in, of_host, rows, rows_with_body
 from socialrelay.storage.usage import Usage
 
 _KEEP = """
@@ -168,7 +168,7 @@ class PostgresIncoming:
         return self._commits.submit(hashed, size, (hashed.digest,)).addCallbacks(kept, failed)
 
     def _write(self, batch: list[_Hashed]) -> Deferred[list[int | None]]:
-        arrivals = rows(
+        arrivals = rows_with_body(
             {
                 "n": n,
                 "received_at": item.arrival.received_at.isoformat(),
@@ -176,8 +176,8 @@ class PostgresIncoming:
                 "private": item.arrival.private,
                 "sender": item.arrival.sender,
                 "sender_host": item.arrival.sender_host,
-                "body": bytea(item.arrival.body),
-                "body_hash": bytea(item.digest),
+                "body": item.arrival.body,
+                "body_hash": item.digest,
             }
             for n, item in enumerate(batch)
         )

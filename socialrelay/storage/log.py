@@ -31,7 +31,7 @@ from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
 from socialrelay.storage.retention import check_range
-from socialrelay.storage.rows import LOG_LOCK, bytea, of_host, rows
+from socialrelay.storage.rows import LOG_LOCK, of_host, rows, rows_with_body
 from socialrelay.storage.usage import Usage
 
 _CANCEL_RANGE = 20_000
@@ -378,7 +378,7 @@ def _parameters(batch: list[_Numbered], floor: int) -> dict[str, object]:
     return {
         "lock": LOG_LOCK,
         "floor": floor,
-        "posts": rows(_row(n, entry) for n, entry in enumerate(batch)),
+        "posts": rows_with_body(_row(n, entry) for n, entry in enumerate(batch)),
         "claims": _hashes((entry.number, entry.publication.identities) for entry in batch),
         "forestalled": _hashes((entry.number, entry.publication.forestalls) for entry in batch),
         "withdrawn": [entry.publication.withdraws for entry in batch if entry.publication.withdraws is not None],
@@ -387,7 +387,7 @@ def _parameters(batch: list[_Numbered], floor: int) -> dict[str, object]:
 
 
 def _hashes(entries: Iterable[tuple[int, tuple[bytes, ...]]]) -> str:
-    return rows({"publication": number, "hash": bytea(each)} for number, hashes in entries for each in set(hashes))
+    return rows({"publication": number, "hash": each} for number, hashes in entries for each in set(hashes))
 
 
 def _row(n: int, entry: _Numbered) -> dict[str, object]:
@@ -404,10 +404,10 @@ def _row(n: int, entry: _Numbered) -> dict[str, object]:
         "author_host": post.author_host if named else "",
         "guid": post.guid if named else "",
         "tags": list(post.tags) if named else [],
-        "recipients": bytea(pack(post.recipients)),
+        "recipients": pack(post.recipients),
         "recipient_count": len(post.recipients),
         "size": len(post.body),
-        "body": bytea(post.body) if post.recipients else None,
+        "body": post.body if post.recipients else None,
         "retraction": post.retraction,
     }
 
