@@ -130,6 +130,8 @@ class LoadTests(SynchronousTestCase):
             "[discovery]\nports = [0]": "discovery.ports: must be ports from 1 to 65535, not 0",
             "[delivery]\nprobes = 2000": "delivery.probes: must be less than delivery.in_flight, which is 1024: "
             "deferred hosts would crowd out the others",
+            "[receive]\nbytes_in_hand = 4194303": "receive.bytes_in_hand: must be at least 4 times receive.max_body, which is 1048576: "
+            "else the largest post never fits",
             '[[polling.lists]]\nname = "x"\nurl = "http://x"': "polling.lists: x: url must begin with https://, or be the absolute path of a file, "
             "not 'http://x'",
         }.items():
