@@ -38,7 +38,7 @@ class LoadTests(SynchronousTestCase):
     def test_file(self) -> None:
         """A file sets what it names, in tables too."""
         config = self.load('host = "relay.example.org"\n[delivery]\ntimeout = 20\n')
-        self.assertEqual((config.host, config.delivery.timeout, config.delivery.window), ("relay.example.org", 20.0, 2))
+        self.assertEqual((config.host, config.delivery.timeout, config.delivery.window), ("relay.example.org", 20.0, 5))
         self.assertTrue(config.production)
 
     def test_order(self) -> None:
