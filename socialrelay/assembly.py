@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -78,6 +79,8 @@ FORGET_WORTH = 1000
 """A step that removes fewer rows is the round's last."""
 UNLISTED = timedelta(days=30)
 """A node that no list names and that does not answer for so long is forgotten."""
+NEWEST_BEYOND = 100
+"""Positions of the log: a node that is behind no further is sent all in order, also where the newest are to come first."""
 DRAIN = 5.0
 IN_FLIGHT_GRACE = 10.0
 
@@ -178,6 +181,7 @@ def assemble(
         body_bytes=config.delivery.bodies_in_flight,
         timeout=config.delivery.timeout,
         lifetime=config.delivery.queue_lifetime,
+        newest_beyond=NEWEST_BEYOND if config.delivery.catch_up_order == "newest" else inf,
     )
     pacer = Pacer(config.delivery.origin_spread, random.shuffle)
     manager = QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end, pacer)

@@ -120,6 +120,7 @@ class Delivery:
     @ivar in_flight: in all; the descriptor limit may lower it.
     @ivar probes: of it, for hosts that are deferred or dead.
     @ivar catch_up_share: which part of it may be taken by posts that were missed.
+    @ivar catch_up_order: C{oldest} first, or what is new and then the C{newest} of what was missed.
     @ivar bodies_in_flight: bytes of the different bodies that are in flight.
     @ivar origin_spread: seconds over which one post goes out; 0: as fast as possible.
     @ivar timeout: seconds for a whole delivery, at most.
@@ -132,6 +133,7 @@ class Delivery:
     in_flight: int = 1024
     probes: int = 64
     catch_up_share: float = 0.25
+    catch_up_order: str = "oldest"
     bodies_in_flight: int = 64 * MIB
     origin_spread: float = 30.0
     connect_timeout: float = 5.0

@@ -6,6 +6,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -48,15 +49,20 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 """Least and greatest; any other number is 0 or more."""
 
-_CHOICES = {"log_format": ("text", "json"), "log_level": ("debug", "info", "warn", "error")}
+_CHOICES = {
+    "log_format": ("text", "json"),
+    "log_level": ("debug", "info", "warn", "error"),
+    "delivery.catch_up_order": ("oldest", "newest"),
+}
 
 
 def check(config: Config) -> Iterator[Fault]:
     """Each fault: the key, and what is wrong with it and what would be right."""
     yield from _numbers(config)
     for key, choices in _CHOICES.items():
-        if getattr(config, key) not in choices:
-            yield key, f"must be one of {', '.join(choices)}, not {getattr(config, key)!r}"
+        value = attrgetter(key)(config)
+        if value not in choices:
+            yield key, f"must be one of {', '.join(choices)}, not {value!r}"
     yield from _names(config)
     yield from _addresses(config)
     yield from _together(config)

@@ -85,7 +85,7 @@ class World:
         """New destinations, or such that come back, from the end of the log on."""
         for number in numbers:
             old = self.stored.get(number, record(number))
-            self.stored[number] = evolve(old, cursor=len(self.log), ahead=(), subscribed=True)
+            self.stored[number] = evolve(old, cursor=len(self.log), ahead=(), missed=(), subscribed=True)
             self.manager.open(self.stored[number], self.now)
 
     def unsubscribe(self, number: int) -> None:
@@ -231,7 +231,8 @@ class World:
         """Of how many the scheduler can say what became of them, or that they are pending."""
         [found] = [found for found in self.manager.all() if found.number == number]
         waiting = [entry for entry in self._named(number, found.cursor, len(self.log)) if entry.position not in found.ahead]
-        ending = [position for position in found.in_flight if position <= found.cursor and position not in found.deferred]
+        waiting += [e for each in found.missed for e in self._named(number, each.after, each.upto) if e.position not in each.done]
+        ending = [position for position in found.in_flight if not found.pending(position) and position not in found.deferred]
         settled = found.delivered + found.bounced + found.expired + found.cancelled
         return settled + len(waiting) + len(ending) + len(found.deferred)
 

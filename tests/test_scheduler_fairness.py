@@ -146,6 +146,85 @@ class CatchingUpTests(SynchronousTestCase):
         self.assertLessEqual(max(begun), LATE_AT_ONCE)
 
 
+class NewestFirstTests(SynchronousTestCase):
+    """The operator wants what is new to go before what was missed."""
+
+    def setUp(self) -> None:
+        self.world = World(limits=Limits(window=1, newest_beyond=20))
+        self.world.subscribe(0)
+        self.world.manager.suspend("node-0.example")
+        self.missed = [self.world.post([0]) for _ in range(100)]
+        self.world.manager.resume("node-0.example", self.world.now)
+
+    def positions(self) -> list[int]:
+        return [position for _, position in self.world.arrived]
+
+    def test_backwards(self) -> None:
+        """What was missed comes from the newest to the oldest, each post once."""
+        self.world.run()
+        self.assertEqual(self.positions(), self.missed[::-1])
+        self.assertEqual((self.world.at(0).cursor, self.world.at(0).missed, self.world.at(0).delivered), (100, (), 100))
+
+    def test_new_at_once(self) -> None:
+        """What is new meanwhile goes before all that was missed."""
+        self.world.begin()
+        self.world.answer(self.world.under_way[0])
+        new = self.world.post([0])
+        self.world.run()
+        self.assertEqual(self.positions()[:3], [100, new, 99])
+
+    def test_little(self) -> None:
+        """Who missed little gets it in order, and what is new after it."""
+        world = World(limits=Limits(newest_beyond=20))
+        world.subscribe(0)
+        world.manager.suspend("node-0.example")
+        missed = [world.post([0]) for _ in range(20)]
+        world.manager.resume("node-0.example", world.now)
+        world.run()
+        self.assertEqual([position for _, position in world.arrived], missed)
+
+    def test_crash(self) -> None:
+        """After a crash it goes on where it was written that it had come."""
+        for _ in range(10):
+            self.world.begin()
+            self.world.answer(self.world.under_way[0])
+        self.world.save()
+        self.world.crash()
+        self.world.run()
+        self.assertEqual(self.positions(), self.missed[::-1])
+
+    def test_away_again(self) -> None:
+        """Who is away again before that is over gets the newer stretch first, then the rest of the older one."""
+        for _ in range(10):
+            self.world.begin()
+            self.world.answer(self.world.under_way[0])
+        self.world.manager.suspend("node-0.example")
+        newer = [self.world.post([0]) for _ in range(50)]
+        self.world.answer(self.world.under_way[0]) if self.world.under_way else None
+        self.world.manager.resume("node-0.example", self.world.now)
+        self.world.run()
+        self.assertEqual(self.positions(), [*self.missed[:-11:-1], *newer[::-1], *self.missed[-11::-1]])
+
+    def test_taken_back(self) -> None:
+        """A post that was missed and is taken back meanwhile is cancelled, and its retraction does not concern who never had it."""
+        self.world.begin()
+        self.assertEqual(self.world.manager.hold(50, frozenset({0})), frozenset())
+        self.world.cancel(50)
+        self.world.run()
+        self.assertNotIn(50, self.positions())
+        self.assertEqual((self.world.at(0).delivered, self.world.at(0).cancelled), (99, 1))
+
+    def test_given_up(self) -> None:
+        """What was missed is given up when its destination is subscribed no more, or when it is too old."""
+        self.world.begin()
+        self.world.manager.expire(40)
+        self.world.begin()
+        self.assertEqual(self.world.at(0).expired, 40)
+        self.world.unsubscribe(0)
+        self.world.run()
+        self.assertEqual(self.world.at(0).expired + self.world.at(0).cancelled + self.world.at(0).delivered, 100)
+
+
 class PacingTests(SynchronousTestCase):
     """A post with many recipients."""
 

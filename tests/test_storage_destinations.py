@@ -106,6 +106,7 @@ class DestinationsContract:
             last_bounce="HTTP 413",
             following=True,
             tried=12,
+            missed=((2, 4, (3,)), (5, 6, ())),
         )
         await storage.destinations.save(Progress(destinations=(evolve(changed, url="https://x", subscribed=False),)))
         self.assertEqual(await storage.destinations.load(), [changed, second])

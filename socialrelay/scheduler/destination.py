@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Container
-from datetime import datetime
+from itertools import chain
 from math import inf
-from typing import Protocol
 
+from socialrelay.scheduler.entry import Entry
 from socialrelay.scheduler.host import Host
+from socialrelay.scheduler.missed import Stretch
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
 
@@ -24,35 +25,22 @@ RANGE = 5000
 """Positions of the log that are read at a time, at most."""
 
 
-class Entry(Protocol):
-    """A post as the scheduler sees it (L{socialrelay.boundaries.LogEntry})."""
-
-    @property
-    def position(self) -> int: ...
-    @property
-    def author(self) -> str: ...
-    @property
-    def published_at(self) -> datetime: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def cancelled(self) -> bool: ...
-
-
 class Destination:
     """
-    @ivar begin: the log's end when it was subscribed: what it is named in up to there and did not get is given up.
+    @ivar begin: the log's end when it was subscribed anew: what it is named in up to there and did not get is given up.
     @ivar queue: waiting, in the order of the log.
     @ivar retries: posts that are tried on their own and are due.
     @ivar tried: no post above was ever begun to be sent.
     @ivar unsure: of what is not settled up to here, some may have been sent: it was so when the relay was started.
     @ivar doubtful: positions that were begun since, and nobody knows whether they arrived.
+    @ivar missed: stretches below the cursor that it gets after what is new, the oldest first.
     @ivar late: what waits was missed and read from the log, or comes after such.
     @ivar joined: its row says that it follows: what it takes is written down with the shared position.
     @ivar in_flight: position -> what is being sent.
     @ivar ahead: settled positions above the cursor, ascending.
     @ivar deferred: position -> a post that is tried on its own.
     @ivar suspects: positions that got a 5xx answer since the host began to fail: the next probe takes another post.
+    @ivar abandoning: stretches of the log that are being counted so as to be given up; meanwhile nothing is sent.
     @ivar alarm: monotonic seconds at which it is thought of again.
     @ivar reach: positions to read the next time: few where many name it, so that what is read is also taken.
     @ivar stale: posts were cancelled since the stretch of the log that is on its way was asked for.
@@ -60,8 +48,8 @@ class Destination:
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
-        "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "number", "protocol", "queue", "reach", "read",
-        "ready", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
+        "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "missed", "number", "protocol", "queue", "reach",
+        "read", "ready", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -72,7 +60,8 @@ class Destination:
         self.deferred: dict[int, DeferredDelivery] = {}
         self.url = record.url
         self.subscribed = record.subscribed
-        self.begin = self.cursor = self.read = record.cursor
+        self.begin = 0
+        self.cursor = self.read = record.cursor
         self.ahead = list(record.ahead)
         self.delivered, self.bounced = record.delivered, record.bounced
         self.expired, self.cancelled = record.expired, record.cancelled
@@ -84,11 +73,13 @@ class Destination:
         self.retries: tuple[Entry, ...] = ()
         self.suspects: tuple[int, ...] = ()
         self.doubtful: tuple[int, ...] = ()
+        self.missed = tuple(Stretch(after, upto, done) for after, upto, done in record.missed)
         self.joined = False
         self.alarm = inf
         self.reach = RANGE
         self.following = False
-        self.loading = self.stale = self.wants_load = self.ready = self.abandoning = self.late = False
+        self.loading = self.stale = self.wants_load = self.ready = self.late = False
+        self.abandoning = 0
 
     def reopen(self, record: DestinationRecord) -> None:
         """It is subscribed anew. It counts on, and what it was not sent until now is not sent any more."""
@@ -101,6 +92,21 @@ class Destination:
     def limit(self) -> float:
         """Nothing above is begun: when much is settled above the cursor, what is below that comes first."""
         return self.ahead[-1] if len(self.ahead) >= AHEAD_MAX else inf
+
+    @property
+    def has_its_turn_late(self) -> bool:
+        """What it would be sent next is nothing new."""
+        return self.late or not self.queue
+
+    @property
+    def sendable(self) -> bool:
+        """Something waits for it in memory."""
+        return bool(self.queue or self.retries) or any(stretch.waiting for stretch in self.missed)
+
+    @property
+    def holding(self) -> bool:
+        """It has posts in memory that were read from the log."""
+        return any(stretch.out for stretch in self.missed) if self.following else bool(self.queue)
 
     @property
     def wanted(self) -> bool:
@@ -121,7 +127,7 @@ class Destination:
         if retry is not None and not self.host.probing:
             return retry
         passed_over = retry
-        for entry in self.queue:
+        for entry in chain(self.queue, *(stretch.waiting for stretch in reversed(self.missed))) if self.missed else self.queue:
             if entry.position > limit:
                 break
             if entry.author in busy or entry.position in held:
@@ -142,6 +148,8 @@ class Destination:
         """It is under way."""
         if entry in self.retries:
             self.retries = tuple(other for other in self.retries if other is not entry)
+        elif stretch := self.stretch_of(entry.position):
+            stretch.waiting.remove(entry)
         else:
             self.queue.remove(entry)
             self.late = self.late and bool(self.queue)
@@ -162,6 +170,8 @@ class Destination:
     def drop_queue(self) -> None:
         """Forget what waits in memory; the log has it."""
         self.queue.clear()
+        for stretch in self.missed:
+            stretch.forget()
         self.following = self.late = False
         self.read = self.cursor
 
@@ -177,6 +187,9 @@ class Destination:
             self.doubtful = tuple(other for other in self.doubtful if other != position)
         if position > self.cursor:
             insort(self.ahead, position)
+        elif stretch := self.stretch_of(position):
+            stretch.settle(position)
+            self.missed = tuple(each for each in self.missed if not each.over)
         self.advance(end, floor)
 
     def advance(self, end: int, floor: float = inf) -> None:
@@ -191,19 +204,42 @@ class Destination:
         """Everything up to here that names it is settled."""
         upto: float = max(min(end, floor - 1), self.read) if self.following else self.read
         for position in self.in_flight:
-            if position <= upto and position not in self.deferred:
+            if self.cursor < position <= upto and position not in self.deferred:
                 upto = position - 1
         if self.queue and self.queue[0].position <= upto:
             upto = self.queue[0].position - 1
         return upto
 
+    def stretch_of(self, position: int) -> Stretch | None:
+        """The missed stretch in which a position lies."""
+        return next((stretch for stretch in self.missed if position in stretch), None) if self.missed else None
+
     def knows(self, position: int) -> bool:
         """The post is settled or under way: reading the log again must not send it twice."""
-        return position <= self.cursor or position in self.in_flight or position in self.ahead
+        return position in self.in_flight or not self.pending(position)
+
+    def pending(self, position: int) -> bool:
+        """A post that names it is not settled, but for one that is tried on its own."""
+        if position > self.cursor:
+            return position not in self.ahead
+        stretch = self.stretch_of(position)
+        return stretch is not None and stretch.pending(position)
 
     def holds(self, position: int) -> bool:
-        """It knows the post, or has it waiting."""
-        return self.knows(position) or any(entry.position == position for entry in self.queue)
+        """It knows the post, has it waiting, or will come to it in what it missed."""
+        return self.knows(position) or position <= self.cursor or any(entry.position == position for entry in self.queue)
+
+    def give_up(self, upto: int) -> None:
+        """Everything up to there is settled."""
+        self.cursor = self.read = max(upto, self.cursor)
+        self.ahead = [position for position in self.ahead if position > self.cursor]
+        self.suspects = ()
+
+    def leap(self, end: int) -> None:
+        """Go on with what is new: what lies between is missed, and comes later."""
+        self.missed = (*self.missed, Stretch(self.cursor, end, self.ahead))
+        self.cursor = self.read = end
+        self.ahead = []
 
     def record(self, now: Moment) -> DestinationRecord:
         """As it is to be stored."""
@@ -231,4 +267,5 @@ class Destination:
             last_bounce=self.last_bounce,
             following=self.joined,
             tried=self.tried,
+            missed=tuple((each.after, each.upto, tuple(sorted(each.done))) for each in self.missed),
         )

@@ -8,6 +8,8 @@ from socialrelay.scheduler.feedback import Feedback
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.record import DestinationRecord, State
 
+_NEVER = float("-inf")
+
 
 class Host:
     """
@@ -38,7 +40,7 @@ class Host:
         self.gone_since: datetime | None = None
         self.last_success: datetime | None = None
         self.last_reason = ""
-        self.woken_at = float("-inf")
+        self.woken_at = _NEVER
 
     def restore(self, record: DestinationRecord, now: Moment, longest_wait: float) -> None:
         """Take up what was stored."""

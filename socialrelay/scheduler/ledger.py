@@ -44,6 +44,8 @@ class Ledger:
         if position in destination.deferred:
             self.end_deferred(destination, position, "delivered", reason)
             return
+        if destination.missed:
+            self.journal.changed(destination)
         destination.settle(position, self.end, self._pacer.floor)
         destination.delivered += 1
         self.journal.delivered(destination, now.seconds)

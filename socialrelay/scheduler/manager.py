@@ -21,10 +21,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from math import inf
 
+from socialrelay.routing.recipients import Recipients
 from socialrelay.scheduler.alarms import WHOLE, Alarms
 from socialrelay.scheduler.backoff import DEAD_PROBE, Backoff
 from socialrelay.scheduler.breaker import POST_RETRY, Breaker
-from socialrelay.scheduler.destination import Destination, Entry
+from socialrelay.scheduler.destination import Destination
+from socialrelay.scheduler.entry import Entry
 from socialrelay.scheduler.journal import Journal
 from socialrelay.scheduler.ledger import Ledger
 from socialrelay.scheduler.moment import Moment
@@ -95,8 +97,8 @@ class QueueManager:
         destination = self._roster.at.get(record.number)
         if destination is None:
             destination = self._roster.add(record, now)
-            # Whoever was active may have been sent more than had been written down.
-            destination.unsure = self.end if record.state is State.ACTIVE else record.tried
+            destination.unsure = self.end if _was_being_tried(record, now) else record.tried
+            destination.tried = max(destination.tried, destination.unsure)
         else:
             destination.reopen(record)
             destination.unsure = self.end
@@ -127,15 +129,19 @@ class QueueManager:
             return
         if entry.position > self.end + 1:
             self.extend(entry.position - 1, now)
-        following = []
-        for number in recipients:
+        following, behind = [], []
+        # With thousands of dead destinations, to pass over each of them for each post was a seventh of what a delivery cost.
+        everybody = recipients if isinstance(recipients, Recipients) else Recipients.of(recipients)
+        for number in everybody - self._reader.behind:
             destination = self._roster.at.get(number)
             if destination is None or not destination.following:
-                continue  # whoever is behind will read it in the log
-            if destination.wanted:
+                behind.append(number)  # it will read it in the log
+            elif destination.wanted:
                 following.append(number)
             else:
                 self._cancel_new(destination, entry)
+        if behind:
+            self._reader.behind |= Recipients.of(behind)
         at_once, rushed = self._pacer.admit(entry, following, now.seconds)
         for older, numbers in rushed:
             self._release_to(older, numbers, now)
@@ -218,9 +224,11 @@ class QueueManager:
                     self._ledger.finish(destination, position, "cancelled", reason)
         for destination in self._roster.all():
             destination.stale = destination.loading
-            for entry in [entry for entry in destination.queue if entry.position in gone]:
-                destination.queue.remove(entry)
-                self._ledger.finish(destination, entry.position, "cancelled", reason)
+            waiting = [entry.position for entry in destination.queue if entry.position in gone]
+            destination.queue = [entry for entry in destination.queue if entry.position not in gone]
+            waiting += [entry.position for stretch in destination.missed for entry in stretch.waiting if entry.position in gone]
+            for position in waiting:
+                self._ledger.finish(destination, position, "cancelled", reason)
             for position in [p for p in destination.deferred if p in gone and p not in destination.in_flight]:
                 self._ledger.end_deferred(destination, position, "cancelled", reason)
             if destination.retries:
@@ -229,7 +237,8 @@ class QueueManager:
     def expire(self, upto: int) -> None:
         """What of the log is too old up to a position, or not kept any more, is given up for those who have not come to it."""
         for destination in self._roster.all():
-            if destination.wanted and not destination.following and destination.cursor < upto:
+            outlived = not destination.following and destination.cursor < upto
+            if destination.wanted and (outlived or any(stretch.after < upto for stretch in destination.missed)):
                 self._reader.abandon(destination, upto, "expired", "older than the queue lifetime, or than what is kept")
 
     # What is to be done
@@ -276,7 +285,7 @@ class QueueManager:
             entry,
             host.cohort,
             host.probing,
-            destination.late,
+            destination.has_its_turn_late,
             now.seconds,
             host.feedback.patience(self._limits.timeout),
         )
@@ -284,9 +293,9 @@ class QueueManager:
         self._count(attempt, 1)
         if attempt.probe:
             self._journal.changed(destination)  # that it was tried must be known, should this be the relay's last act
-        if (destination.queue or destination.retries) and host.has_room():
+        if destination.sendable and host.has_room():
             self._turns.add(destination)
-        if not destination.following:
+        if not destination.following or destination.missed:
             self._reader.consider(destination, now)
         return attempt
 
@@ -446,6 +455,13 @@ class QueueManager:
             self._breaker.remember(destination, host.next_attempt)
         if host.waits(now) or destination.abandoning:
             return
-        if (destination.queue or destination.retries) and host.has_room():
+        if destination.sendable and host.has_room():
             self._turns.add(destination)
         self._reader.consider(destination, now)
+
+
+def _was_being_tried(record: DestinationRecord, now: Moment) -> bool:
+    """When the relay died it may have been sending more to this destination than had been written down."""
+    if record.state in (State.DEFERRED, State.DEAD):
+        return record.next_attempt is None or record.next_attempt <= now.wall
+    return record.state is State.ACTIVE

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 
 from attrs import frozen
 
 from socialrelay.scheduler.backoff import DAY
-from socialrelay.scheduler.destination import Destination, Entry
+from socialrelay.scheduler.destination import Destination
+from socialrelay.scheduler.entry import Entry
+from socialrelay.scheduler.missed import Stretch
 
 
 @frozen
@@ -20,6 +23,8 @@ class Limits:
     @ivar body_bytes: of the different posts that are under way; one may always be.
     @ivar timeout: seconds that a delivery may take, at most.
     @ivar lifetime: seconds; an older post is expired, a host without success for so long is dead.
+    @ivar newest_beyond: a destination that is further behind than so many positions gets what is new first, and then what it missed, the
+        newest first.
     @ivar catching_up: destinations that may hold posts read from the log in memory.
     """
 
@@ -30,6 +35,7 @@ class Limits:
     body_bytes: int = 64 * 1024 * 1024
     timeout: float = 15.0
     lifetime: float = 7 * DAY
+    newest_beyond: float = inf
     catching_up: int = 256
 
 
@@ -60,23 +66,30 @@ class Load:
     A stretch of the log to be read: C{after} < position <= C{upto}.
 
     @ivar single: it is one post that is tried on its own.
+    @ivar missed: it is a part of what the destination missed.
     """
 
     destination: Destination
     after: int
     upto: int
     single: bool = False
+    missed: Stretch | None = None
 
 
 @frozen(eq=False)
 class Abandon:
-    """A stretch of the log to be counted, and then given up with L{QueueManager.abandoned}."""
+    """
+    A stretch of the log to be counted, and then given up with L{QueueManager.abandoned}.
+
+    @ivar missed: it is a part of what the destination missed.
+    """
 
     destination: Destination
     after: int
     upto: int
     outcome: str
     reason: str
+    missed: Stretch | None = None
 
 
 class What(Enum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import inf
 
-from socialrelay.scheduler.destination import Entry
+from socialrelay.scheduler.entry import Entry
 
 AT_ONCE = 10
 SLOWEST = 5.0

@@ -12,9 +12,12 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from math import inf
 
+from socialrelay.routing.recipients import Recipients
 from socialrelay.scheduler.alarms import Alarms
-from socialrelay.scheduler.destination import RANGE, Destination, Entry
+from socialrelay.scheduler.destination import RANGE, Destination
+from socialrelay.scheduler.entry import Entry
 from socialrelay.scheduler.ledger import Ledger
+from socialrelay.scheduler.missed import Stretch
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Limits, Load
 from socialrelay.scheduler.pacing import Pacer
@@ -26,12 +29,15 @@ CATCH_UP = 32
 """Posts taken from a range at a time."""
 LOADS = 8
 """Ranges read at the same time."""
+STRETCHES_MAX = 8
+"""Times that a destination may fall behind and go on with what is new, before it has what it missed."""
 PAUSE = 5.0
 """Seconds until what storage, or the relay itself, cut short is tried again."""
 
 
 class Reader:
     """
+    @ivar behind: those who were found not to follow when a post came, and do not since.
     @ivar _holding: destinations that hold posts which were read from the log.
     """
 
@@ -50,6 +56,7 @@ class Reader:
         self._alarms = alarms
         self._pacer = pacer
         self._consider = consider
+        self.behind = Recipients()
         self._to_load: deque[Destination] = deque()
         self._singles: deque[Load] = deque()
         self._loading = 0
@@ -84,26 +91,61 @@ class Reader:
 
     def consider(self, destination: Destination, now: Moment) -> None:
         """See whether a destination needs to read."""
-        if destination.following or destination.loading or destination.wants_load or destination.abandoning:
+        if destination.loading or destination.wants_load or destination.abandoning or not destination.subscribed:
             return
-        if destination.read >= destination.limit:
+        if destination.host.waits(now):
             return
-        if not destination.subscribed or len(destination.queue) >= QUEUE_MAX or destination.host.waits(now):
+        if destination.following:
+            self._consider_missed(destination)
+        else:
+            self._consider_next(destination)
+
+    def _consider_next(self, destination: Destination) -> None:
+        if destination.read >= destination.limit or len(destination.queue) >= QUEUE_MAX or self._probed_enough(destination):
             return
-        if destination.host.probing and (destination.in_flight or any(e.position not in destination.suspects for e in destination.queue)):
-            return
+        if self._ledger.end - destination.read > self._limits.newest_beyond and self._may_leap(destination):
+            destination.leap(self._ledger.end)
+            self._journal.changed(destination)
         if destination.read >= self._ledger.end:
             self._follow(destination)
+            self._consider_missed(destination)
+        else:
+            self._want_load(destination)
+
+    def _consider_missed(self, destination: Destination) -> None:
+        if destination.holding:
             return
+        self._holding.discard(destination.number)
+        if destination.missed and not self._probed_enough(destination):
+            self._want_load(destination)
+
+    def _probed_enough(self, destination: Destination) -> bool:
+        """Its host is tried with one post at a time, and it has one under way, or one waiting which was not answered with an error."""
+        if not destination.host.probing:
+            return False
+        return bool(destination.in_flight) or any(entry.position not in destination.suspects for entry in destination.queue)
+
+    def _may_leap(self, destination: Destination) -> bool:
+        well = not destination.host.probing and not destination.queue and not destination.in_flight
+        return well and len(destination.missed) < STRETCHES_MAX
+
+    def _want_load(self, destination: Destination) -> None:
         destination.wants_load = True
         if destination.number in self._holding:
             self._to_load.appendleft(destination)
         else:
             self._to_load.append(destination)
 
-    def _follow(self, destination: Destination) -> None:
+    def _tell(self, destination: Destination) -> None:
+        """From now on it is told what comes."""
         destination.following = True
-        self._holding.discard(destination.number)
+        if destination.number in self.behind:
+            self.behind -= Recipients.of([destination.number])
+
+    def _follow(self, destination: Destination) -> None:
+        self._tell(destination)
+        if not destination.holding:
+            self._holding.discard(destination.number)
         if destination.queue or destination.in_flight:
             self._journal.busy(destination)
         self._ledger.advance(destination)
@@ -126,14 +168,22 @@ class Reader:
                 self._to_load.appendleft(destination)
                 break
             destination.wants_load = False
-            if destination.abandoning or destination.following or destination.loading or destination.host.waits(now):
+            if destination.abandoning or destination.loading or destination.host.waits(now):
+                continue
+            if destination.following and (not destination.missed or destination.holding):
                 continue
             destination.loading = True
             destination.stale = False
             self._holding.add(destination.number)
             self._loading += 1
-            found.append(Load(destination, destination.read, min(destination.read + destination.reach, self._ledger.end)))
+            found.append(self._next_load(destination))
         return found
+
+    def _next_load(self, destination: Destination) -> Load:
+        if not destination.following:
+            return Load(destination, destination.read, min(destination.read + destination.reach, self._ledger.end))
+        stretch = destination.missed[-1]
+        return Load(destination, max(stretch.low - destination.reach, stretch.after), stretch.low, missed=stretch)
 
     def loaded(self, load: Load, entries: Sequence[Entry], now: Moment) -> None:
         """
@@ -147,17 +197,41 @@ class Reader:
             self._loaded_single(load, entries, now)
             return
         destination.loading = False
-        if destination.abandoning or destination.stale or destination.read != load.after or destination.host.waits(now):
+        if load.missed is not None:
+            as_asked = load.missed in destination.missed and load.missed.low == load.upto and not destination.holding
+        else:
+            as_asked = destination.read == load.after
+        if as_asked and not destination.abandoning and not destination.stale and not destination.host.waits(now):
+            if load.missed is not None:
+                self._take_in_missed(destination, load.missed, load, entries, now)
+            else:
+                self._take_in_next(destination, load, entries, now)
+        if not destination.holding:
             self._holding.discard(destination.number)
-            self._consider(destination, now)
-            return
+        self._consider(destination, now)
+
+    def _take_in_next(self, destination: Destination, load: Load, entries: Sequence[Entry], now: Moment) -> None:
         self._take_in(destination, load, entries, now)
         if destination.read >= self._ledger.end:
             self._follow(destination)
-        elif not destination.queue:
-            self._holding.discard(destination.number)
         self._ledger.advance(destination)
-        self._consider(destination, now)
+
+    def _take_in_missed(self, destination: Destination, stretch: Stretch, load: Load, entries: Sequence[Entry], now: Moment) -> None:
+        pending = [entry for entry in entries if not destination.knows(entry.position) and entry.position not in destination.deferred]
+        outlived = [(entry.position, over) for entry in pending if (over := self._outlived(entry, now))]
+        gone = {position for position, _ in outlived}
+        wanted = [entry for entry in pending if entry.position not in gone]
+        low, excess = load.after, len(wanted) - CATCH_UP
+        destination.reach = min(2 * destination.reach, RANGE)
+        if excess > 0:
+            low = wanted[excess - 1].position
+            destination.reach = min(2 * max(load.upto - low, CATCH_UP), RANGE)
+        for position, (outcome, reason) in outlived:
+            if position > low:
+                self._ledger.finish(destination, position, outcome, reason)
+        stretch.read(low, wanted[max(excess, 0) :], destination.in_flight)
+        destination.missed = tuple(each for each in destination.missed if not each.over)
+        self._journal.changed(destination)
 
     def _take_in(self, destination: Destination, load: Load, entries: Sequence[Entry], now: Moment) -> None:
         read, outlived = load.upto, []
@@ -220,17 +294,23 @@ class Reader:
         for position in [p for p in destination.deferred if p <= upto and p not in destination.in_flight]:
             self._ledger.end_deferred(destination, position, outcome, reason)
         destination.retries = tuple(entry for entry in destination.retries if entry.position > upto)
-        if upto > destination.cursor and not destination.abandoning:
-            destination.abandoning = True
+        if destination.abandoning:
+            return
+        for stretch in destination.missed:
+            if stretch.after < upto:
+                self._abandons.append(Abandon(destination, stretch.after, min(stretch.upto, upto), outcome, reason, stretch))
+                destination.abandoning += 1
+        if upto > destination.cursor:
             self._abandons.append(Abandon(destination, destination.cursor, upto, outcome, reason))
-        elif not destination.abandoning and not destination.wanted:
-            destination.following = True
+            destination.abandoning += 1
+        if not destination.abandoning and not destination.wanted:
+            self._tell(destination)
 
     def abandon_the_past(self, destination: Destination, outcome: str, reason: str) -> None:
         """Give up what there was before it was subscribed, or all of it if it takes nothing."""
         if not destination.wanted:
             self.abandon(destination, self._ledger.end, outcome, reason)
-        elif destination.cursor < destination.begin:
+        elif destination.cursor < destination.begin or any(stretch.after < destination.begin for stretch in destination.missed):
             self.abandon(destination, destination.begin, outcome, reason)
 
     def abandons(self) -> list[Abandon]:
@@ -245,21 +325,24 @@ class Reader:
 
         @param posts: how many posts in it name the destination.
         """
-        destination = abandon.destination
-        destination.abandoning = False
+        destination, settled = abandon.destination, abandon.destination.ahead if abandon.missed is None else abandon.missed.done
+        destination.abandoning -= 1
         self._counting -= 1
-        known = sum(abandon.after < p <= abandon.upto for p in destination.ahead)
+        known = sum(abandon.after < p <= abandon.upto for p in settled)
         known += sum(abandon.after < p <= abandon.upto for p in destination.in_flight if p not in destination.deferred)
-        lost = max(posts - known, 0)
-        destination.cursor = destination.read = max(abandon.upto, destination.cursor)
-        destination.ahead = [p for p in destination.ahead if p > destination.cursor]
-        destination.suspects = ()
+        if abandon.missed is None:
+            destination.give_up(abandon.upto)
+        else:
+            abandon.missed.give_up(abandon.upto)
+            destination.missed = tuple(each for each in destination.missed if not each.over)
         self._journal.changed(destination)
+        lost = max(posts - known, 0)
         if lost:
             self._ledger.count(destination, abandon.upto, abandon.outcome, abandon.reason, lost)
             self._journal.gap(Gap(destination.number, abandon.after, abandon.upto, lost, abandon.outcome, abandon.reason))
-        self.abandon_the_past(destination, abandon.outcome, abandon.reason)
-        self._consider(destination, now)
+        if not destination.abandoning:
+            self.abandon_the_past(destination, abandon.outcome, abandon.reason)
+            self._consider(destination, now)
 
     def abandon_failed(self, abandon: Abandon, now: Moment) -> None:
         """Storage could not count it: asked again in a while."""

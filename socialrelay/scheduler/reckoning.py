@@ -88,7 +88,7 @@ class Reckoning:
     def _lapsed(self, attempt: Attempt) -> bool:
         """While it was under way the destination was given up, up to this post at least: this was its last attempt."""
         destination, position = attempt.destination, attempt.entry.position
-        return not destination.wanted or (position <= destination.cursor and position not in destination.deferred)
+        return not destination.wanted or not (destination.pending(position) or position in destination.deferred)
 
     # The host answered for this post
 
@@ -139,7 +139,7 @@ class Reckoning:
         """The host takes posts: those that it answered with an error are tried on their own."""
         suspects, destination.suspects = destination.suspects, ()
         for position in suspects:
-            if position > destination.cursor and position not in destination.ahead and position not in destination.in_flight:
+            if destination.pending(position) and position not in destination.in_flight:
                 destination.queue = [entry for entry in destination.queue if entry.position != position]
                 delay = self._post_backoff.delay(1)
                 self._defer_post(destination, position, 1, delay, "HTTP 5xx while other posts are taken", now)

@@ -33,6 +33,7 @@ class DestinationRecord:
     @ivar failures: failed attempts in a row.
     @ivar last_bounce: why it refused the last post that it refused for itself.
     @ivar following: since this was written nothing was heard of it but that it took what named it: up to L{Progress.followed} it has come.
+    @ivar missed: stretches below the cursor that are not settled, ascending: after, up to, and what in them is settled all the same.
     @ivar tried: no post above this position was ever begun to be sent to it.
     """
 
@@ -58,6 +59,7 @@ class DestinationRecord:
     last_bounce: str = ""
     following: bool = False
     tried: int = 0
+    missed: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
 
 
 @frozen

@@ -22,22 +22,24 @@ class Roster:
         """@param window: deliveries to one host at a time, at most."""
         self.at: dict[int, Destination] = {}
         self._window = window
-        self._hosts: dict[str, Host] = {}
-        self._of_host: dict[str, list[Destination]] = {}
+        self._of_host: dict[str, tuple[Destination, ...]] = {}
 
     def add(self, record: DestinationRecord, now: Moment) -> Destination:
         """A destination that is new here, and its host if that is new too."""
-        host = self._hosts.get(record.host)
-        if host is None:
-            host = self._hosts[record.host] = Host(record.host, self._window)
+        others = self._of_host.get(record.host, ())
+        if others:
+            host = others[0].host
+        else:
+            host = Host(record.host, self._window)
             host.restore(record, now, DEAD_PROBE)
         destination = self.at[record.number] = Destination(record, host)
-        self._of_host.setdefault(record.host, []).append(destination)
+        self._of_host[host.name] = (*others, destination)
         return destination
 
     def host(self, name: str) -> Host | None:
         """The host of that name, if anything was ever delivered to it."""
-        return self._hosts.get(name)
+        found = self._of_host.get(name)
+        return found[0].host if found else None
 
     def of_host(self, name: str) -> Sequence[Destination]:
         """Its destinations."""

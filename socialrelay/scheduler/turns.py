@@ -42,14 +42,14 @@ class Turns:
         for level, waiting in enumerate(levels):
             while waiting:
                 destination = waiting.popleft()
-                if _level(destination) <= level and (levels is self._late or not destination.late):
+                if _level(destination) <= level and (levels is self._late or not destination.has_its_turn_late):
                     destination.ready = False
                     return destination
                 self._put(destination)  # it has more under way than when it was put here, or fell behind since
         return None
 
     def _put(self, destination: Destination) -> None:
-        levels = self._late if destination.late else self._new
+        levels = self._late if destination.has_its_turn_late else self._new
         levels[_level(destination)].append(destination)
 
 

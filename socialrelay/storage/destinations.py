@@ -16,7 +16,7 @@ from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
 
 _COLUMNS = """
     number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
-    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried
+    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried, missed
 """
 
 _FOLLOWERS = """
@@ -66,7 +66,7 @@ _OPEN = f"""
        SET subscribed = true,
            state = CASE WHEN state = 'suspended' THEN state ELSE 'active' END,
            cursor = greatest(cursor, (SELECT coalesce(max(position), 0) FROM post)),
-           ahead = '{{}}', failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
+           ahead = '{{}}', missed = '[]', failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
            following = false, tried = greatest(tried, (SELECT coalesce(max(position), 0) FROM post))
      WHERE host = %(host)s AND protocol = %(protocol)s AND NOT subscribed;
     UPDATE destination SET url = %(url)s WHERE host = %(host)s AND protocol = %(protocol)s AND url <> %(url)s;
@@ -88,11 +88,12 @@ _ADVANCE = """
            gone_answers = now.gone_answers, gone_since = now.gone_since,
            delivered = greatest(destination.delivered, now.delivered), bounced = greatest(destination.bounced, now.bounced),
            expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled),
-           following = now.following, tried = greatest(destination.tried, now.tried)
+           following = now.following, tried = greatest(destination.tried, now.tried),
+           missed = CASE WHEN now.cursor < destination.cursor THEN destination.missed ELSE now.missed END
       FROM json_to_recordset(%(destinations)s) AS now (
            number integer, cursor bigint, ahead bigint[], state text, failures integer, failing_since timestamptz, next_attempt timestamptz,
            last_success timestamptz, last_reason text, gone_answers integer, gone_since timestamptz, delivered bigint, bounced bigint,
-           expired bigint, cancelled bigint, last_bounce text, following boolean, tried bigint)
+           expired bigint, cancelled bigint, last_bounce text, following boolean, tried bigint, missed jsonb)
      WHERE destination.number = now.number;
 """
 
@@ -217,10 +218,16 @@ class PostgresDestinations:
 
 
 def _record(row: tuple[Any, ...]) -> DestinationRecord:
-    number, host, protocol, url, cursor, subscribed, state, ahead, *others = row
+    number, host, protocol, url, cursor, subscribed, state, ahead, *others, missed = row
     # Of one protocol and one reason there are thousands.
     shared: list[Any] = [intern(each) if isinstance(each, str) else each for each in others]
-    return DestinationRecord(number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared)
+    return DestinationRecord(
+        number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared, _stretches(missed)
+    )
+
+
+def _stretches(missed: list[Any]) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    return tuple((after, upto, tuple(done)) for after, upto, done in missed)
 
 
 def _advance(record: DestinationRecord) -> dict[str, object]:
@@ -243,6 +250,7 @@ def _advance(record: DestinationRecord) -> dict[str, object]:
         "last_bounce": record.last_bounce,
         "following": record.following,
         "tried": record.tried,
+        "missed": record.missed,
     }
 
 

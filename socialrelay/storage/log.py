@@ -31,7 +31,7 @@ from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
 from socialrelay.storage.retention import check_range
-from socialrelay.storage.rows import LOG_LOCK, of_host, rows, rows_with_body
+from socialrelay.storage.rows import LOG_LOCK, REACHED, of_host, rows, rows_with_body
 from socialrelay.storage.usage import Usage
 
 _CANCEL_RANGE = 20_000
@@ -167,7 +167,7 @@ _NAMES_IT = "CASE WHEN octet_length(recipients) > number >> 3 THEN get_bit(recip
 # one by one only for what is newer than that.
 _ERASE = f"""
     WITH straggler AS MATERIALIZED (
-        SELECT number, cursor FROM destination WHERE subscribed AND NOT following
+        SELECT number, {REACHED} AS cursor FROM destination, log_state WHERE subscribed AND (NOT following OR missed <> '[]')
     ), doomed AS (
         SELECT position
           FROM post

@@ -7,21 +7,19 @@ from datetime import datetime
 from socialrelay.config import Retention
 from socialrelay.storage.database import Queries
 from socialrelay.storage.retention import BATCH, Horizons
-from socialrelay.storage.rows import LAZY
+from socialrelay.storage.rows import LAZY, REACHED
 
 # A body that every destination is past, or that none waits for any longer; a retraction's names go with its body.  The bound comes first:
 # else each step would search all bodies for what is not there.
 _BODIES = (
     LAZY
-    + """
+    + f"""
     WITH bound AS (
         SELECT coalesce((SELECT position FROM post WHERE published_at < %(bodies)s
                           ORDER BY published_at DESC, position DESC LIMIT 1), 0) AS old,
                least(coalesce((SELECT position FROM post WHERE published_at < %(settled)s
                                 ORDER BY published_at DESC, position DESC LIMIT 1), 0),
-                     (SELECT min(CASE WHEN following THEN greatest(cursor, followed) ELSE cursor END)
-                        FROM destination, log_state
-                       WHERE subscribed)) AS settled
+                     (SELECT min({REACHED}) FROM destination, log_state WHERE subscribed)) AS settled
     ), doomed AS (
         SELECT position
           FROM post_body, bound
@@ -33,7 +31,7 @@ _BODIES = (
         DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed)) RETURNING position
     ), nameless AS (
         UPDATE post
-           SET author = '', author_host = '', guid = '', tags = '{}'
+           SET author = '', author_host = '', guid = '', tags = '{{}}'
          WHERE position = ANY(ARRAY(SELECT position FROM gone)) AND retraction
     ), noted AS (
         UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)

@@ -17,6 +17,12 @@ LOG_LOCK = 7_310_200_116_002
 LAZY = "SELECT set_config('synchronous_commit', 'off', true);"
 """Put before a statement whose effect may be lost when the machine fails, but not when the relay does."""
 
+REACHED = """
+    least(CASE WHEN destination.following THEN greatest(destination.cursor, log_state.followed) ELSE destination.cursor END,
+          (destination.missed -> 0 ->> 0)::bigint)
+"""
+"""SQL: up to where a destination is settled, of a row of C{destination} and the one of C{log_state}."""
+
 
 def of_host(column: str) -> str:
     """SQL: the column holds C{%(host)s} or a subdomain of it; never for an empty one."""

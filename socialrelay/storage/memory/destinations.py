@@ -73,7 +73,8 @@ class MemoryDestinations:
     def _reopened(self, row: DestinationRecord) -> DestinationRecord:
         state = row.state if row.state is State.SUSPENDED else State.ACTIVE
         end = self._tables.end
-        row = evolve(row, subscribed=True, state=state, cursor=max(row.cursor, end), ahead=(), following=False, tried=max(row.tried, end))
+        row = evolve(row, subscribed=True, state=state, cursor=max(row.cursor, end), ahead=(), missed=(), following=False)
+        row = evolve(row, tried=max(row.tried, end))
         return evolve(row, failures=0, failing_since=None, next_attempt=None, last_reason="", gone_answers=0, gone_since=None)
 
     @answering
@@ -109,6 +110,7 @@ def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRec
         subscribed=row.subscribed,
         cursor=max(row.cursor, record.cursor),
         ahead=row.ahead if behind else record.ahead,
+        missed=row.missed if behind else record.missed,
         delivered=max(row.delivered, record.delivered),
         bounced=max(row.bounced, record.bounced),
         expired=max(row.expired, record.expired),

@@ -84,7 +84,8 @@ class MemoryTables:
 
     def reached(self, record: DestinationRecord) -> int:
         """Up to where a destination is settled."""
-        return max(record.cursor, self.followed) if record.following else record.cursor
+        upto = max(record.cursor, self.followed) if record.following else record.cursor
+        return min(upto, record.missed[0][0]) if record.missed else upto
 
     def go_away(self, why: str = "taken away") -> None:
         """From now on every call of every store fails with L{Unavailable}."""

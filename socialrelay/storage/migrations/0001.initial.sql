@@ -172,6 +172,7 @@ CREATE TABLE destination (
     last_bounce   text NOT NULL DEFAULT '',
     following     boolean NOT NULL DEFAULT false,
     tried         bigint NOT NULL DEFAULT 0,
+    missed        jsonb NOT NULL DEFAULT '[]',
     created_at    timestamptz NOT NULL,
     UNIQUE (host, protocol)
 ) WITH (fillfactor = 50);
@@ -198,6 +199,7 @@ COMMENT ON COLUMN destination.cancelled IS 'Posts no longer wanted: unsubscribed
 COMMENT ON COLUMN destination.last_bounce IS 'Why it refused the last post that it refused for itself, as the operator reads it';
 COMMENT ON COLUMN destination.following IS 'It took whatever names it up to log_state.followed: then that is its cursor, and what is between is delivered';
 COMMENT ON COLUMN destination.tried IS 'No post above this position was ever begun to be sent to it: a retraction of such a post does not concern it';
+COMMENT ON COLUMN destination.missed IS 'Stretches below the cursor that it gets after what is new, ascending: [after, up to, [settled positions in it]]';
 COMMENT ON COLUMN destination.created_at IS 'When it was first subscribed';
 
 CREATE TABLE deferred_delivery (
