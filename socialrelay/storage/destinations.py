@@ -66,7 +66,8 @@ _OPEN = f"""
        SET subscribed = true,
            state = CASE WHEN state = 'suspended' THEN state ELSE 'active' END,
            cursor = greatest(cursor, (SELECT coalesce(max(position), 0) FROM post)),
-           ahead = '{{}}', missed = '[]', failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
+           ahead = '{{}}', missed = '[]',
+           failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
            following = false, tried = greatest(tried, (SELECT coalesce(max(position), 0) FROM post))
      WHERE host = %(host)s AND protocol = %(protocol)s AND NOT subscribed;
     UPDATE destination SET url = %(url)s WHERE host = %(host)s AND protocol = %(protocol)s AND url <> %(url)s;
@@ -220,10 +221,8 @@ class PostgresDestinations:
 def _record(row: tuple[Any, ...]) -> DestinationRecord:
     number, host, protocol, url, cursor, subscribed, state, ahead, *others, missed = row
     # Of one protocol and one reason there are thousands.
-    shared: list[Any] = [intern(each) if isinstance(each, str) else each for each in others]
-    return DestinationRecord(
-        number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared, _stretches(missed)
-    )
+    shared: list[Any] = [*(intern(each) if isinstance(each, str) else each for each in others), _stretches(missed)]
+    return DestinationRecord(number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared)
 
 
 def _stretches(missed: list[Any]) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
