@@ -373,3 +373,34 @@ class IndifferenceTests(SynchronousTestCase):
             for attempt in list(world.under_way):  # those that hang have not answered yet
                 if attempt.destination.number == 0:
                     world.answer(attempt)
+
+
+class ConnectionTests(SynchronousTestCase):
+    """Deliveries to one host at the same time need a connection each."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.world.subscribe(0)
+        for _ in range(25):
+            self.world.post([0])
+            self.world.run()
+
+    def test_quick(self) -> None:
+        """A host that answers at once is sent one post after the other, as long as few wait."""
+        for _ in range(4):
+            self.world.post([0])
+        self.assertEqual(len(self.world.begin()), 1)
+        self.world.post([0])
+        self.assertEqual(len(self.world.begin()), 1)
+        self.world.run()
+        self.assertEqual(len(self.world.arrived), 30)
+
+    def test_slow(self) -> None:
+        """A host that lets one wait is sent two at a time."""
+        self.world.post([0])
+        [attempt] = self.world.begin()
+        self.world.now = self.world.now.later(0.2)
+        self.world.answer(attempt)
+        for _ in range(3):
+            self.world.post([0])
+        self.assertEqual(len(self.world.begin()), 2)

@@ -93,6 +93,10 @@ class Destination:
         """Nothing above is begun: when much is settled above the cursor, what is below that comes first."""
         return self.ahead[-1] if len(self.ahead) >= AHEAD_MAX else inf
 
+    def has_room(self) -> bool:
+        """One more of what waits for it may be under way."""
+        return self.host.has_room(len(self.queue) + sum(len(stretch.waiting) for stretch in self.missed))
+
     @property
     def has_its_turn_late(self) -> bool:
         """What it would be sent next is nothing new."""

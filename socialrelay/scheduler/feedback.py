@@ -14,6 +14,8 @@ FADE = 0.99
 """The slowest answer counts less with each one after it: after a hundred quicker ones it is at a third."""
 KNOWN = 20
 """Answers after which a host is no stranger."""
+QUICK = 0.1
+"""Seconds; about what a new connection takes."""
 SLOWNESS = 4.0
 SHORTEST = 3.0
 """Seconds that every host is given."""
@@ -58,6 +60,11 @@ class Feedback:
         self.slow = max(self.slow, seconds)
         self.width = max(self.width - 1, 1)
         self.credit = 0.0
+
+    @property
+    def quick(self) -> bool:
+        """It is known to answer within a moment."""
+        return self.answers >= KNOWN and self.slow < QUICK
 
     def patience(self, most: float) -> float:
         """

@@ -10,6 +10,9 @@ from socialrelay.scheduler.record import DestinationRecord, State
 
 _NEVER = float("-inf")
 
+SOME = 4
+"""Posts that may wait for an answer of a quick host before there is a second delivery at the same time."""
+
 
 class Host:
     """
@@ -65,9 +68,20 @@ class Host:
             return False
         return not self.probing or now.seconds < self.next_attempt
 
-    def has_room(self) -> bool:
-        """One more delivery may be under way."""
-        return self.in_flight < (1 if self.probing else self.feedback.width)
+    def has_room(self, waiting: int) -> bool:
+        """
+        One more delivery may be under way.
+
+        While a host answers quickly the next post waits for that, and for the connection that is then free: to open another one takes longer,
+        and costs both sides ten times as much.
+
+        @param waiting: posts that wait for it: when they are some, they are not kept waiting.
+        """
+        if self.probing:
+            return not self.in_flight
+        if self.in_flight and waiting < SOME and self.feedback.quick:
+            return False
+        return self.in_flight < self.feedback.width
 
     def recovered(self) -> None:
         """It answers like a node that is well."""

@@ -166,7 +166,7 @@ class QueueManager:
             if len(destination.queue) < QUEUE_MAX:
                 destination.add(entry)
                 self._journal.busy(destination)
-                if destination.host.has_room():
+                if destination.has_room():
                     self._turns.add(destination)
             else:
                 self._reader.fall_behind(destination, entry.position)
@@ -271,7 +271,7 @@ class QueueManager:
     def _begin(self, destination: Destination, stalled: list[Destination], now: Moment) -> Attempt | None:
         """Begin with its next post, if it may have one; it has another turn after the others."""
         host = destination.host
-        if not host.has_room() or host.waits(now):
+        if not destination.has_room() or host.waits(now):
             return None
         entry = destination.next_entry(self._held)
         if entry is None:
@@ -293,7 +293,7 @@ class QueueManager:
         self._count(attempt, 1)
         if attempt.probe:
             self._journal.changed(destination)  # that it was tried must be known, should this be the relay's last act
-        if destination.sendable and host.has_room():
+        if destination.sendable and destination.has_room():
             self._turns.add(destination)
         if not destination.following or destination.missed:
             self._reader.consider(destination, now)
@@ -455,7 +455,7 @@ class QueueManager:
             self._breaker.remember(destination, host.next_attempt)
         if host.waits(now) or destination.abandoning:
             return
-        if destination.sendable and host.has_room():
+        if destination.sendable and destination.has_room():
             self._turns.add(destination)
         self._reader.consider(destination, now)
 
