@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +16,7 @@ class InHand:
     """Hashes of posts with which something is done, how often each, and who waits until nothing is done with one."""
 
     def __init__(self) -> None:
-        self._busy: Counter[bytes] = Counter()
+        self._busy: dict[bytes, int] = {}
         self._waiting: dict[bytes, list[Deferred[None]]] = {}
         self._waiters = 0
 
@@ -27,7 +26,8 @@ class InHand:
     @contextmanager
     def doing(self, *hashes: bytes) -> Iterator[None]:
         """Something is done with these posts meanwhile."""
-        self._busy.update(hashes)
+        for each in hashes:
+            self._busy[each] = self._busy.get(each, 0) + 1
         try:
             yield
         finally:

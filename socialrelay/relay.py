@@ -202,7 +202,8 @@ class Relay:
                 return
             unwanted = verdict.reason or self._authors.refuses_post(verdict)
             if not unwanted:
-                await self._publish(self._publication(sealed, verdict, received_at, incoming))
+                recipients = self._recipients(verdict.tags, host_of(verdict.author))
+                await self._publish(self._publication(sealed, verdict, received_at, incoming, recipients))
                 return
             await self._ignore(verdict, unwanted)
         if incoming is not None:
@@ -216,8 +217,10 @@ class Relay:
             await self._keyring.forget(verdict.author)
         self.ignored(verdict, reason)
 
-    def _publication(self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None) -> Publication:
-        """What is to be written, with nobody to get it yet."""
+    def _publication(
+        self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None, recipients: AbstractSet[int] = frozenset()
+    ) -> Publication:
+        """What is to be written; who is to get a retraction is found out later."""
         return Publication(
             received_at=received_at,
             published_at=self._now(),
@@ -227,14 +230,13 @@ class Relay:
             author_host=host_of(verdict.author),
             guid=verdict.guid,
             tags=verdict.tags,
-            recipients=frozenset(),
+            recipients=recipients,
             identities=verdict.identities,
             body=sealed.body,
             incoming=incoming,
         )
 
     async def _publish(self, post: Publication) -> None:
-        post = evolve(post, recipients=self._recipients(post.tags, post.author_host))
         with self._publishing.doing(*post.identities):
             position = await self._write(post)
             if position is None:

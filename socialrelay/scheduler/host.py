@@ -72,8 +72,8 @@ class Host:
         """
         One more delivery may be under way.
 
-        While a host answers quickly the next post waits for that, and for the connection that is then free: to open another one takes longer,
-        and costs both sides ten times as much.
+        While a host answers quickly the next post waits for that, and for the connection that is then free: to open another one takes
+        longer, and costs both sides ten times as much.
 
         @param waiting: posts that wait for it: when they are some, they are not kept waiting.
         """
