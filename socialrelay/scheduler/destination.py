@@ -42,6 +42,7 @@ class Destination:
     @ivar suspects: positions that got a 5xx answer since the host began to fail: the next probe takes another post.
     @ivar abandoning: stretches of the log that are being counted so as to be given up; meanwhile nothing is sent.
     @ivar alarm: monotonic seconds at which it is thought of again.
+    @ivar waits_in: the line of those that are to read the log in which it stands, if it does.
     @ivar reach: positions to read the next time: few where many name it, so that what is read is also taken.
     @ivar stale: posts were cancelled since the stretch of the log that is on its way was asked for.
     """
@@ -49,7 +50,7 @@ class Destination:
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
         "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "missed", "number", "protocol", "queue", "reach",
-        "read", "ready", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "wants_load",
+        "read", "ready", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "waits_in",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -78,7 +79,8 @@ class Destination:
         self.alarm = inf
         self.reach = RANGE
         self.following = False
-        self.loading = self.stale = self.wants_load = self.ready = self.late = False
+        self.loading = self.stale = self.ready = self.late = False
+        self.waits_in: object = None
         self.abandoning = 0
 
     def reopen(self, record: DestinationRecord) -> None:

@@ -40,7 +40,7 @@ from socialrelay.scheduler.roster import Roster
 from socialrelay.scheduler.turns import Turns
 
 LATE_AT_ONCE = 32
-"""Posts that were missed, begun between two looks at what is new."""
+"""Posts that were missed, and probes, begun between two looks at what is new."""
 NOT_BUSY = 0.5
 """Part of what may be under way in all: above it, what holds deliveries back is the relay and not the host's window."""
 
@@ -75,6 +75,9 @@ class QueueManager:
         self._held: set[int] = set()
         self._bodies: dict[int, int] = {}
         self._body_bytes = 0
+        self._too_big: dict[int, Destination] = {}
+        """Who waits until there is room for the body of its next post."""
+        self._bytes_freed = False
 
     @property
     def longest(self) -> float:
@@ -252,23 +255,30 @@ class QueueManager:
         self._ring(now)
         for entry, numbers in self._pacer.due(now.seconds):
             self._release_to(entry, numbers, now)
+        self._look_at_bodies()
         attempts: list[Attempt] = []
-        stalled: list[Destination] = []
         late = 0
         while self.in_flight < self._limits.in_flight and len(attempts) < most:
-            destination = self._turns.next(late < LATE_AT_ONCE and self._late < self._limits.late)
+            rest = late < LATE_AT_ONCE
+            destination = self._turns.next(rest and self._late < self._limits.late, rest and self._probes < self._limits.probes)
             if destination is None:
                 break
-            attempt = self._begin(destination, stalled, now)
+            attempt = self._begin(destination, now)
             if attempt is not None:
                 attempts.append(attempt)
-                late += attempt.late
-        for destination in stalled:
-            self._turns.add(destination)
+                late += attempt.late or attempt.probe
         self.more = len(attempts) >= most or late >= LATE_AT_ONCE
         return attempts
 
-    def _begin(self, destination: Destination, stalled: list[Destination], now: Moment) -> Attempt | None:
+    def _look_at_bodies(self) -> None:
+        """Those that waited for room for a body have their turn when there is more than there was."""
+        if self._bytes_freed and self._too_big:
+            for destination in self._too_big.values():
+                self._turns.add(destination)
+            self._too_big.clear()
+        self._bytes_freed = False
+
+    def _begin(self, destination: Destination, now: Moment) -> Attempt | None:
         """Begin with its next post, if it may have one; it has another turn after the others."""
         host = destination.host
         if not destination.has_room() or host.waits(now):
@@ -277,15 +287,15 @@ class QueueManager:
         if entry is None:
             self._reader.consider(destination, now)
             return None
-        if (host.probing and self._probes >= self._limits.probes) or not self._has_bytes(entry):
-            stalled.append(destination)
+        if not self._has_bytes(entry):
+            self._too_big[destination.number] = destination
             return None
         attempt = Attempt(
             destination,
             entry,
             host.cohort,
             host.probing,
-            destination.has_its_turn_late,
+            destination.has_its_turn_late and not host.probing,
             now.seconds,
             host.feedback.patience(self._limits.timeout),
         )
@@ -313,6 +323,7 @@ class QueueManager:
         if using == 0:
             del self._bodies[position]
             self._body_bytes -= size
+            self._bytes_freed = True
         else:
             self._bodies[position] = using
             self._body_bytes += size if using == by else 0

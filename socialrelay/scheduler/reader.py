@@ -38,7 +38,9 @@ PAUSE = 5.0
 class Reader:
     """
     @ivar behind: those who were found not to follow when a post came, and do not since.
-    @ivar _holding: destinations that hold posts which were read from the log.
+    @ivar _holding: destinations that hold posts which were read from the log, by number.
+    @ivar _to_load: who is to read next.
+    @ivar _to_probe: the same for those whose host fails: however many these are, the others do not wait for them.
     """
 
     def __init__(
@@ -58,9 +60,10 @@ class Reader:
         self._consider = consider
         self.behind = Recipients()
         self._to_load: deque[Destination] = deque()
+        self._to_probe: deque[Destination] = deque()
         self._singles: deque[Load] = deque()
         self._loading = 0
-        self._holding: set[int] = set()
+        self._holding: dict[int, Destination] = {}
         self._abandons: deque[Abandon] = deque()
         self._counting = 0
         self._uncounted: list[Abandon] = []
@@ -84,14 +87,16 @@ class Reader:
         """Hold nothing of it in memory, and have it read the log. What takes nothing any more goes on to be told what comes."""
         if destination.wanted or not destination.following:
             destination.drop_queue()
-            self._holding.discard(destination.number)
+            self._holding.pop(destination.number, None)
             self._journal.changed(destination)
 
     # Reading
 
     def consider(self, destination: Destination, now: Moment) -> None:
         """See whether a destination needs to read."""
-        if destination.loading or destination.wants_load or destination.abandoning or not destination.subscribed:
+        if destination.loading or destination.abandoning or not destination.subscribed:
+            return
+        if destination.waits_in is not None and destination.waits_in is self._line_of(destination):
             return
         if destination.host.waits(now):
             return
@@ -115,7 +120,7 @@ class Reader:
     def _consider_missed(self, destination: Destination) -> None:
         if destination.holding:
             return
-        self._holding.discard(destination.number)
+        self._holding.pop(destination.number, None)
         if destination.missed and not self._probed_enough(destination):
             self._want_load(destination)
 
@@ -130,11 +135,14 @@ class Reader:
         return well and len(destination.missed) < STRETCHES_MAX
 
     def _want_load(self, destination: Destination) -> None:
-        destination.wants_load = True
+        destination.waits_in = line = self._line_of(destination)
         if destination.number in self._holding:
-            self._to_load.appendleft(destination)
+            line.appendleft(destination)
         else:
-            self._to_load.append(destination)
+            line.append(destination)
+
+    def _line_of(self, destination: Destination) -> deque[Destination]:
+        return self._to_probe if destination.host.probing else self._to_load
 
     def _tell(self, destination: Destination) -> None:
         """From now on it is told what comes."""
@@ -145,7 +153,7 @@ class Reader:
     def _follow(self, destination: Destination) -> None:
         self._tell(destination)
         if not destination.holding:
-            self._holding.discard(destination.number)
+            self._holding.pop(destination.number, None)
         if destination.queue or destination.in_flight:
             self._journal.busy(destination)
         self._ledger.advance(destination)
@@ -160,21 +168,35 @@ class Reader:
         while self._loading < LOADS and self._singles:
             found.append(self._singles.popleft())
             self._loading += 1
-        for _ in range(len(self._to_load)):
+        if self._to_load or self._to_probe:
+            probing = sum(destination.host.probing for destination in self._holding.values())
+            well = len(self._holding) - probing
+            found += self._loads_of(self._to_load, self._limits.catching_up - well, now)
+            places = self._limits.catching_up + self._limits.probes - len(self._holding)
+            found += self._loads_of(self._to_probe, min(self._limits.probes - probing, places), now)
+        return found
+
+    def _loads_of(self, line: deque[Destination], places: int, now: Moment) -> list[Load]:
+        """C{places}: how many more may hold something, besides those that do."""
+        found: list[Load] = []
+        for _ in range(len(line)):
             if self._loading >= LOADS:
                 break
-            destination = self._to_load.popleft()
-            if len(self._holding) >= self._limits.catching_up and destination.number not in self._holding:
-                self._to_load.appendleft(destination)
+            destination = line.popleft()
+            if destination.waits_in is not line:
+                continue
+            if places <= 0 and destination.number not in self._holding:
+                line.appendleft(destination)
                 break
-            destination.wants_load = False
+            destination.waits_in = None
             if destination.abandoning or destination.loading or destination.host.waits(now):
                 continue
             if destination.following and (not destination.missed or destination.holding):
                 continue
             destination.loading = True
             destination.stale = False
-            self._holding.add(destination.number)
+            places -= destination.number not in self._holding
+            self._holding[destination.number] = destination
             self._loading += 1
             found.append(self._next_load(destination))
         return found
@@ -207,7 +229,7 @@ class Reader:
             else:
                 self._take_in_next(destination, load, entries, now)
         if not destination.holding:
-            self._holding.discard(destination.number)
+            self._holding.pop(destination.number, None)
         self._consider(destination, now)
 
     def _take_in_next(self, destination: Destination, load: Load, entries: Sequence[Entry], now: Moment) -> None:
@@ -289,7 +311,7 @@ class Reader:
     def abandon(self, destination: Destination, upto: int, outcome: str, reason: str) -> None:
         """Give up what is pending: what is tried on its own at once, the stretch of the log up to C{upto} when it has been counted."""
         destination.drop_queue()
-        self._holding.discard(destination.number)
+        self._holding.pop(destination.number, None)
         self._journal.changed(destination)
         for position in [p for p in destination.deferred if p <= upto and p not in destination.in_flight]:
             self._ledger.end_deferred(destination, position, outcome, reason)
