@@ -258,6 +258,39 @@ class CommandTests(TestCase):
         self.assertRegex(text, r"(?m)^now +0 of at most 4 in flight")
         self.assertRegex(text, r"(?m)^time for each +3\.2 s$")
 
+    async def test_not_active(self) -> None:
+        """
+        Of a node that is tried at times, or not at all, no window is shown; and if nothing waits for it, that the next post is its attempt.
+        """
+        await self.fill()
+        self.relay.queue.becomes(LONG, State.DEFERRED, failures=2, failing_since=NOW, next_attempt=datetime(2020, 1, 1, tzinfo=UTC))
+        text = await self.said("node", LONG)
+        self.assertRegex(text, r"(?m)^next attempt +with the next post for it$")
+        self.assertNotRegex(text, r"(?m)^now ")
+        self.assertIn("with the next post for it", await self.said("queue"))
+        self.relay.queue.becomes(LONG, State.DEFERRED, behind=1)
+        self.assertRegex(await self.said("node", LONG), r"(?m)^next attempt +2020-01-01 00:00 UTC")
+        self.relay.queue.becomes(LONG, State.SUSPENDED)
+        self.relay.queue.statuses[LONG] = evolve(self.relay.queue.statuses[LONG], in_flight=1)
+        text = await self.said("node", LONG)
+        self.assertRegex(text, r"(?m)^now +1 in flight$")
+        self.assertNotIn("time for each", text)
+
+    async def test_counted(self) -> None:
+        """
+        The counts of a node are named as elsewhere.
+        """
+        await self.fill()
+        await self.relay.stores.statistics.add({(NOW, "bounced", LONG): 7, (NOW, "failed", LONG): 3})
+        self.assertRegex(await self.said("node", LONG), r"(?m)^Counted in 30 days\nrefused +7\ntimes deferred +3$")
+
+    async def test_behind(self) -> None:
+        """
+        The status says how many nodes have not come to the end of what was posted.
+        """
+        await self.fill()
+        self.assertRegex(await self.said("status"), r"(?m)^behind +1 of the destinations$")
+
     async def test_moved(self) -> None:
         """
         Where a node's redirect points is shown whole.

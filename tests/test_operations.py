@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import LIST_FAILED, Rejection, Rule, Unavailable
+from socialrelay.boundaries import LIST_FAILED, Condition, Rejection, Rule, Unavailable
 from socialrelay.config import Config
 from socialrelay.erasure import Erased
 from socialrelay.identity import RelayIdentity
@@ -461,6 +461,21 @@ class ViewTests(OperatorTestCase):
         self.relay.tables.go_away()
         answer = self.now(self.views.status())
         self.assertEqual((answer["incoming"], answer["stats"]), (None, None))
+
+    def test_status_finds_out(self) -> None:
+        """
+        That storage is away is also said when it is found out by asking it for the status.
+        """
+        asked: list[object] = []
+
+        class Asked:
+            def stats(self) -> Deferred[dict[str, object]]:
+                asked.append(self)
+                return fail(Unavailable())
+
+        self.views.overview = Asked()
+        self.relay.health.watch("postgres", lambda: Condition("postgres", well=not asked, essential=True))
+        self.assertFalse(self.now(self.views.status())["ready"])
 
     def test_nodes(self) -> None:
         """

@@ -182,7 +182,7 @@ def _sums(answer: Answer) -> str:
             ("known nodes", stats["nodes"]),
             ("destinations", f"{queue['destinations']}{': ' + states if states else ''}"),
             ("deliveries", f"{queue['in_flight']} in flight, {queue['waiting']} waiting in memory"),
-            ("catching up", f"{queue['behind']} of the destinations" if queue["behind"] else None),
+            ("behind", f"{queue['behind']} of the destinations" if queue["behind"] else None),
             ("to be judged", f"{counted(incoming['rows'], 'body', 'bodies')}, {size(incoming['bytes'])}"),
         ]
     )
@@ -232,8 +232,12 @@ def node(answer: Answer, now: datetime) -> str:
     if answer["gaps"]:
         parts.append("Never sent, the latest first\n" + _gaps(answer["gaps"]))
     if answer["counts"]:
-        parts.append("Counted in 30 days\n" + details(sorted(answer["counts"].items())))
+        parts.append("Counted in 30 days\n" + details((_COUNTED.get(name, name), many) for name, many in sorted(answer["counts"].items())))
     return paragraphs(*parts)
+
+
+_COUNTED = {"bounced": "refused", "failed": "times deferred"}
+"""What is counted, where another word says it better."""
 
 
 def _until(answer: Answer, now: datetime) -> str | None:
@@ -273,12 +277,12 @@ def _destination(record: Answer, now: datetime) -> str:
             ("state", record["state"]),
             ("to", record["url"]),
             ("behind", None if record["following"] else f"up to {counted(record['behind'], 'post')}"),
-            ("now", f"{record['in_flight']} of at most {record['window']} in flight, {record['waiting']} waiting in memory"),
-            ("time for each", f"{record['timeout']:g} s"),
+            ("now", _under_way(record)),
+            ("time for each", f"{record['timeout']:g} s" if record["state"] not in ("gone", "suspended") else None),
             ("tried on their own", record["deferred_posts"] or None),
             ("last success", when(record["last_success"], now)),
             ("failures in a row", f"{record['failures']}, since {when(record['failing_since'], now)}" if record["failures"] else None),
-            ("next attempt", when(record["next_attempt"], now) if record["next_attempt"] else None),
+            ("next attempt", _attempt(record, now)),
             ("last failure", record["last_reason"]),
             ("delivered", record["delivered"]),
             ("refused", f"{record['bounced']}, the last with {record['last_bounce']}" if record["bounced"] else None),
@@ -286,6 +290,22 @@ def _destination(record: Answer, now: datetime) -> str:
             ("cancelled", record["cancelled"] or None),
         ]
     )
+
+
+def _under_way(record: Answer) -> str | None:
+    """What goes on between the relay and it; of one that takes nothing only what is still under way."""
+    if record["state"] == "active":
+        return f"{record['in_flight']} of at most {record['window']} in flight, {record['waiting']} waiting in memory"
+    return f"{record['in_flight']} in flight" if record["in_flight"] else None
+
+
+def _attempt(record: Answer, now: datetime, zone: str = " UTC") -> str | None:
+    """When it is tried next: if the time has come and there is nothing to try it with, the next post is the attempt."""
+    at = record["next_attempt"]
+    if at is None:
+        return None
+    due = datetime.fromisoformat(at) <= now
+    return "with the next post for it" if due and not record["behind"] and not record["in_flight"] else when(at, now, zone=zone)
 
 
 def _gaps(gaps: Sequence[Answer]) -> str:
@@ -316,7 +336,7 @@ def queue(answer: Answer, now: datetime) -> str:
                 each["behind"],
                 each["failures"],
                 each["expired"] + each["cancelled"],
-                when(each["next_attempt"], now, zone="") if each["next_attempt"] else "",
+                _attempt(each, now, zone="") or "",
                 each["last_reason"],
             )
             for each in answer["destinations"]

@@ -48,7 +48,8 @@ class DeliveryNews:
             )
         elif event.what is What.DEAD:
             self._log.warn(
-                "{host} is dead: no success for a week, at last {reason}. What waited for it is expired; it is tried once a week.",
+                "{host} is dead: no success for as long as a post may wait, at last {reason}. What waited for it is expired; it is tried "
+                "once a week.",
                 host=event.host,
                 reason=event.reason,
             )

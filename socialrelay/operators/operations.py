@@ -278,7 +278,7 @@ class Operations:
         return self._done(who, "suspend", host, message, **self._deliveries(host))
 
     async def resume(self, host: str, *, who: str) -> Plain:
-        """Deliver to a suspended host again, what has waited first. One that is gone is subscribed again."""
+        """Deliver to a suspended host again, also what has waited. One that is gone is subscribed again."""
         status = self._destination(host)
         host = status.record.host
         if status.record.state is State.GONE:
@@ -286,7 +286,7 @@ class Operations:
         if status.record.state is not State.SUSPENDED:
             raise ActError("refused", f"Deliveries to {host} are not suspended; it is {status.record.state.value}.")
         self.queue.resume(host)
-        return self._done(who, "resume", host, f"Deliveries to {host} go on, beginning with what has waited.", **self._deliveries(host))
+        return self._done(who, "resume", host, f"Deliveries to {host} go on, also of what has waited.", **self._deliveries(host))
 
     async def _take_up(self, act: str, host: str, who: str) -> Plain:
         """A host had answered 410 Gone: forget it."""

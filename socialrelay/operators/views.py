@@ -189,7 +189,6 @@ class Views:
             "uptime": max(0, int((self.now() - about.started_at).total_seconds())),
             "state_dir": about.state_dir,
             "listen": list(about.listen),
-            **await self.conditions(),
             "incoming": None,
             "stats": None,
         }
@@ -199,7 +198,7 @@ class Views:
             answer["stats"] = await self.overview.stats()
         except Unavailable:
             pass  # that is what the conditions say
-        return answer
+        return answer | await self.conditions()  # asked last: that storage is away may have been found out just now
 
     async def conditions(self) -> Plain:
         """C{ready}: it accepts posts; C{degraded}: it does so, but something is amiss; C{conditions}, each with its C{detail}."""
