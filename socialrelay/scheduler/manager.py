@@ -107,7 +107,7 @@ class QueueManager:
             destination.unsure = self.end
             if destination.host.state is not State.SUSPENDED:
                 destination.host.recovered()
-        self._journal.changed(destination)
+            self._journal.changed(destination)
         for entry in deferred:
             destination.deferred[entry.position] = entry
             self._alarms.put(now.seconds_at(entry.next_attempt, DEAD_PROBE), record.number, entry.position)
@@ -216,7 +216,7 @@ class QueueManager:
         for destination in self._roster.all():
             self._consider(destination, now)
 
-    def cancel(self, positions: Collection[int], reason: str) -> None:
+    def cancel(self, positions: Collection[int], reason: str, now: Moment) -> None:
         """These posts are wanted no more; what is under way goes on."""
         gone = frozenset(positions)
         self._held -= gone
@@ -227,15 +227,13 @@ class QueueManager:
                     self._ledger.finish(destination, position, "cancelled", reason)
         for destination in self._roster.all():
             destination.stale = destination.loading
-            waiting = [entry.position for entry in destination.queue if entry.position in gone]
-            destination.queue = [entry for entry in destination.queue if entry.position not in gone]
-            waiting += [entry.position for stretch in destination.missed for entry in stretch.waiting if entry.position in gone]
+            waiting = destination.withdraw(gone)
             for position in waiting:
                 self._ledger.finish(destination, position, "cancelled", reason)
             for position in [p for p in destination.deferred if p in gone and p not in destination.in_flight]:
                 self._ledger.end_deferred(destination, position, "cancelled", reason)
-            if destination.retries:
-                destination.retries = tuple(entry for entry in destination.retries if entry.position not in gone)
+            if waiting:
+                self._consider(destination, now)
 
     def expire(self, upto: int) -> None:
         """What of the log is too old up to a position, or not kept any more, is given up for those who have not come to it."""
@@ -373,12 +371,15 @@ class QueueManager:
         """The post is not kept any more, or too old: it was not sent."""
         self._landed(attempt)
         self._reckoning.expired(attempt, reason)
-        self._consider(attempt.destination, now)
+        self._breaker.consider_host(attempt.destination.host, now)
 
     def aborted(self, attempt: Attempt, now: Moment) -> None:
         """It was not sent, or cut off by ourselves: nothing is known. It is read from the log again in a while."""
         self._landed(attempt)
-        self._reckoning.aborted(attempt, now)
+        waits = self._reckoning.aborted(attempt, now)
+        for destination in self._roster.of_host(attempt.destination.host.name):
+            if destination is not attempt.destination or not waits:
+                self._consider(destination, now)
 
     def ended(self, attempt: Attempt, judgement: Judgement, now: Moment) -> None:
         """An attempt came to its end."""

@@ -157,6 +157,8 @@ class Reader:
         if destination.queue or destination.in_flight:
             self._journal.busy(destination)
         self._ledger.advance(destination)
+        if not destination.joined:
+            self._journal.changed(destination)
 
     def single(self, destination: Destination, position: int) -> None:
         """Read one post that is tried on its own."""
