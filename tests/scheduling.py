@@ -110,7 +110,7 @@ class World:
         """A post is wanted no more."""
         entry, to = self.log[position - 1]
         self.log[position - 1] = (evolve(entry, cancelled=True), to)
-        self.manager.cancel([position], "blocked")
+        self.manager.cancel([position], "blocked", self.now)
 
     def begin(self) -> list[Attempt]:
         """Do what the manager wants, but let no answer come; what is newly under way."""

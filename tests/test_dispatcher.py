@@ -107,6 +107,12 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.relay.transport.hosts(), ["one.example"])
 
+    def test_bug_after_an_answer(self) -> None:
+        """What goes wrong when an answer is told to the queue is logged."""
+        self.patch(self.relay.dispatcher._manager, "ended", lambda *_: 1 / 0)
+        self.accept()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_bug_in_reading(self) -> None:
         """Whatever is raised where storage is asked is logged, and asked again; the others are not held up."""
         read, bodies = self.relay.storage.log.read, self.relay.storage.log.bodies

@@ -59,6 +59,25 @@ class SharingTests(SynchronousTestCase):
         small.run()
         self.assertEqual(len(small.arrived), 6)
 
+    def test_bytes_are_waited_for_once(self) -> None:
+        """Those for whose next body there is no room are looked at again when there is more, and not before."""
+        world = World(limits=Limits(body_bytes=150))
+        world.subscribe(*range(50))
+        world.post([0])
+        world.post(range(1, 50))
+        [first] = world.ask()
+        begin, looked_at = world.manager._begin, []
+
+        def looking(destination, now):  # type: ignore[no-untyped-def]
+            looked_at.append(destination)
+            return begin(destination, now)
+
+        self.patch(world.manager, "_begin", looking)
+        world.ask()
+        self.assertEqual(looked_at, [])
+        world.answer(first)
+        self.assertEqual(len(world.ask()), 49)
+
     def test_window_grows(self) -> None:
         """A host that has much to take, and takes it, is given more at a time, up to the most."""
         world = World(limits=Limits(window=4))
@@ -128,6 +147,35 @@ class CatchingUpTests(SynchronousTestCase):
         world.post([0])
         world.answer(world.under_way[0])
         self.assertEqual(world.ask()[0].destination.number, 0)
+
+    def test_the_dead_hold_no_place(self) -> None:
+        """However many hosts that fail are due and hang, who is well and fell behind reads the log at once."""
+        world = World(limits=Limits(catching_up=3, probes=2), reply=lambda host, position: REFUSED)
+        world.subscribe(*range(20))
+        for _ in range(2):
+            world.post(range(1, 20))
+        world.run()
+        world.now = world.now.later(35.0)
+        world.begin()
+        world.manager.suspend("node-0.example")
+        last = world.post([0])
+        world.manager.resume("node-0.example", world.now)
+        begun = {(attempt.destination.number, attempt.entry.position) for attempt in world.begin()}
+        self.assertEqual(begun, {(0, last)})
+
+    def test_the_dead_are_not_stepped_over(self) -> None:
+        """What one turn costs does not grow with the number of hosts that wait to be probed."""
+        world = World(limits=Limits(probes=2), reply=lambda host, position: REFUSED)
+        world.subscribe(*range(50))
+        world.post(range(50))
+        world.run()
+        world.now = world.now.later(35.0)
+        world.begin()
+        self.assertEqual(len(world.under_way), 2)
+        looked_at = []
+        self.patch(world.manager, "_begin", lambda destination, now: looked_at.append(destination))
+        world.ask()
+        self.assertEqual(looked_at, [])
 
     def test_a_few_at_once(self) -> None:
         """Between two looks at what is new only some of what was missed is begun."""

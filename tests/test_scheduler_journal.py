@@ -126,6 +126,18 @@ class FollowersTests(SynchronousTestCase):
         self.journal.changed(late)
         self.assertEqual([found.following for found in self.take(end=15).destinations], [True])
 
+    def test_falls_behind_and_cannot_be_written(self) -> None:
+        """One that follows no more is written before the position goes on without it, also if that had to be tried twice."""
+        many = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3, SLICE + 100)]
+        late = self.waiting(2, 12)
+        late.drop_queue()
+        self.journal.changed(late)
+        unwritten = self.take(end=15)
+        for destination in many:
+            self.journal.changed(destination)
+        self.journal.put_back(unwritten, {2: late})
+        self.assertIn((2, False), [(found.number, found.following) for found in self.take(end=15).destinations])
+
     def test_slices(self) -> None:
         """Thousands of rows are written some hundred at a time, but never without the position of one that had joined."""
         many = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3, SLICE + 100)]

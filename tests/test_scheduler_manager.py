@@ -320,7 +320,7 @@ class OperatorTests(SynchronousTestCase):
         for _ in range(5):
             world.post([0])
         begun = world.begin()
-        world.manager.cancel([3, 4], "blocked")
+        world.manager.cancel([3, 4], "blocked", world.now)
         world.run()
         self.assertEqual(len(begun), 2)
         self.assertEqual(sorted(position for _, position in world.arrived), [1, 2, 5])
@@ -460,6 +460,67 @@ class PatienceTests(SynchronousTestCase):
             world.answer(attempt)
         world.run()
         self.assertEqual(world.at(1).delivered, CATCH_UP)
+
+    def test_cancelled_while_all_is_held(self) -> None:
+        """When the only post that is read of what was missed is held and then taken back, the rest of it follows."""
+        self.patch(reader, "CATCH_UP", 1)
+        world = World(limits=Limits(newest_beyond=5))
+        world.subscribe(0)
+        world.manager.suspend("node-0.example")
+        for _ in range(10):
+            world.post([0])
+        world.manager.hold(10, [0])
+        world.manager.resume("node-0.example", world.now)
+        world.run()
+        self.assertEqual(world.arrived, [])
+        world.cancel(10)
+        world.run()
+        self.assertEqual((len(world.arrived), world.at(0).missed), (9, ()))
+
+    def test_cut_off_on_its_own(self) -> None:
+        """When a post that is tried on its own could not be sent, and is then taken back, what waited behind it goes on."""
+        world = World(limits=Limits(window=1), reply=lambda host, position: Answer(400) if position == 1 else OK)
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        world.now = world.now.later(700.0)
+        [attempt] = world.begin()
+        world.post([0])
+        world.begin()
+        world.under_way.remove(attempt)
+        world.manager.aborted(attempt, world.now)
+        world.cancel(1)
+        world.wait(60.0)
+        self.assertEqual(world.arrived, [("node-0.example", 2)])
+
+    def test_cut_off_when_it_came_back(self) -> None:
+        """When what was under way to a destination that left and came back could not be sent, what it is named in since goes on."""
+        world = World(limits=Limits(window=1))
+        world.subscribe(0)
+        world.post([0])
+        [attempt] = world.begin()
+        world.unsubscribe(0)
+        world.begin()
+        world.subscribe(0)
+        world.post([0])
+        world.begin()
+        world.under_way.remove(attempt)
+        world.manager.aborted(attempt, world.now)
+        world.wait(60.0)
+        self.assertEqual(world.arrived, [("node-0.example", 2)])
+
+    def test_not_missed(self) -> None:
+        """Once what a destination had missed is taken back, what is new for it is not late."""
+        world = World()
+        world.subscribe(0)
+        world.manager.suspend("node-0.example")
+        world.post([0])
+        world.manager.hold(1, [0])
+        world.manager.resume("node-0.example", world.now)
+        world.run()
+        world.cancel(1)
+        world.post([0])
+        self.assertEqual([attempt.late for attempt in world.ask()], [False])
 
     def test_the_same_post_again(self) -> None:
         """A post that is refused three times is one post refused."""

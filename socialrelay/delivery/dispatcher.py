@@ -182,7 +182,7 @@ class Dispatcher:
         """These posts are wanted no more."""
         for position in positions:
             self._bodies.discard(position)
-        self._manager.cancel(positions, reason)
+        self._manager.cancel(positions, reason, self._moment())
         self._soon()
 
     def alive(self, host: str, reopen: bool = False) -> None:
@@ -340,7 +340,9 @@ class Dispatcher:
             self._log.failure("A transfer to {host} failed", failure=failure, host=attempt.destination.host.name)
         self._manager.aborted(attempt, self._moment())
 
-    def _sent(self, _: object, attempt: Attempt, over: Deferred[None]) -> None:
+    def _sent(self, result: object, attempt: Attempt, over: Deferred[None]) -> None:
+        if isinstance(result, Failure):
+            self._log.failure("What came of a delivery to {host} was lost", failure=result, host=attempt.destination.host.name)
         self._sending.pop(attempt, None)
         if not over.called:
             over.callback(None)

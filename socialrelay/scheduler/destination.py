@@ -162,6 +162,16 @@ class Destination:
         self.in_flight[entry.position] = entry
         self.tried = max(self.tried, entry.position)
 
+    def withdraw(self, gone: Container[int]) -> list[int]:
+        """Posts are wanted no more; those of them that waited, but for those that are tried on their own."""
+        waiting = [entry.position for entry in self.queue if entry.position in gone]
+        if waiting:
+            self.queue = [entry for entry in self.queue if entry.position not in gone]
+            self.late = self.late and bool(self.queue)
+        if self.retries:
+            self.retries = tuple(entry for entry in self.retries if entry.position not in gone)
+        return waiting + [entry.position for stretch in self.missed for entry in stretch.waiting if entry.position in gone]
+
     def doubt(self, position: int) -> None:
         """A post was begun, and may or may not have arrived."""
         self.doubtful = (*(other for other in self.doubtful if other != position), position)

@@ -24,6 +24,7 @@ class Journal:
     settled, and what lies between its row and that position was delivered.
 
     @ivar followed: the shared position, as it was last taken.
+    @ivar _left: who had joined, and in what was last taken does not any more: until that is written, their rows say that they do.
     """
 
     def __init__(self, followed: int = 0) -> None:
@@ -37,6 +38,7 @@ class Journal:
         self._over: set[tuple[int, int]] = set()
         self._gaps: list[Gap] = []
         self._moved = False
+        self._left: frozenset[int] = frozenset()
         self._refreshed = followed
 
     def __bool__(self) -> bool:
@@ -101,9 +103,11 @@ class Journal:
         self._make_due(now.seconds, everything)
         self.followed = max(self.followed, self._settled_by_all(end, floor))
         chosen = self._choose(inf if everything else SLICE)
+        had_joined = {destination.number for destination in chosen if destination.joined}
         for destination in chosen:
             destination.advance(end, floor)
             destination.joined = self._joins(destination, end, floor)
+        self._left = frozenset(each.number for each in chosen if not each.joined and each.number in had_joined)
         progress = Progress(
             tuple(destination.record(now) for destination in chosen),
             tuple(self._deferred.values()),
@@ -163,7 +167,8 @@ class Journal:
         @param destinations: by number, as they are now.
         """
         for record in progress.destinations:
-            self._changed[record.number] = destinations[record.number]
+            destination = self._changed[record.number] = destinations[record.number]
+            destination.joined = destination.joined or record.number in self._left
         for entry in progress.deferred:
             if entry.position in destinations[entry.destination].deferred:
                 self._deferred.setdefault((entry.destination, entry.position), entry)

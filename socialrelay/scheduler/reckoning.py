@@ -51,8 +51,12 @@ class Reckoning:
         """The post is not kept any more, or too old: it was not sent."""
         self._ledger.finish(attempt.destination, attempt.entry.position, "expired", reason)
 
-    def aborted(self, attempt: Attempt, now: Moment) -> None:
-        """It was not sent, or cut off by ourselves: nothing is known. It is read from the log again in a while."""
+    def aborted(self, attempt: Attempt, now: Moment) -> bool:
+        """
+        It was not sent, or cut off by ourselves: nothing is known. It is read from the log again in a while.
+
+        @return: the destination is sent nothing until then, for the sake of the order.
+        """
         destination, position = attempt.destination, attempt.entry.position
         destination.doubt(position)
         if self._lapsed(attempt):
@@ -62,6 +66,8 @@ class Reckoning:
         else:
             self._reader.drop(destination)
             self._breaker.remember(destination, now.seconds + PAUSE)
+            return True
+        return False
 
     def ended(self, attempt: Attempt, judgement: Judgement, full: bool, now: Moment) -> None:
         """
@@ -140,7 +146,7 @@ class Reckoning:
         suspects, destination.suspects = destination.suspects, ()
         for position in suspects:
             if destination.pending(position) and position not in destination.in_flight:
-                destination.queue = [entry for entry in destination.queue if entry.position != position]
+                destination.withdraw((position,))
                 delay = self._post_backoff.delay(1)
                 self._defer_post(destination, position, 1, delay, "HTTP 5xx while other posts are taken", now)
 
