@@ -15,7 +15,7 @@ from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble, judge
 from socialrelay.scheduler.pacing import Pacer
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 START = Moment(1000.0, EPOCH)
@@ -46,6 +46,7 @@ class World:
     @ivar reading: stretches of the log that were asked for.
     @ivar counting: likewise.
     @ivar rows: that were read.
+    @ivar gaps: that were written down.
     @ivar arrived: (host, position), in the order of the answers.
     """
 
@@ -65,6 +66,7 @@ class World:
     storage: bool = True
     followed: int = 0
     rows: int = 0
+    gaps: list[Gap] = field(factory=list)
     reading: list[Load] = field(factory=list)
     counting: list[Abandon] = field(factory=list)
     manager: QueueManager = field(init=False)
@@ -188,6 +190,7 @@ class World:
         self.followed = max(self.followed, progress.followed)
         for found in progress.destinations:
             self.stored[found.number] = evolve(found, subscribed=self.stored[found.number].subscribed)
+        self.gaps += progress.gaps
         for key in progress.settled:
             self.deferred.pop(key, None)
         for entry in progress.deferred:
