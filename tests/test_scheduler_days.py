@@ -257,7 +257,7 @@ class Life:
     def toggle_storage(self) -> None:
         """Storage is lost or found; lost for a while, for which there are no posts either, but what is under way goes on."""
         self.world.storage = False
-        self.pass_time(self.chance.choice([20.0, HOUR, 5 * HOUR]))
+        self.pass_time(self.chance.choice([20.0, 300.0]))
         self.world.save()
         self.world.storage = True
 
@@ -327,6 +327,7 @@ class Life:
         """The process ends, or dies."""
         if not (self.restarts or self.crashes):
             return
+        self.begin()  # so that what was reported was heard
         self.note_under_way()
         if self.crashes and self.chance.random() < 0.5:
             self.died += 1
