@@ -121,7 +121,6 @@ class Life:
         self.world = World(limits=self.limits, spread=self.spread, at_once=2)
         self.world.subscribe(*range(len(self.nodes)))
 
-
     @property
     def now(self) -> float:
         """Monotonic seconds."""
