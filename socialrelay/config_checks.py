@@ -16,6 +16,9 @@ from socialrelay.routing.hosts import node_host
 
 Fault = tuple[str, str]
 
+_CENTURY = 36500
+"""Days; what is longer leads to times that there are not."""
+
 _RANGES: dict[str, tuple[float, float]] = {
     "stop_timeout": (1, 3600),
     "postgres.connections": (1, 100),
@@ -35,9 +38,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "delivery.timeout": (0.1, 300),
     "delivery.queue_lifetime": (60, 30 * 86400),
     "retention.bodies": (1 / 24, 365),
+    "retention.posts": (1 / 24, _CENTURY),
+    "retention.identities": (0, _CENTURY),
+    "retention.rejections": (0, _CENTURY),
+    "retention.keys": (0, _CENTURY),
+    "retention.statistics": (0, _CENTURY),
     "discovery.concurrency": (1, 1000),
     "discovery.timeout": (0.1, 120),
     "discovery.keys_in_memory": (1, 10_000_000),
+    "discovery.key_lifetime": (0, _CENTURY * 86400),
     "dns.threads": (1, 200),
     "dns.suspect_threads": (1, 200),
     "dns.timeout": (0.1, 60),
@@ -46,6 +55,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "polling.candidate_interval": (60, 365 * 86400),
     "polling.concurrency": (1, 1000),
     "polling.timeout": (0.1, 120),
+    "polling.grace": (0, _CENTURY * 86400),
 }
 """Least and greatest; any other number is 0 or more."""
 
@@ -145,6 +155,11 @@ def _together(config: Config) -> Iterator[Fault]:
         yield (
             "delivery.queue_lifetime",
             f"must not be longer than the {config.retention.bodies:g} days for which retention.bodies keeps posts",
+        )
+    if config.retention.posts < config.retention.bodies:
+        yield (
+            "retention.posts",
+            f"must not be less than the {config.retention.bodies:g} days of retention.bodies: else what is lost could not be counted",
         )
     if receive.bytes_in_hand < 4 * receive.max_body:
         yield (

@@ -119,8 +119,12 @@ class LoadTests(SynchronousTestCase):
         """A value that makes no sense is refused, with what would be right."""
         for text, message in {
             "[delivery]\nwindow = 0": "delivery.window: must be from 1 to 5, not 0",
-            "[retention]\nposts = -1": "retention.posts: must be 0 or more, not -1",
-            "[retention]\nposts = nan": "retention.posts: must be 0 or more, not nan",
+            "[retention]\nposts = -1": "retention.posts: must be from 0.0416667 to 36500, not -1",
+            "[retention]\nkeys = nan": "retention.keys: must be from 0 to 36500, not nan",
+            "[retention]\nposts = inf": "retention.posts: must be from 0.0416667 to 36500, not inf",
+            "[retention]\nposts = 2": "retention.posts: must not be less than the 7 days of retention.bodies: "
+            "else what is lost could not be counted",
+            "[polling]\ngrace = inf": "polling.grace: must be from 0 to 3153600000, not inf",
             'log_format = "xml"': "log_format: must be one of text, json, not 'xml'",
             "listen = []": "listen: must name at least one endpoint, such as tcp:8080:interface=127.0.0.1",
             'listen = ["8080"]': "listen[0]: must be an endpoint such as tcp:8080:interface=127.0.0.1, not '8080'",
