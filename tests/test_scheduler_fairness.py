@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.scheduler.backoff import DAY
 from socialrelay.scheduler.manager import LATE_AT_ONCE
 from socialrelay.scheduler.orders import Limits
-from socialrelay.scheduler.outcome import NoAnswer, Trouble
+from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
+from socialrelay.scheduler.reader import STRETCHES_MAX
 from tests.scheduling import OK, REFUSED, World, record
 
 
@@ -148,6 +149,21 @@ class CatchingUpTests(SynchronousTestCase):
         world.answer(world.under_way[0])
         self.assertEqual(world.ask()[0].destination.number, 0)
 
+    def test_as_much_as_there_is(self) -> None:
+        """However much was missed and read, only some of it is begun, and the rest after a look at what is new."""
+        world = World(limits=Limits(late=1000))
+        world.subscribe(*range(60))
+        for number in range(60):
+            world.manager.suspend(f"node-{number}.example")
+        world.post(range(60))
+        for number in range(60):
+            world.manager.resume(f"node-{number}.example", world.now)
+        while world.reading or world.rows < 60:
+            world.reading += world.manager.loads(world.now)
+            world.read()
+        self.assertEqual((len(world.manager.take(world.now)), world.manager.more), (LATE_AT_ONCE, True))
+        self.assertEqual((len(world.manager.take(world.now)), world.manager.more), (60 - LATE_AT_ONCE, False))
+
     def test_the_dead_hold_no_place(self) -> None:
         """However many hosts that fail are due and hang, who is well and fell behind reads the log at once."""
         world = World(limits=Limits(catching_up=3, probes=2), reply=lambda host, position: REFUSED)
@@ -262,6 +278,18 @@ class NewestFirstTests(SynchronousTestCase):
         self.assertNotIn(50, self.positions())
         self.assertEqual((self.world.at(0).delivered, self.world.at(0).cancelled), (99, 1))
 
+    def test_away_over_and_over(self) -> None:
+        """However often one is away, there are only so many stretches that it misses; then all is read in order, and nothing is lost."""
+        for _ in range(20):
+            self.world.begin()
+            self.world.manager.suspend("node-0.example")
+            for _ in range(30):
+                self.world.post([0])
+            self.world.manager.resume("node-0.example", self.world.now)
+            self.assertLessEqual(len(self.world.at(0).missed), STRETCHES_MAX)
+        self.world.run()
+        self.assertEqual(sorted(self.positions()), list(range(1, 701)))
+
     def test_given_up(self) -> None:
         """What was missed is given up when its destination is subscribed no more, or when it is too old."""
         self.world.begin()
@@ -314,6 +342,21 @@ class PacingTests(SynchronousTestCase):
         self.world.wait(60.0)
         cancelled = sum(found.cancelled for found in self.world.manager.all())
         self.assertEqual((len(self.world.arrived), cancelled), (10, 300))
+
+    def test_cancelled_where_it_was_read(self) -> None:
+        """Who has taken it from the log meanwhile does not lose it when it is taken back, and counts it once."""
+        self.world.post(range(310))
+        late = next(
+            number
+            for number in range(310)
+            if (f"node-{number}.example", 1) not in self.world.tried + [(attempt.destination.host.name, 1) for attempt in self.world.ask()]
+        )
+        self.world.manager.suspend(f"node-{late}.example")
+        self.world.manager.resume(f"node-{late}.example", self.world.now)
+        self.world.run()
+        self.assertIn((f"node-{late}.example", 1), self.world.arrived)
+        self.world.cancel(1)
+        self.assertEqual((self.world.at(late).delivered, self.world.at(late).cancelled), (1, 0))
 
     def test_missed_posts_are_not_paced(self) -> None:
         """Those who catch up get what they missed as fast as they take it."""
@@ -400,6 +443,22 @@ class ExpiryTests(SynchronousTestCase):
         world.manager.expire(3)
         world.begin()
         self.assertEqual((world.at(0).expired, world.at(0).cursor, world.at(1).expired), (3, 3, 0))
+
+    def test_tried_on_its_own(self) -> None:
+        """So is what was tried on its own, but not what is newer."""
+        world = World(reply=lambda host, position: Answer(400))
+        world.subscribe(0)
+        for _ in range(2):
+            world.post([0])
+        [first, second] = world.begin()
+        world.answer(second)
+        world.manager.suspend("node-0.example")
+        world.answer(first, REFUSED)
+        [destination] = world.manager.all()
+        for upto, deferred in ((1, [2]), (2, [])):
+            world.manager.expire(upto)
+            world.begin()
+            self.assertEqual((destination.expired, list(destination.deferred)), (upto, deferred))
 
 
 class IndifferenceTests(SynchronousTestCase):

@@ -10,7 +10,7 @@ from socialrelay.boundaries import LogEntry
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.host import Host
 from socialrelay.scheduler.journal import LAZY_EVERY, SLICE, Journal
-from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
+from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress, State
 from tests.scheduling import EPOCH, START, record
 
 
@@ -125,6 +125,21 @@ class FollowersTests(SynchronousTestCase):
         late.queue.clear()
         self.journal.changed(late)
         self.assertEqual([found.following for found in self.take(end=15).destinations], [True])
+
+    def test_fails(self) -> None:
+        """One whose host is being tried again does not count among those who follow, although nothing waits for it."""
+        self.destinations[0].host.state = State.DEFERRED
+        self.journal.changed(self.destinations[0])
+        self.assertEqual([found.following for found in self.take().destinations], [False])
+
+    def test_rows_that_belong_together(self) -> None:
+        """However many rows can wait, what is tried on its own is written with the row that counts it as settled."""
+        many = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3, SLICE + 100)]
+        for destination in many:
+            self.journal.changed(destination)
+        self.journal.deferred(DeferredDelivery(SLICE + 99, 11, 1, EPOCH, "HTTP 400"))
+        progress = self.take()
+        self.assertEqual((len(progress.deferred), progress.destinations[-1].number), (1, SLICE + 99))
 
     def test_falls_behind_and_cannot_be_written(self) -> None:
         """One that follows no more is written before the position goes on without it, also if that had to be tried twice."""

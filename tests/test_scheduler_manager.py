@@ -314,17 +314,18 @@ class OperatorTests(SynchronousTestCase):
         self.assertEqual(world.arrived, [("node-0.example", 3)])
 
     def test_cancelled_posts(self) -> None:
-        """Posts that are wanted no more are not sent, wherever they wait."""
-        world = World()
-        world.subscribe(0)
-        for _ in range(5):
-            world.post([0])
-        begun = world.begin()
-        world.manager.cancel([3, 4], "blocked", world.now)
-        world.run()
-        self.assertEqual(len(begun), 2)
-        self.assertEqual(sorted(position for _, position in world.arrived), [1, 2, 5])
-        self.assertEqual((world.at(0).cancelled, world.at(0).cursor), (2, 5))
+        """Posts that are wanted no more are not sent, wherever they wait, whether it is said whom they name or not."""
+        for named in (None, [0, 9]):
+            world = World()
+            world.subscribe(0, 1)
+            for _ in range(5):
+                world.post([0])
+            begun = world.begin()
+            world.manager.cancel([3, 4], "blocked", world.now, named)
+            world.run()
+            self.assertEqual(len(begun), 2)
+            self.assertEqual(sorted(position for _, position in world.arrived), [1, 2, 5])
+            self.assertEqual((world.at(0).cancelled, world.at(0).cursor), (2, 5))
 
 
 class PatienceTests(SynchronousTestCase):
@@ -461,6 +462,52 @@ class PatienceTests(SynchronousTestCase):
         world.run()
         self.assertEqual(world.at(1).delivered, CATCH_UP)
 
+    def test_due_when_the_host_fails(self) -> None:
+        """A post of its own that is due and waits when the host fails is tried when the host is well again."""
+        world = World(limits=Limits(window=1), reply=lambda host, position: Answer(400) if position == 1 else REFUSED)
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        world.post([0])
+        [attempt] = world.begin()
+        world.now = world.now.later(700.0)
+        world.begin()
+        world.answer(attempt)
+        world.reply = lambda host, position: OK
+        world.wait(HOUR)
+        self.assertEqual(world.at(0).delivered, 2)
+
+    def test_suspended_does_not_go(self) -> None:
+        """A host that the operator suspends while it says for the last time that it has gone stays suspended."""
+        world = World(reply=lambda host, position: Answer(410))
+        world.subscribe(0)
+        world.post([0])
+        world.wait(23 * HOUR)
+        [destination] = world.manager.all()
+        world.now = world.now.later(12 * HOUR)
+        self.assertEqual(len(world.begin()), 1)
+        world.manager.suspend("node-0.example")
+        world.answer(world.under_way[0])
+        self.assertEqual(destination.host.state, State.SUSPENDED)
+
+    def test_read_too_late(self) -> None:
+        """What was asked of the log before all was dropped from memory, and comes after it, is not taken for the next part."""
+        for newest_beyond in (inf, 5):
+            world = World(limits=Limits(window=1, newest_beyond=newest_beyond))
+            world.subscribe(0)
+            world.manager.suspend("node-0.example")
+            for _ in range(3 * CATCH_UP):
+                world.post([0])
+            world.manager.resume("node-0.example", world.now)
+            world.begin()
+            while not world.reading:
+                world.answer(world.under_way[0])
+                world.ask()
+            world.manager.suspend("node-0.example")
+            world.manager.resume("node-0.example", world.now)
+            world.run()
+            self.assertEqual(sorted(position for _, position in world.arrived), list(range(1, 3 * CATCH_UP + 1)))
+
     def test_cancelled_while_all_is_held(self) -> None:
         """When the only post that is read of what was missed is held and then taken back, the rest of it follows."""
         self.patch(reader, "CATCH_UP", 1)
@@ -529,7 +576,7 @@ class PatienceTests(SynchronousTestCase):
         for _ in range(5):
             world.post([0])
         world.wait(HOUR)
-        self.assertEqual((world.at(0).bounced, world.at(0).state), (5, State.ACTIVE))
+        self.assertEqual((world.at(0).bounced, world.at(0).state, world.events), (5, State.ACTIVE, []))
 
     def test_reads_what_it_takes(self) -> None:
         """A destination that is named in every post does not read the log over and over to catch up."""
