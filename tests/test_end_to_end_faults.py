@@ -105,6 +105,16 @@ class CrashTests(OwnRelay):
         await away.has(*before, *after)
         self.assertEqual(sorted(away.guids), sorted(before + after))
 
+    async def test_suspended(self) -> None:
+        """What an operator suspended, or resumed, is so also if the relay is killed as soon as it has said so."""
+        node = self.node()
+        await self.subscribe(node)
+        for act, state in (("suspend", "suspended"), ("resume", "active")):
+            await self.relay.act(act, host=node.host)
+            await self.relay.kill()
+            await self.relay.start()
+            self.assertEqual((await self.relay.view(f"node?host={node.host}"))["deliveries"]["state"], state)
+
     async def test_remembered(self) -> None:
         """What operators, authors and nodes said holds after a restart."""
         node, held, refuses, home = self.node(), self.node(), self.node(wants=preferences("cats")), self.node()

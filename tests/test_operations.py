@@ -385,6 +385,16 @@ class DeliveryTests(OperatorTestCase):
         self.now(self.acts.resume("pod.example", who="ada"))
         self.assertEqual(self.relay.queue.asked, [("suspend", "pod.example"), ("resume", "pod.example")])
 
+    def test_suspended_in_vain(self) -> None:
+        """
+        While it cannot be written down nobody is suspended, nor resumed: it would be forgotten in a crash.
+        """
+        self.relay.tables.go_away()
+        self.failureResultOf(Deferred.fromCoroutine(self.acts.suspend("pod.example", who="ada")), Unavailable)
+        self.relay.queue.becomes("pod.example", State.SUSPENDED)
+        self.failureResultOf(Deferred.fromCoroutine(self.acts.resume("pod.example", who="ada")), Unavailable)
+        self.assertEqual(self.relay.queue.asked, [])
+
     def gone(self) -> None:
         """It said 410 for days."""
         self.relay.queue.becomes("pod.example", State.GONE, gone_since=NOW)

@@ -148,6 +148,23 @@ class DestinationsContract:
         self.assertEqual([record.following for record in await storage.destinations.load()], [False])
         self.assertFalse((await self.open(storage)).following)
 
+    async def test_suspend(self):
+        """
+        What is suspended is so until it is resumed; and only what is suspended is resumed.
+        """
+        storage = await self.storage()
+        first, second = await self.open(storage), await self.open(storage, "deferred.example")
+        await storage.destinations.save(Progress(destinations=(evolve(second, state=State.DEFERRED),)))
+
+        async def states() -> list[State]:
+            return [record.state for record in await storage.destinations.load()]
+
+        await storage.destinations.suspend(first.number)
+        self.assertEqual(await states(), [State.SUSPENDED, State.DEFERRED])
+        for record in (first, second):
+            await storage.destinations.resume(record.number)
+        self.assertEqual(await states(), [State.ACTIVE, State.DEFERRED])
+
     async def test_settle_followers(self):
         """
         A row that says that it follows is brought up to the shared position, and what names it on the way was delivered.

@@ -52,5 +52,11 @@ class Destinations(Protocol):
     def close(self, number: int) -> Deferred[None]:
         """It is no longer subscribed. What was pending is the scheduler's to cancel, with L{save}."""
 
+    def suspend(self, number: int) -> Deferred[None]:
+        """Its deliveries are held back. For the operator to rely on it is written at once; the scheduler learns of it when that is done."""
+
+    def resume(self, number: int) -> Deferred[None]:
+        """They are held back no longer."""
+
     def save(self, progress: Progress) -> Deferred[None]:
         """Write what changed, in one transaction. Neither a cursor nor the shared position ever goes back."""

@@ -269,10 +269,12 @@ class Operations:
 
     async def suspend(self, host: str, *, who: str) -> Plain:
         """Hold deliveries to a host back; its posts wait, as long as posts are kept."""
-        host = self._destination(host).record.host
+        record = self._destination(host).record
+        host = record.host
         effective = self.membership.effective(host)
         if effective.until is not None:
             raise ActError("refused", f"Nothing is sent to {host} now: {effective.why}. `socialrelay block {host}` makes it stay so.")
+        await self.stores.destinations.suspend(record.number)
         self.queue.suspend(host)
         message = f"Deliveries to {host} are suspended; posts for it wait until `socialrelay resume {host}`, or expire."
         return self._done(who, "suspend", host, message, **self._deliveries(host))
@@ -285,6 +287,7 @@ class Operations:
             return await self._take_up("resume", host, who)
         if status.record.state is not State.SUSPENDED:
             raise ActError("refused", f"Deliveries to {host} are not suspended; it is {status.record.state.value}.")
+        await self.stores.destinations.resume(status.record.number)
         self.queue.resume(host)
         return self._done(who, "resume", host, f"Deliveries to {host} go on, also of what has waited.", **self._deliveries(host))
 

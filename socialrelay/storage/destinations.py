@@ -80,6 +80,10 @@ _OPEN = f"""
 
 _CLOSE = "UPDATE destination SET subscribed = false, following = false WHERE number = %(number)s"
 
+_SUSPEND = "UPDATE destination SET state = 'suspended' WHERE number = %(number)s"
+
+_RESUME = "UPDATE destination SET state = 'active' WHERE number = %(number)s AND state = 'suspended'"
+
 _ADVANCE = """
     UPDATE destination
        SET cursor = greatest(destination.cursor, now.cursor),
@@ -197,6 +201,14 @@ class PostgresDestinations:
     def close(self, number: int) -> Deferred[None]:
         """See L{Destinations.close}."""
         return self._database.query(_CLOSE, {"number": number}, idempotent=True).addCallback(_nothing)
+
+    def suspend(self, number: int) -> Deferred[None]:
+        """See L{Destinations.suspend}."""
+        return self._database.query(_SUSPEND, {"number": number}, idempotent=True).addCallback(_nothing)
+
+    def resume(self, number: int) -> Deferred[None]:
+        """See L{Destinations.resume}."""
+        return self._database.query(_RESUME, {"number": number}, idempotent=True).addCallback(_nothing)
 
     def save(self, progress: Progress) -> Deferred[None]:
         """See L{Destinations.save}."""

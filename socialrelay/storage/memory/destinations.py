@@ -84,6 +84,19 @@ class MemoryDestinations:
             self._tables.destinations[number] = evolve(self._tables.destinations[number], subscribed=False, following=False)
 
     @answering
+    def suspend(self, number: int) -> None:
+        """See L{Destinations.suspend}."""
+        if number in self._tables.destinations:
+            self._tables.destinations[number] = evolve(self._tables.destinations[number], state=State.SUSPENDED)
+
+    @answering
+    def resume(self, number: int) -> None:
+        """See L{Destinations.resume}."""
+        row = self._tables.destinations.get(number)
+        if row is not None and row.state is State.SUSPENDED:
+            self._tables.destinations[number] = evolve(row, state=State.ACTIVE)
+
+    @answering
     def save(self, progress: Progress) -> None:
         """See L{Destinations.save}."""
         tables = self._tables
