@@ -10,7 +10,7 @@ from socialrelay.scheduler.backoff import DAY
 from socialrelay.scheduler.manager import LATE_AT_ONCE
 from socialrelay.scheduler.orders import Limits
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
-from socialrelay.scheduler.reader import STRETCHES_MAX
+from socialrelay.scheduler.reader import LOADS, STRETCHES_MAX
 from tests.scheduling import OK, REFUSED, World, record
 
 
@@ -163,6 +163,35 @@ class CatchingUpTests(SynchronousTestCase):
             world.read()
         self.assertEqual((len(world.manager.take(world.now)), world.manager.more), (LATE_AT_ONCE, True))
         self.assertEqual((len(world.manager.take(world.now)), world.manager.more), (60 - LATE_AT_ONCE, False))
+
+    def test_few_read(self) -> None:
+        """The log is read for only so many at a time, and for a probe no further than to its post."""
+        world = World(reply=lambda host, position: REFUSED)
+        world.subscribe(*range(20))
+        for _ in range(5):
+            world.post(range(20))
+        world.run()
+        for destination in world.manager.all():
+            destination.reach = 1
+        world.now = world.now.later(35.0)
+        world.ask()
+        self.assertEqual(len(world.reading), LOADS)
+        rows = world.rows
+        world.begin()
+        self.assertEqual((world.rows - rows, len(world.under_way)), (20, 20))
+
+    def test_few_hold(self) -> None:
+        """Only so many who are behind hold posts in memory, whether they are well or fail."""
+        world = self.returned(10, 100, Limits(catching_up=3, late=2))
+        self.assertEqual(len(world.manager._reader._holding), 3)
+        failing = World(limits=Limits(probes=2), reply=lambda host, position: REFUSED)
+        failing.subscribe(*range(10))
+        for _ in range(100):
+            failing.post(range(10))
+        failing.run()
+        failing.now = failing.now.later(35.0)
+        failing.begin()
+        self.assertEqual(len(failing.manager._reader._holding), 2)
 
     def test_the_dead_hold_no_place(self) -> None:
         """However many hosts that fail are due and hang, who is well and fell behind reads the log at once."""
