@@ -208,6 +208,19 @@ class DestinationsContract:
         await storage.destinations.settle_followers()
         self.assertEqual(await storage.destinations.load(), [evolve(first, cursor=2, delivered=2)])
 
+    async def test_a_write_that_comes_late(self):
+        """
+        A write that is done after the next one, by which somebody had left those who follow, does not bring him back among them.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        for _ in range(3):
+            await storage.log.publish(publication(recipients=frozenset({first.number})))
+        await storage.destinations.save(Progress(destinations=(first,), followed=3))
+        await storage.destinations.save(Progress(destinations=(evolve(first, following=True),), followed=1))
+        await storage.destinations.settle_followers()
+        self.assertEqual(await storage.destinations.load(), [first])
+
     async def test_unknown_destination(self):
         """
         Nothing is made of a destination that was never opened.

@@ -84,7 +84,10 @@ _SUSPEND = "UPDATE destination SET state = 'suspended' WHERE number = %(number)s
 
 _RESUME = "UPDATE destination SET state = 'active' WHERE number = %(number)s AND state = 'suspended'"
 
+# A write of which nobody knew whether it was done may be done after the next one: what it says of who follows is then out of date.  The
+# shared position tells, and the lock makes those that are done at the same time wait for each other.
 _ADVANCE = """
+    SELECT followed FROM log_state FOR UPDATE;
     UPDATE destination
        SET cursor = greatest(destination.cursor, now.cursor),
            ahead = CASE WHEN now.cursor < destination.cursor THEN destination.ahead ELSE now.ahead END,
@@ -93,7 +96,7 @@ _ADVANCE = """
            gone_answers = now.gone_answers, gone_since = now.gone_since,
            delivered = greatest(destination.delivered, now.delivered), bounced = greatest(destination.bounced, now.bounced),
            expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled),
-           following = now.following, tried = greatest(destination.tried, now.tried),
+           following = now.following AND %(followed)s >= (SELECT followed FROM log_state), tried = greatest(destination.tried, now.tried),
            missed = CASE WHEN now.cursor < destination.cursor THEN destination.missed ELSE now.missed END
       FROM json_to_recordset(%(destinations)s) AS now (
            number integer, cursor bigint, ahead bigint[], state text, failures integer, failing_since timestamptz, next_attempt timestamptz,
@@ -213,7 +216,7 @@ class PostgresDestinations:
     def save(self, progress: Progress) -> Deferred[None]:
         """See L{Destinations.save}."""
         statements: list[str] = []
-        parameters: dict[str, object] = {}
+        parameters: dict[str, object] = {"followed": progress.followed}
         # Of two values for one row the last counts; a statement may touch a row only once.
         for name, statement, entries in (
             ("destinations", _ADVANCE, {record.number: _advance(record) for record in progress.destinations}),
@@ -226,7 +229,6 @@ class PostgresDestinations:
                 parameters[name] = rows(entries.values())
         if progress.followed:
             statements.append(_FOLLOWED)
-            parameters["followed"] = progress.followed
         return self._database.query(LAZY + "".join(statements), parameters, idempotent=True).addCallback(_nothing)
 
 

@@ -102,7 +102,9 @@ class MemoryDestinations:
         tables = self._tables
         for record in progress.destinations:
             if record.number in tables.destinations:
-                tables.destinations[record.number] = _merged(tables.destinations[record.number], record)
+                row = _merged(tables.destinations[record.number], record)
+                late = progress.followed < tables.followed
+                tables.destinations[record.number] = evolve(row, following=row.following and not late)
         for delivery in progress.deferred:
             if delivery.position in tables.posts:
                 tables.deferred[delivery.destination, delivery.position] = delivery
