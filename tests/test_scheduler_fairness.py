@@ -312,6 +312,8 @@ class NewestFirstTests(SynchronousTestCase):
         for _ in range(20):
             self.world.begin()
             self.world.manager.suspend("node-0.example")
+            for attempt in list(self.world.under_way):
+                self.world.answer(attempt)
             for _ in range(30):
                 self.world.post([0])
             self.world.manager.resume("node-0.example", self.world.now)
