@@ -286,6 +286,22 @@ class NewestFirstTests(SynchronousTestCase):
         self.world.run()
         self.assertEqual(self.positions(), self.missed[::-1])
 
+    def test_after_an_outage(self) -> None:
+        """Who was down is probed with the oldest of what it missed, and then gets the newest first, each post once."""
+        up: list[int] = []
+        world = World(limits=Limits(newest_beyond=20), reply=lambda host, position: OK if up else REFUSED)
+        world.subscribe(0)
+        world.post([0])
+        world.run()
+        for _ in range(300):
+            world.post([0])
+        world.run()
+        up.append(1)
+        world.wait(40.0)
+        order = [position for _, position in world.arrived]
+        self.assertEqual((order[:3], sorted(order)), ([1, 301, 300], list(range(1, 302))))
+        self.assertEqual((world.at(0).delivered, world.at(0).cursor, world.at(0).missed), (301, 301, ()))
+
     def test_away_again(self) -> None:
         """Who is away again before that is over gets the newer stretch first, then the rest of the older one."""
         for _ in range(10):

@@ -343,6 +343,7 @@ class PatienceTests(SynchronousTestCase):
             [second] = [attempt for attempt in world.under_way if attempt is not first] or world.begin()
             world.answer(second)
             world.begin()
+        self.assertEqual((world.begin(), world.under_way), ([], [first]))
         world.answer(first, REFUSED)
         world.wait(HOUR)
         self.assertEqual(world.at(0).cursor, AHEAD_MAX + 11)
@@ -681,6 +682,20 @@ class LeavingTests(SynchronousTestCase):
         world.manager.resume("node-0.example", world.now)
         world.run()
         self.assertEqual((world.at(0).delivered, world.at(0).cancelled, world.at(0).cursor), (2, 3, 5))
+
+    def test_named_meanwhile(self) -> None:
+        """Who comes back before it was counted what he did not get is not sent what he was named in before."""
+        world = World()
+        world.subscribe(0)
+        world.manager.suspend("node-0.example")
+        world.post([0])
+        world.unsubscribe(0)
+        world.post([0])
+        world.subscribe(0)
+        world.post([0])
+        world.manager.resume("node-0.example", world.now)
+        world.run()
+        self.assertEqual((world.arrived, world.at(0).cancelled), ([("node-0.example", 3)], 2))
 
     def test_back_and_well(self) -> None:
         """A dead host that is subscribed anew is tried at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -79,6 +79,7 @@ class PacerTests(SynchronousTestCase):
         [(oldest, numbers)] = self.pacer.admit(entry(PACED_MAX + 1), range(20), 0.0)[1]
         self.assertEqual((oldest.position, len(numbers), self.pacer.rushed, len(self.pacer)), (1, 10, 1, PACED_MAX))
 
+    @settings(deadline=None)
     @given(st.integers(0, 400), st.floats(0.1, 100), st.lists(st.floats(0, 40), max_size=30))
     def test_everybody_once(self, recipients: int, spread: float, pauses: list[float]) -> None:
         """Everybody gets it once, nobody before its time, and everybody within the spread or at five a second."""
