@@ -70,6 +70,8 @@ class ScriptedQueue:
     def resume(self, host: str) -> bool:
         return self._act("resume", host, State.ACTIVE)
 
+    paced = 0
+
     def destination(self, host: str) -> DestinationStatus | None:
         return self.statuses.get(host)
 

@@ -15,6 +15,7 @@ from socialrelay.federation import DeliveryRequest
 from socialrelay.quota import ClientQuota
 from socialrelay.scheduler.orders import Event, Settled, What
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
+from socialrelay.scheduler.pacing import Pacer
 from socialrelay.statistics import REJECTIONS_MAX, REJECTIONS_PER_FLUSH, Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from tests.envelopes import Author
@@ -253,6 +254,14 @@ class DispatcherTests(SynchronousTestCase):
         records = self.successResultOf(self.relay.storage.destinations.load())
         places = {record.host: self.relay.tables.reached(record) for record in records}
         self.assertEqual(places, {"one.example": 1, "dogs.example": 1})
+
+    def test_spread_over_time(self) -> None:
+        """How many deliveries wait for their time is known."""
+        self.relay.dispatcher._manager._pacer = Pacer(30.0, lambda numbers: None, at_once=3)
+        for number in range(9):
+            self.relay.subscribe(f"node-{number}.example")
+        self.successResultOf(self.relay.relay.accept(ALICE.post("Hello"), "192.0.2.1"))
+        self.assertEqual(self.relay.dispatcher.paced, 7)
 
     def test_too_old(self) -> None:
         """What a suspended node has not come to when it is too old is given up, and counted."""

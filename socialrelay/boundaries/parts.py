@@ -121,6 +121,10 @@ class Queue(Protocol):
 
     def destinations(self) -> Sequence[DestinationStatus]: ...
 
+    @property
+    def paced(self) -> int:
+        """Deliveries of new posts that wait for their time, so that the origin is not overrun."""
+
 
 class Overview(Protocol):
     """The relay in numbers, for its first page and C{/stats.json}."""

@@ -181,7 +181,7 @@ def _sums(answer: Answer) -> str:
             ("tags", counted(stats["tags"], "different one")),
             ("known nodes", stats["nodes"]),
             ("destinations", f"{queue['destinations']}{': ' + states if states else ''}"),
-            ("deliveries", f"{queue['in_flight']} in flight, {queue['waiting']} waiting in memory"),
+            ("deliveries", f"{queue['in_flight']} in flight, {queue['waiting']} waiting in memory, {queue['paced']} spread over time"),
             ("behind", f"{queue['behind']} of the destinations" if queue["behind"] else None),
             ("to be judged", f"{counted(incoming['rows'], 'body', 'bodies')}, {size(incoming['bytes'])}"),
         ]

@@ -99,7 +99,7 @@ class RelayOverview:
             found["in_flight"] += status.in_flight
             found["deferred_posts"] += status.deferred_posts
         names = ["destinations", *(state.value for state in State), "behind", "waiting", "in_flight", "deferred_posts"]
-        return {name: found[name] for name in names}
+        return {name: found[name] for name in names} | {"paced": self.queue.paced}
 
 
 @define(kw_only=True, eq=False)

@@ -252,7 +252,9 @@ class Destination:
         self.suspects = ()
 
     def leap(self, end: int) -> None:
-        """Go on with what is new: what lies between is missed, and comes later."""
+        """Go on with what is new: what lies between is missed, and comes later, also what waits; what is under way goes on."""
+        self.queue.clear()
+        self.late = False
         self.missed = (*self.missed, Stretch(self.cursor, end, self.ahead))
         self.cursor = self.read = end
         self.ahead = []

@@ -95,6 +95,11 @@ class Pacer:
         self._next = now + STEP if self._paced else inf
         return found
 
+    @property
+    def deliveries(self) -> int:
+        """For how many it is not yet time."""
+        return sum(len(paced.waiting) for paced in self._paced.values())
+
     def drop(self, position: int) -> list[int]:
         """It is wanted no more; for whom it had still to go out."""
         paced = self._paced.pop(position, None)

@@ -106,11 +106,12 @@ class Reader:
             self._consider_next(destination)
 
     def _consider_next(self, destination: Destination) -> None:
-        if destination.read >= destination.limit or len(destination.queue) >= QUEUE_MAX or self._probed_enough(destination):
-            return
         if self._ledger.end - destination.read > self._limits.newest_beyond and self._may_leap(destination):
             destination.leap(self._ledger.end)
+            self._holding.pop(destination.number, None)
             self._journal.changed(destination)
+        if destination.read >= destination.limit or len(destination.queue) >= QUEUE_MAX or self._probed_enough(destination):
+            return
         if destination.read >= self._ledger.end:
             self._follow(destination)
             self._consider_missed(destination)
@@ -131,8 +132,7 @@ class Reader:
         return bool(destination.in_flight) or any(entry.position not in destination.suspects for entry in destination.queue)
 
     def _may_leap(self, destination: Destination) -> bool:
-        well = not destination.host.probing and not destination.queue and not destination.in_flight
-        return well and len(destination.missed) < STRETCHES_MAX
+        return not destination.host.probing and len(destination.missed) < STRETCHES_MAX
 
     def _want_load(self, destination: Destination) -> None:
         destination.waits_in = line = self._line_of(destination)
