@@ -224,7 +224,7 @@ def by_libcurl(work: Work, kept: bool) -> None:
             (pycurl.FORBID_REUSE, 0 if kept else 1),
             (pycurl.RESOLVE, [f"{host}:{work.port}:{where(host)}"]),
             (pycurl.SHARE, caches[number // 20]),
-            (pycurl.SSL_EC_CURVES, "X25519:P-256:P-384:P-521"),
+            (pycurl.SSL_EC_CURVES, "X25519:P-256:P-384:P-521:X448"),
             (pycurl.NOSIGNAL, 1),
             (pycurl.WRITEFUNCTION, len),
         ):

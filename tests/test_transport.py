@@ -368,6 +368,12 @@ class TransportTests(TransportTestCase):
                 self.assertEqual(reply.trouble if isinstance(reply, NoAnswer) else reply, Trouble.TOO_LARGE)
                 await self.node.until(lambda: not self.node.open)
 
+    async def test_skipped_without_end(self) -> None:
+        """What libcurl skips and does not report ends, too, if there is no end of it."""
+        behave = floods(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 65536)
+        self.assertEqual(await self.trouble(behave), Trouble.CLOSED)
+        await self.node.until(lambda: not self.node.open)
+
     async def test_not_http(self) -> None:
         """What is no HTTP is said to be none."""
         nonsense = {

@@ -510,6 +510,24 @@ class ChannelTests(SynchronousTestCase):
             channel.connectionLost(Failure(ConnectionError()))
         self.assertEqual((site.room.receiving, site.room.kept, site.room.refused), (0, 0, 1))
 
+    def test_several_give_way(self) -> None:
+        """
+        When one that gives way is not enough, the next one does.
+        """
+        wires, channels = [], []
+        for size in (30, 20, 10):
+            channels.append(self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
+            wires.append(Wire())
+            channels[-1].makeConnection(wires[-1])
+            channels[-1].dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"x" * size)
+        self.site.room.kept = IN_HAND - 15
+        channels[-1].dataReceived(b"x")
+        self.assertEqual([wire.value()[9:12] for wire in wires], [b"503", b"503", b""])
+        self.assertEqual(self.site.room.receiving, 11)
+        for channel in channels:
+            channel.connectionLost(Failure(ConnectionError()))
+        self.assertEqual(self.site.room.receiving, 0)
+
     def test_no_room(self) -> None:
         """
         While bodies that cannot give way take nearly all room, a large one is refused at its announcement, and a small one is served.

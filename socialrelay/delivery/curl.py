@@ -50,6 +50,7 @@ C{CONNECT_TO}).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from select import EPOLLIN, EPOLLOUT, epoll
 
@@ -111,14 +112,26 @@ class Transfers:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorForCurl, *, max_connections: int, max_streams: int = 100) -> None:
+    def __init__(
+        self,
+        reactor: IReactorForCurl,
+        *,
+        max_connections: int,
+        max_streams: int = 100,
+        arrived: Callable[[int, float], None] = lambda descriptor, now: None,
+        forgotten: Callable[[int], None] = lambda descriptor: None,
+    ) -> None:
         """
         @param max_connections: open at a time, idle ones included, of which the oldest give way; transfers beyond that wait inside libcurl.
         @param max_streams: at a time on one connection of HTTP/2.
+        @param arrived: told of each descriptor at which there is something to read, and when that is.
+        @param forgotten: told of each that is watched no more.
         """
         self._reactor = reactor
         self._waiting: dict[pycurl.Curl, Deferred[Outcome]] = {}
         self._watched: dict[int, int] = {}
+        self._arrived = arrived
+        self._forgotten = forgotten
         self._polled = False
         self._alarm: IDelayedCall | None = None
         self._alarm_at: float | None = None
@@ -235,7 +248,10 @@ class Transfers:
         if multi is None:
             return
         running = len(self._waiting)
+        now = self._reactor.seconds()
         for descriptor, event in self._epoll.poll(0, AT_ONCE):
+            if event & EPOLLIN and descriptor in self._watched:
+                self._arrived(descriptor, now)
             # One that libcurl took back meanwhile, and even one that is another connection's by now, does no harm: it finds nothing there.
             running = self._tell(multi, descriptor, event if event == EPOLLIN else _happened(event))
         if running < len(self._waiting):
@@ -272,6 +288,7 @@ class Transfers:
         if what == pycurl.POLL_REMOVE:
             if before is not None:
                 del self._watched[descriptor]
+                self._forgotten(descriptor)
                 try:
                     self._epoll.unregister(descriptor)
                 except OSError:

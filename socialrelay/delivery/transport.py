@@ -3,9 +3,10 @@ The transport of deliveries: one POST over libcurl, one reply, whatever the othe
 
 Every bound is set here.  The whole may take as long as the caller says, name resolution included.  The connection goes only to addresses
 that the resolver vetted, and the function that opens the socket vets once more what libcurl is about to connect to.  Headers, interim
-answers and body together may have so many bytes; nothing of them is kept but the status, C{Retry-After} and C{Location}.  Redirects are not
-followed, proxies from the environment are not used, only https is spoken.  A connection that was closed while it lay idle costs no failure:
-libcurl sends the request once more over a new one.
+answers and body together may have so many bytes; nothing of them is kept but the status, C{Retry-After} and C{Location}.  A connection at
+which something else keeps coming is cut off (L{socialrelay.delivery.floods}).  Redirects are not followed, proxies from the environment are
+not used, only https is spoken.  A connection that was closed while it lay idle costs no failure: libcurl sends the request once more over a
+new one.
 
 HTTP/1.1 is spoken unless HTTP/2 is asked for: with the few deliveries that are in flight to one host at a time there is little to
 multiplex, and a delivery costs more CPU.  With HTTP/2 the deliveries to a host that speaks it are streams of one connection; the
@@ -31,6 +32,7 @@ from twisted.logger import Logger
 
 from socialrelay.boundaries import Transport
 from socialrelay.delivery.curl import IReactorForCurl, Outcome, Transfers
+from socialrelay.delivery.floods import Floods
 from socialrelay.delivery.kept import Places
 from socialrelay.delivery.sessions import Sessions
 from socialrelay.federation import DeliveryRequest
@@ -73,7 +75,7 @@ SESSIONS = 2000
 MULTIPLEXED = 10_000
 """Hosts that are known to speak HTTP/2."""
 
-_CURVES = "X25519:P-256:P-384:P-521"
+_CURVES = "X25519:P-256:P-384:P-521:X448"
 
 
 @define
@@ -314,7 +316,8 @@ class CurlTransport:
         self._now = now
         self._places = Places(kept_connections)
         self._sessions = Sessions(SESSIONS)
-        self._transfers = Transfers(reactor, max_connections=max_connections)
+        floods = Floods()
+        self._transfers = Transfers(reactor, max_connections=max_connections, arrived=floods.arrived, forgotten=floods.forget)
         self._idle: dict[tuple[str, int], _Handle] = {}
         self._to_host: dict[str, int] = {}
         self._multiplexed: set[str] = set()

@@ -201,8 +201,8 @@ class Channel(HTTPChannel):
         self.site.hold(size)
 
     def _let_go(self) -> None:
-        self.site.hold(-self.held)
-        self.held = 0
+        held, self.held = self.held, 0  # before the site looks who holds most
+        self.site.hold(-held)
 
     def dataReceived(self, data: bytes) -> None:
         if not self.refused:
