@@ -11,7 +11,7 @@ until nobody is publishing the post: what is not in the log then comes after the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
 
 from attrs import evolve
@@ -33,7 +33,7 @@ class Holding(Protocol):
     def release(self, position: int) -> None:
         """It may be sent after all."""
 
-    def cancel(self, positions: Sequence[int], reason: str) -> None: ...
+    def cancel(self, positions: Sequence[int], reason: str, recipients: Iterable[int] | None = None) -> None: ...
 
 
 class Retractions:
@@ -93,7 +93,8 @@ class Retractions:
         return UNKNOWN
 
     async def _withdraw(self, retraction: Publication, target: Target) -> str:
-        concerned = self._queue.hold(target.position, frozenset(target.recipients))
+        named = frozenset(target.recipients)
+        concerned = self._queue.hold(target.position, named)
         retraction = evolve(retraction, recipients=concerned, withdraws=target.position)
         try:
             position = await self._write(retraction)
@@ -101,7 +102,7 @@ class Retractions:
             self._queue.release(target.position)
             raise
         # A duplicate too has withdrawn it.
-        self._queue.cancel([target.position], "taken back by its author")
+        self._queue.cancel([target.position], "taken back by its author", named)
         if position is not None:
             self._admit(position, retraction)
             self._log.info(

@@ -178,11 +178,15 @@ class Dispatcher:
         self._manager.release(position, self._moment())
         self._soon()
 
-    def cancel(self, positions: Sequence[int], reason: str) -> None:
-        """These posts are wanted no more."""
+    def cancel(self, positions: Sequence[int], reason: str, recipients: Iterable[int] | None = None) -> None:
+        """
+        These posts are wanted no more.
+
+        @param recipients: whom they name, if that is known; it saves looking at everybody.
+        """
         for position in positions:
             self._bodies.discard(position)
-        self._manager.cancel(positions, reason, self._moment())
+        self._manager.cancel(positions, reason, self._moment(), recipients)
         self._soon()
 
     def alive(self, host: str, reopen: bool = False) -> None:
@@ -230,6 +234,11 @@ class Dispatcher:
             window=destination.host.feedback.width,
             timeout=destination.host.feedback.patience(self._longest),
         )
+
+    @property
+    def paced(self) -> int:
+        """Deliveries of new posts that wait for their time."""
+        return self._manager.paced
 
     @property
     def in_flight(self) -> int:

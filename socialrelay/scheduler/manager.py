@@ -85,6 +85,11 @@ class QueueManager:
         return self._limits.timeout
 
     @property
+    def paced(self) -> int:
+        """Deliveries of new posts that wait for their time."""
+        return self._pacer.deliveries
+
+    @property
     def end(self) -> int:
         """The greatest position that was admitted."""
         return self._ledger.end
@@ -216,8 +221,12 @@ class QueueManager:
         for destination in self._roster.all():
             self._consider(destination, now)
 
-    def cancel(self, positions: Collection[int], reason: str, now: Moment) -> None:
-        """These posts are wanted no more; what is under way goes on."""
+    def cancel(self, positions: Collection[int], reason: str, now: Moment, recipients: Iterable[int] | None = None) -> None:
+        """
+        These posts are wanted no more; what is under way goes on.
+
+        @param recipients: whom they name, if that is known: else everybody is looked at, and an author may take back post after post.
+        """
         gone = frozenset(positions)
         self._held -= gone
         for position in gone:
@@ -225,7 +234,7 @@ class QueueManager:
                 destination = self._roster.at[number]
                 if destination.following and not destination.holds(position):
                     self._ledger.finish(destination, position, "cancelled", reason)
-        for destination in self._roster.all():
+        for destination in self._roster.all() if recipients is None else filter(None, map(self._roster.at.get, recipients)):
             destination.stale = destination.loading
             waiting = destination.withdraw(gone)
             for position in waiting:
