@@ -84,7 +84,7 @@ class Dispatcher:
         self._save: IDelayedCall | None = None
         self._work: set[Deferred[object]] = set()
         self._sending: dict[Attempt, Deferred[None]] = {}
-        self._saving: Deferred[None] | None = None
+        self._saving: Deferred[bool | None] | None = None
         self._expire_at = self._refresh_at = 0.0
         self._resync_at = 0.0
         self._seen = 0
@@ -425,12 +425,13 @@ class Dispatcher:
         self._saving.addErrback(lambda failure: self._log.failure("Progress could not be written", failure=failure))
         self._saving.addBoth(self._saved)
 
-    def _saved(self, _: object) -> None:
+    def _saved(self, written: bool | None) -> None:
         self._saving = None
         if self._manager.unsaved:
-            self._save_soon(SAVE_RETRY)
+            self._save_soon(SAVE_PAUSE if written else SAVE_RETRY)
 
-    async def _write(self, everything: bool = False) -> None:
+    async def _write(self, everything: bool = False) -> bool:
+        """Write what changed; whether it is written."""
         progress: Progress = self._manager.changes(self._moment(), everything)
         try:
             await self._destinations.save(progress)
@@ -438,6 +439,8 @@ class Dispatcher:
             self._manager.restore(progress)
             _raise_a_bug(error)
             self._log.debug("Progress is not written now: {reason}", reason=str(error))
+            return False
+        return True
 
 
 def _raise_a_bug(error: Exception) -> None:
