@@ -11,6 +11,8 @@ from benchmarks.figures import Figures, interleaved, table
 from benchmarks.sinks import names
 
 LIVE = 40
+ROUNDS = 9
+"""One differs from the next by a tenth, which is more than what is looked for."""
 TROUBLE = {
     "alone": (),
     "hanging": (("hang", 5), ("mute", 5)),
@@ -21,7 +23,7 @@ TROUBLE = {
 
 def hanging(bed: Bed, told: Callable[[str, Figures], None]) -> Figures:
     """Rate and delay of 40 nodes that are well, alone and with such company, against those alone."""
-    seconds, rounds = float(bed.size(3, 1)), bed.size(5, 1)
+    seconds, rounds = float(bed.size(3, 1)), bed.size(ROUNDS, 1)
     runs: dict[str, Callable[[], Figures]] = {name: partial(_run, bed, company, seconds) for name, company in TROUBLE.items()}
     results = interleaved(rounds, runs, told)
     found = results.medians()
