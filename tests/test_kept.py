@@ -35,6 +35,11 @@ class PlacesTests(SynchronousTestCase):
         places = Places(1)
         self.assertEqual([places.keep("pod.example", nth, 0.0) for nth in (0, 1)], [True, False])
 
+    def test_in_a_rush(self) -> None:
+        """A second connection is kept when it has been wanted a few times, though there are places."""
+        places = Places(9)
+        self.assertEqual([places.keep("pod.example", 1, float(now)) for now in range(5)], [False, False, False, True, True])
+
     def test_bounded(self) -> None:
         """What is remembered is bounded, whoever comes."""
         places = Places(2)

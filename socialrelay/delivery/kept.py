@@ -12,6 +12,8 @@ from attrs import define
 
 _HALF_LIFE = 600.0
 _CLEARLY_MORE = 1.5
+OFTEN = 4
+"""Uses after which a connection besides a host's first is worth keeping: one that was wanted in a rush is not."""
 _ASIDE = 4
 """Candidates that are counted, per place."""
 
@@ -34,8 +36,10 @@ class Places:
     @ivar _lowest: the weight of the least used holder, and who that is, looked up at most once a second: (when, weight, holder).
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, often: int = OFTEN) -> None:
+        """@param often: uses after which a connection besides a host's first is kept."""
         self._places = places
+        self._often = often
         self._holders: dict[tuple[str, int], _Use] = {}
         self._candidates: dict[tuple[str, int], _Use] = {}
         self._lowest: tuple[float, float, tuple[str, int] | None] = (-1.0, 0.0, None)
@@ -52,15 +56,15 @@ class Places:
         if use is not None:
             use.weight, use.at = use.count(now) + 1, now
             return True
-        if len(self._holders) < self._places:
-            self._holders[key] = _Use(1, now)
-            return True
         use = self._candidates.pop(key, None) or _Use(0, now)
         use.weight, use.at = use.count(now) + 1, now
+        if len(self._holders) < self._places and (not nth or use.weight > self._often - 0.5):
+            self._holders[key] = use
+            return True
         self._candidates[key] = use
         if len(self._candidates) > self._places * _ASIDE:
             del self._candidates[next(iter(self._candidates))]
-        return self._displaces(key, use, now)
+        return len(self._holders) >= self._places and self._displaces(key, use, now)
 
     def _displaces(self, key: tuple[str, int], use: _Use, now: float) -> bool:
         at, weight, holder = self._lowest

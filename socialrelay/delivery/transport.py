@@ -33,7 +33,7 @@ from twisted.logger import Logger
 from socialrelay.boundaries import Transport
 from socialrelay.delivery.curl import IReactorForCurl, Outcome, Transfers
 from socialrelay.delivery.floods import Floods
-from socialrelay.delivery.kept import Places
+from socialrelay.delivery.kept import OFTEN, Places
 from socialrelay.delivery.sessions import Sessions
 from socialrelay.federation import DeliveryRequest
 from socialrelay.network.addresses import Network, Target, UrlRefused, allowed, vet_url
@@ -314,7 +314,7 @@ class CurlTransport:
         self._idle_handles = max(kept_connections, _IDLE_HANDLES)
         self._ports = ports
         self._now = now
-        self._places = Places(kept_connections)
+        self._places = Places(kept_connections, often=1 if http2 else OFTEN)  # of HTTP/2 it may be the first, which is not known yet
         self._sessions = Sessions(SESSIONS)
         floods = Floods()
         self._transfers = Transfers(reactor, max_connections=max_connections, arrived=floods.arrived, forgotten=floods.forget)

@@ -16,6 +16,10 @@ KNOWN = 20
 """Answers after which a host is no stranger."""
 QUICK = 0.1
 """Seconds; about what a new connection takes."""
+QUICKLY_KNOWN = 8
+"""Answers after which it is known whether a host is quick."""
+GAIN = 1 / 8
+"""How much the last answer counts for what is usual, as in RFC 6298 for round trips: one that was held up is soon forgotten."""
 SLOWNESS = 4.0
 SHORTEST = 3.0
 """Seconds that every host is given."""
@@ -24,16 +28,18 @@ SHORTEST = 3.0
 class Feedback:
     """
     @ivar width: deliveries that may be under way, from 1 to the most.
+    @ivar usual: seconds; how long an answer takes.
     @ivar slow: seconds; 99 of 100 answers come sooner, or nearly: the slowest of late, fading.
     """
 
-    __slots__ = ("answers", "credit", "slow", "width")
+    __slots__ = ("answers", "credit", "slow", "usual", "width")
 
     def __init__(self, most: int) -> None:
         """@param most: the greatest width."""
         self.width = min(START, most)
         self.credit = 0.0
         self.slow = 0.0
+        self.usual = 0.0
         self.answers = 0
 
     def succeeded(self, seconds: float, most: int, full: bool) -> None:
@@ -44,6 +50,7 @@ class Feedback:
         @param full: so many deliveries were under way that the window held others back: only then is there anything to learn about it.
         """
         self.slow = max(seconds, self.slow * FADE)
+        self.usual += (seconds - self.usual) * (GAIN if self.answers else 1.0)
         self.answers += 1
         if full and self.width < most:
             self.credit += 1 / self.width
@@ -63,8 +70,8 @@ class Feedback:
 
     @property
     def quick(self) -> bool:
-        """It is known to answer within a moment."""
-        return self.answers >= KNOWN and self.slow < QUICK
+        """It is known to answer within a moment, as a rule."""
+        return self.answers >= QUICKLY_KNOWN and self.usual < QUICK
 
     def patience(self, most: float) -> float:
         """

@@ -249,7 +249,7 @@ class Reader:
         destination.reach = min(2 * destination.reach, RANGE)
         if excess > 0:
             low = wanted[excess - 1].position
-            destination.reach = min(2 * max(load.upto - low, CATCH_UP), RANGE)
+            destination.reach = min(max(load.upto - low, CATCH_UP), RANGE)
         for position, (outcome, reason) in outlived:
             if position > low:
                 self._ledger.finish(destination, position, outcome, reason)
@@ -270,7 +270,7 @@ class Reader:
                 destination.late = True
             else:
                 read = entry.position - 1
-                destination.reach = min(2 * max(read - load.after, CATCH_UP), RANGE)
+                destination.reach = min(max(read - load.after, CATCH_UP), RANGE)
                 break
         destination.read = read
         for position, outcome, reason in outlived:  # after the queue is filled: settling moves the cursor up to it
