@@ -12,11 +12,11 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.protocol import Factory as ProtocolFactory
 from twisted.internet.protocol import Protocol
 
-from tests.tlsnode import Contexts, authority
+from tests.tlsnode import Contexts, Watched, authority
 
 
 @frozen
@@ -112,7 +112,7 @@ class _Connection(Protocol):
 
 
 @define
-class H2Node:
+class H2Node(Watched):
     """
     The server.
 
@@ -130,7 +130,6 @@ class H2Node:
     open: set[_Connection] = Factory(set)
     port: int = 0
     _listening: Any = None
-    _waiting: list[tuple[Callable[[], bool], Deferred[None]]] = Factory(list)
 
     def start(self, reactor: Any, *names: str) -> H2Node:
         """Listen, with a certificate for these names."""
@@ -151,21 +150,6 @@ class H2Node:
     def _connected(self, _: object) -> _Connection:
         self.connections += 1
         return _Connection(self, self.connections)
-
-    def until(self, holds: Callable[[], bool]) -> Deferred[None]:
-        """Fires when something holds that frames and ends of connections bring about."""
-        if holds():
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append((holds, waiting))
-        return waiting
-
-    def look(self) -> None:
-        """Look again who waits."""
-        ready = [entry for entry in self._waiting if entry[0]()]
-        self._waiting = [entry for entry in self._waiting if entry not in ready]
-        for _, waiting in ready:
-            waiting.callback(None)
 
     async def stop(self) -> None:
         """Close everything."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from attrs import Factory, define, frozen
+from attrs import Factory, define, field, frozen
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IOpenSSLContextFactory, IPullProducer
@@ -161,7 +161,7 @@ class _Connection(Protocol):
 
     def connectionLost(self, reason: object = None) -> None:
         self._node.open.discard(self)
-        self._node.closed_one()
+        self._node.look()
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
@@ -189,7 +189,7 @@ class _Connection(Protocol):
         request = Received(method, path, headers, rest[:length], self.number, name.decode("ascii"), resumed)
         self._node.requests.append(request)
         self._node.behaviour(Exchange(request, self))
-        self._node.heard_one()
+        self._node.look()
 
     def _head(self, text: str) -> tuple[str, str, dict[str, str]]:
         start, *lines = text.split("\r\n")
@@ -210,7 +210,29 @@ class _Connection(Protocol):
 
 
 @define
-class TLSNode:
+class Watched:
+    """Something that tests wait for: whoever changes it calls L{look}."""
+
+    _waiting: list[tuple[Callable[[], bool], Deferred[None]]] = field(factory=list, init=False)
+
+    def until(self, holds: Callable[[], bool]) -> Deferred[None]:
+        """Fires when something holds that what comes in and ends of connections bring about."""
+        if holds():
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((holds, waiting))
+        return waiting
+
+    def look(self) -> None:
+        """Look again who waits."""
+        ready = [entry for entry in self._waiting if entry[0]()]
+        self._waiting = [entry for entry in self._waiting if entry not in ready]
+        for _, waiting in ready:
+            waiting.callback(None)
+
+
+@define
+class TLSNode(Watched):
     """
     The server.
 
@@ -230,7 +252,6 @@ class TLSNode:
     open: set[_Connection] = Factory(set)
     port: int = 0
     _listening: Any = None
-    _waiting: list[tuple[Callable[[], bool], Deferred[None]]] = Factory(list)
 
     def start(self, reactor: Any, *names: str, issuer: trustme.CA | None = None, **certificate: Any) -> TLSNode:
         """
@@ -249,23 +270,6 @@ class TLSNode:
         self._listening = reactor.listenSSL(self.port, _NodeFactory(self), Contexts(context), interface="127.0.0.1")
         self.port = self._listening.getHost().port
         return self
-
-    def until(self, holds: Callable[[], bool]) -> Deferred[None]:
-        """Fires when something holds that requests and ends of connections bring about."""
-        if holds():
-            return succeed(None)
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append((holds, waiting))
-        return waiting
-
-    def heard_one(self) -> None:
-        """Look again who waits."""
-        ready = [entry for entry in self._waiting if entry[0]()]
-        self._waiting = [entry for entry in self._waiting if entry not in ready]
-        for _, waiting in ready:
-            waiting.callback(None)
-
-    closed_one = heard_one
 
     async def stop(self) -> None:
         """Close everything."""
