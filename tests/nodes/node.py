@@ -150,7 +150,7 @@ class Node:
 
     def changed(self) -> None:
         """Tell those who wait."""
-        self._server.heard_one()
+        self._server.look()
 
     # What it does
 
