@@ -40,6 +40,7 @@ setup(
     zip_safe=False,
     install_requires=[
         "Twisted[tls]>=26.10",
+        "argon2-cffi>=23.1",
         "attrs>=23.2",
         "click>=8.1",
         "cryptography>=44",
@@ -50,6 +51,7 @@ setup(
         "klein>=24.8",
         "lxml>=5.3",
         "markupsafe>=2.1",
+        "prometheus-client>=0.21",
         "psycopg2-binary>=2.9.10",
         "pycurl>=7.45.4",
         "pyOpenSSL>=24.3",

@@ -20,11 +20,45 @@ class Operator:
 
     @ivar contact: a mail address or a web page.
     @ivar source: URL of the source code of what runs.
+    @ivar rules: what may be relayed here: a text, or the URL of one.
+    @ivar imprint: who is answerable by law: a text, or the URL of one.
     """
 
     name: str = ""
     contact: str = ""
     source: str = ""
+    rules: str = ""
+    imprint: str = ""
+
+
+@frozen
+class Admin:
+    """
+    The operators' site, which listens at C{admin_listen}.
+
+    @ivar password: its hash, as C{socialrelay password} prints it; empty: nobody logs in with a password.
+    @ivar user_header: name of the header in which a proxy that authenticates names the user; empty: no proxy does.
+    @ivar session: seconds that a login holds without use.
+    """
+
+    password: str = field(default="", repr=False)
+    user_header: str = ""
+    session: float = 43200.0
+
+
+@frozen
+class Dashboard:
+    """
+    The public pages.
+
+    @ivar node_names: the names of subscribed nodes are shown.
+    @ivar streams: live streams of both sites, at most; whoever comes then asks now and again instead.
+    @ivar streams_per_address: likewise, of one client address.
+    """
+
+    node_names: bool = False
+    streams: int = 50
+    streams_per_address: int = 4
 
 
 @frozen
@@ -105,12 +139,41 @@ class Policy:
     @ivar uninvited: relay authors who never made the relay their contact.
     @ivar allow_list: relay only authors and hosts with an C{allow} rule.
     @ivar max_tags: do not relay posts with more tags; 0 for no limit.
+    @ivar posts_per_author: of one author in an hour; more are acknowledged, counted and dropped; 0 for no limit.
+    @ivar posts_per_host: likewise, of all authors of one host.
     """
 
     uninvited: bool = True
     allow_list: bool = False
     max_tags: int = 0
     reshares: bool = False
+    posts_per_author: int = 0
+    posts_per_host: int = 0
+
+
+@frozen
+class RuleList:
+    """
+    A list of rules that somebody else keeps.
+
+    @ivar name: under which its rules are shown, exported and removed, all together.
+    @ivar url: https, or the path of a local file: Mastodon's CSV, or one host a line.
+    @ivar action: C{block} or C{limit}: of entries that do not say it.
+    """
+
+    name: str
+    url: str
+    action: str = "block"
+
+
+@frozen
+class Moderation:
+    """
+    @ivar lists: taken over at start, on SIGHUP, and every C{interval} seconds.
+    """
+
+    lists: tuple[RuleList, ...] = ()
+    interval: float = 86400.0
 
 
 @frozen
@@ -236,7 +299,9 @@ class Network:
 class Config:
     """
     @ivar host: the relay's public name; without it the relay runs in development mode.
-    @ivar listen: Twisted endpoint descriptions.
+    @ivar listen: Twisted endpoint descriptions of the public site.
+    @ivar admin_listen: of the operators' site; empty: C{admin.sock} beside the control socket, and in development the port after the
+        public one.
     @ivar log_format: C{text} or C{json}.
     @ivar log_level: the least that is logged: C{debug}, C{info}, C{warn}, C{error}.
     @ivar stop_timeout: seconds for everything that ends.
@@ -245,16 +310,20 @@ class Config:
     state_dir: Path
     host: str = ""
     listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)
+    admin_listen: tuple[str, ...] = ()
     log_format: str = "text"
     log_level: str = "info"
     stop_timeout: float = 20.0
     operator: Operator = Operator()
+    admin: Admin = Admin()
+    dashboard: Dashboard = Dashboard()
     postgres: Postgres = Postgres()
     redis: Redis = Redis()
     embedded: Embedded = Embedded()
     identity: Identity = Identity()
     receive: Receive = Receive()
     policy: Policy = Policy()
+    moderation: Moderation = Moderation()
     delivery: Delivery = Delivery()
     retention: Retention = Retention()
     discovery: Discovery = Discovery()

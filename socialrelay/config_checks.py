@@ -21,6 +21,10 @@ _CENTURY = 36500
 
 _RANGES: dict[str, tuple[float, float]] = {
     "stop_timeout": (1, 3600),
+    "admin.session": (60, 30 * 86400),
+    "dashboard.streams": (0, 1000),
+    "dashboard.streams_per_address": (0, 1000),
+    "moderation.interval": (60, 365 * 86400),
     "postgres.connections": (1, 100),
     "receive.max_body": (1024, 64 * 1024 * 1024),
     "receive.deadline": (1, 600),
@@ -104,16 +108,36 @@ def _names(config: Config) -> Iterator[Fault]:
         yield "identity.username", f"must be lower-case letters, digits, '_', and inside '-' and '.', not {config.identity.username!r}"
     if not config.listen:
         yield "listen", "must name at least one endpoint, such as tcp:8080:interface=127.0.0.1"
-    for index, description in enumerate(config.listen):
-        if not re.match(r"[a-z][a-z0-9]*:", description):
-            yield f"listen[{index}]", f"must be an endpoint such as tcp:8080:interface=127.0.0.1, not {description!r}"
+    for key in ("listen", "admin_listen"):
+        for index, description in enumerate(getattr(config, key)):
+            if not re.match(r"[a-z][a-z0-9]*:", description):
+                yield f"{key}[{index}]", f"must be an endpoint such as tcp:8080:interface=127.0.0.1, not {description!r}"
     if config.redis.url not in ("", "off") and not re.match(r"(rediss?|unix)://.", config.redis.url):
         yield "redis.url", "must be redis://…, rediss://…, unix://…, off, or empty for the embedded server"
+    if config.admin.user_header and not re.fullmatch(r"[A-Za-z0-9-]+", config.admin.user_header):
+        yield "admin.user_header", f"must be the name of a header, such as X-Remote-User, not {config.admin.user_header!r}"
+    if config.admin.password and not config.admin.password.startswith("$argon2id$"):
+        yield "admin.password", "must be what `socialrelay password` prints, not the password itself"
     if config.operator.source and not re.fullmatch(r"https?://[!-~]+", config.operator.source):
         yield "operator.source", f"must be the address of a web page, https://…, not {config.operator.source!r}"
+    yield from _rule_lists(config)
     for source in config.polling.lists or ():
         if not source.url.startswith(("https://", "/")):
             yield "polling.lists", f"{source.name}: url must begin with https://, or be the absolute path of a file, not {source.url!r}"
+
+
+def _rule_lists(config: Config) -> Iterator[Fault]:
+    names = [each.name for each in config.moderation.lists]
+    for each in config.moderation.lists:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", each.name) or names.count(each.name) > 1:
+            yield (
+                "moderation.lists",
+                f"name must be letters, digits, '.', '_', '-', lower case, each list's its own, not {each.name!r}",
+            )
+        if not each.url.startswith(("https://", "/")):
+            yield "moderation.lists", f"{each.name}: url must begin with https://, or be the absolute path of a file, not {each.url!r}"
+        if each.action not in ("block", "limit"):
+            yield "moderation.lists", f"{each.name}: action must be block or limit, not {each.action!r}"
 
 
 def _addresses(config: Config) -> Iterator[Fault]:

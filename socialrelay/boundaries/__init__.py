@@ -28,6 +28,8 @@ from socialrelay.boundaries.parts import (
     PollReport,
     Queue,
     SelfService,
+    Stream,
+    Streams,
 )
 from socialrelay.boundaries.records import BoundIdentity, IdentityStore, Statistics
 
@@ -71,6 +73,8 @@ __all__ = [
     "Rules",
     "SelfService",
     "Statistics",
+    "Stream",
+    "Streams",
     "Subscriptions",
     "Target",
     "Transport",

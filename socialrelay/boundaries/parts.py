@@ -1,6 +1,6 @@
 """What the parts of the relay offer each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -127,9 +127,40 @@ class Queue(Protocol):
 
 
 class Overview(Protocol):
-    """The relay in numbers, for its first page and C{/stats.json}."""
+    """The relay in numbers, for its pages and C{/stats.json}. Raises L{Unavailable} while storage is away or too many ask."""
 
-    def stats(self) -> Deferred[dict[str, object]]: ...
+    def stats(self) -> Deferred[dict[str, object]]:
+        """
+        How it stands.  Keys: C{at} (ISO 8601); counts, each for C{24h}, C{7d}, C{30d} and C{total}: C{received} (taken in), C{posts}
+        (accepted and relayed), C{rejected}, C{ignored}, C{deliveries}, C{failed} (times that a node was deferred), C{bounced}, C{expired},
+        C{cancelled}; C{subscribers} (C{total}, C{all}, C{tags}), C{tags} (distinct), C{nodes} (known), C{authors} (whose profile is known),
+        C{delay} (seconds from acceptance to delivery, of posts that went out as they came: C{24h} -> C{p50}, C{p99}; C{None} if there were
+        none), C{queue} (C{destinations}, one count for each state, C{behind}, C{waiting}, C{in_flight}, C{deferred_posts}, C{paced}).
+        """
+
+    def series(self, period: str) -> Deferred[list[dict[str, object]]]:
+        """
+        The counts over time, the oldest first, every span present: C{at} (its start, ISO 8601), C{received}, C{posts}, C{rejected},
+        C{ignored}, C{deliveries}, C{failed}, C{bounced}, C{expired}.
+
+        @param period: C{24h} or C{7d}: by the hour; C{30d}: by the day. The last span is not over.
+        @raise ValueError: there is no such period.
+        """
+
+    def tags(self, text: str, offset: int, limit: int) -> Deferred[dict[str, object]]:
+        """
+        Tags that at least two nodes want, those most wanted first: C{tags} (each C{tag}, C{nodes}), C{total}: how many there are.
+
+        @param text: a part of the tag, in any case, with or without C{#}.
+        @param limit: at most 200.
+        """
+
+    def subscribed(self, offset: int, limit: int) -> Deferred[dict[str, object]]:
+        """
+        Names of subscribed nodes, for relays that show them: C{nodes} (each C{host}, C{scope}, C{tags}: how many), C{total}.
+
+        @param limit: at most 200.
+        """
 
 
 class SelfService(Protocol):
@@ -142,6 +173,31 @@ class SelfService(Protocol):
         C{deliveries} (C{state}, C{delivered}, C{last_success}, C{last_reason}, C{next_attempt}, C{behind}; or None).
 
         @raise ValueError: that is no host name of a node; the message says why.
+        """
+
+
+class Stream(Protocol):
+    """One page that is kept up to date (server-sent events)."""
+
+    def send(self, event: str, data: str) -> None:
+        """
+        Tell it something; nothing happens if it has ended. One that does not read is ended.
+
+        @param event: the event's name.
+        @param data: of any number of lines.
+        """
+
+
+class Streams(Protocol):
+    """The live streams of both sites: bounded in all and per client."""
+
+    def open(self, request: object, client: str, ended: Callable[[], None]) -> Stream | None:
+        """
+        Answer a request with a stream; C{None} if there are too many: then the caller answers 503 with C{Retry-After}, and the page asks
+        again now and then instead.
+
+        @param client: what its streams are counted under.
+        @param ended: called once, when the page has gone, or is ended.
         """
 
 

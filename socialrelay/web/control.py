@@ -14,7 +14,7 @@ import pwd
 import socket
 import stat
 import struct
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -30,6 +30,7 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.jsontext import NotJSON, read_object
+from socialrelay.operators.offers import Offer, act_offers, checked, view_offers
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.plain import Plain
 from socialrelay.operators.views import ActError, Views
@@ -76,76 +77,6 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"uid {uid}"
-
-
-@frozen
-class Offer:
-    """
-    A view or an act as it is asked for.
-
-    @ivar fields: name -> type of what may be said; C{list} means a list of texts.
-    @ivar required: without these there is no sense.
-    """
-
-    run: Callable[..., Coroutine[Any, Any, Plain]]
-    fields: Mapping[str, type] = {}
-    required: tuple[str, ...] = ()
-
-
-def view_offers(views: Views) -> dict[str, Offer]:
-    """The views by name."""
-    return {
-        "status": Offer(views.status),
-        "health": Offer(views.conditions),
-        "nodes": Offer(views.nodes, {"text": str, "which": str, "after": str, "limit": int}),
-        "node": Offer(views.node, {"host": str}, ("host",)),
-        "queue": Offer(views.queued, {"state": str, "limit": int}),
-        "rejected": Offer(views.rejected, {"limit": int}),
-        "rules": Offer(views.rules),
-        "identity": Offer(views.identity),
-    }
-
-
-def act_offers(operations: Operations) -> dict[str, Offer]:
-    """The acts by name."""
-    host, subject = {"host": str}, {"subject": str}
-    return {
-        "subscribe": Offer(operations.subscribe, {**host, "tags": list, "everything": bool}, ("host",)),
-        "unsubscribe": Offer(operations.unsubscribe, host, ("host",)),
-        "allow": Offer(operations.allow, {**subject, "reason": str}, ("subject",)),
-        "block": Offer(operations.block, {**subject, "reason": str}, ("subject",)),
-        "unblock": Offer(operations.unblock, subject, ("subject",)),
-        "forward": Offer(operations.forward, {**host, "off": bool, "reason": str}, ("host",)),
-        "poll": Offer(operations.poll, host, ("host",)),
-        "lists-fetch": Offer(operations.lists_fetch),
-        "wake": Offer(operations.wake, host, ("host",)),
-        "suspend": Offer(operations.suspend, host, ("host",)),
-        "resume": Offer(operations.resume, host, ("host",)),
-        "erase": Offer(operations.erase, {"handle": str, "guid": str, "host": str}),
-    }
-
-
-def checked(offer: Offer, said: Mapping[str, object]) -> dict[str, object]:
-    """
-    Hold what was said against what may be said.
-
-    @raise ActError: C{bad-request}, naming the field.
-    """
-    for name, value in said.items():
-        kind = offer.fields.get(name)
-        if kind is None:
-            known = ", ".join(offer.fields) or "none"
-            raise ActError("bad-request", f"There is no field {name[:100]!r} here; there are: {known}.")
-        fits = all(isinstance(each, str) for each in value) if kind is list and isinstance(value, list) else type(value) is kind
-        if not fits:
-            raise ActError("bad-request", f"The field {name!r} must be {_KINDS[kind]}.")
-    for name in offer.required:
-        if not said.get(name):
-            raise ActError("bad-request", f"The field {name!r} is missing.")
-    return dict(said)
-
-
-_KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list of texts"}
 
 
 class BoundedRequest(Request):
