@@ -17,6 +17,7 @@ from socialrelay.web.templating import STRICT, static_file, templates
 
 STATIC = {
     "site.css": "text/css; charset=utf-8",
+    "hero.svg": "image/svg+xml",
     "logo.svg": "image/svg+xml",
     "logo-300.png": "image/png",
     "logo-100.png": "image/png",
@@ -31,8 +32,15 @@ BRIEFLY = {"Cache-Control": "public, max-age=10"}
 
 
 def site_facts(config: Config, introduction: Introduction) -> dict[str, object]:
-    """What every template may name."""
+    """
+    What every template may name; C{here}, the path of the page that is shown, is overridden by pages that are in C{pages}.
+    """
+    pages = [("/", "Start"), ("/check", "Check a node"), ("/tags", "Hashtags")]
+    if config.dashboard.node_names:
+        pages.append(("/nodes", "Nodes"))
     return {
+        "pages": [*pages, ("/privacy", "Privacy")],
+        "here": "",
         "relay": introduction,
         "operator": config.operator,
         "development": not config.production,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,18 +23,56 @@ STRICT = {
 }
 """For every page of HTML."""
 
+LIVE = STRICT | {
+    "Content-Security-Policy": f"{STRICT['Content-Security-Policy']}; script-src 'self'; connect-src 'self'",
+}
+"""For those that keep themselves up to date with a script of ours."""
+
 
 def number(value: object) -> str:
     """A count for people: digits in groups of three, with thin spaces that do not break."""
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) else "–"
 
 
+def _in_utc(value: object) -> datetime:
+    """
+    @param value: a C{datetime}, or one in ISO 8601; without a zone it is UTC.
+    @raise ValueError: it is neither.
+    """
+    found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def moment(value: object) -> str:
     """A time in ISO 8601, for people."""
     try:
-        return datetime.fromisoformat(str(value)).strftime("%-d %B %Y, %H:%M UTC")
+        return f"{_in_utc(value):%-d %B %Y, %H:%M} UTC"
     except ValueError:
         return str(value)
+
+
+def when(value: object, form: str = "%-d %B %Y, %H:%M UTC") -> Markup:
+    """
+    A time as an element that says it to people and to programs; anything else as it is.
+
+    @param form: what people see, as L{datetime.strftime} takes it.
+    """
+    try:
+        found = _in_utc(value)
+    except ValueError:
+        return escape(str(value))
+    return Markup('<time datetime="{0}">{1}</time>').format(found.isoformat(timespec="seconds"), found.strftime(form))
+
+
+def seconds(value: object) -> str:
+    """A span of seconds for people, in the unit that fits."""
+    if not isinstance(value, (int, float)):
+        return "–"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.0f} h"
 
 
 def duration(days: float) -> str:
@@ -49,6 +89,12 @@ def contact(text: str) -> Markup:
     return escape(text)
 
 
+@cache
+def asset(name: str) -> str:
+    """The address of a file that is shipped: another one when it changes, so that nobody sees a new page in an old style."""
+    return f"/static/{name}?v={sha256(static_file(name)).hexdigest()[:8]}"
+
+
 def sentence(text: str) -> str:
     """A clause as a sentence: with a capital and a full stop."""
     text = text.strip()
@@ -60,7 +106,10 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("socialrelay.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=number, moment=moment, duration=duration, contact=contact, sentence=sentence)
+    environment.filters.update(
+        number=number, moment=moment, when=when, seconds=seconds, duration=duration, contact=contact, sentence=sentence
+    )
+    environment.globals["asset"] = asset
     return environment
 
 
