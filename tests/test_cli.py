@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+from click import Context
 from click.testing import CliRunner, Result
 from twisted.internet.defer import succeed
 from twisted.internet.threads import deferToThread
@@ -424,9 +425,11 @@ class WithoutDaemonTests(SynchronousTestCase):
         Every command explains itself.
         """
         listing = self.say("--help").stdout
-        for name, command in main.commands.items():
+        context = Context(main)
+        for name in main.list_commands(context):
+            command = main.get_command(context, name)
             self.assertIn(name, listing)
-            self.assertTrue(command.help, name)
+            self.assertTrue(command is not None and command.help, name)
             self.assertEqual(self.say(name, "--help").exit_code, 0)
 
 

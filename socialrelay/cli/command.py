@@ -1,89 +1,25 @@
-"""C{socialrelay}, the operators' command. It asks the running daemon and never opens its database."""
+"""
+C{socialrelay}, the operators' command.
+
+What is here asks the running daemon.  Commands that do without it have modules of their own, L{LATER}, imported when they are wanted: most
+calls of the command want to know one thing of the daemon, at once.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-from attrs import define
 
 from socialrelay import __version__
 from socialrelay.cli import output as cli_output
-from socialrelay.cli.client import CallFailed, Daemon, find_socket
-from socialrelay.loading import ConfigError
+from socialrelay.cli.context import FAILED, Command, answered
 
-FAILED, USAGE, NO_DAEMON = 1, 2, 3
-_WHY_CONFIGURATION = "The command reads the daemon's configuration to find the daemon; with --socket it does without."
-
-
-@define
-class Command:
-    """What was said before the name of the command."""
-
-    socket: Path | None
-    config: Path | None
-    state_dir: Path | None
-
-    def show(
-        self,
-        as_json: bool,
-        ask: Callable[[Daemon], cli_output.Answer],
-        text: cli_output.Show,
-        in_vain: Callable[[cli_output.Answer], bool] = lambda answer: False,
-    ) -> None:
-        """
-        Ask the daemon and print its answer; ends the process with its exit code if there is none.
-
-        @param in_vain: whether the answer says that what was asked for failed.
-        """
-        try:
-            daemon = Daemon(find_socket(self.socket, self.config, self.state_dir))
-            answer = ask(daemon)
-        except ConfigError as error:
-            _end(as_json, USAGE, "bad-configuration", f"{error}\n{_WHY_CONFIGURATION}")
-        except CallFailed as error:
-            _end(as_json, NO_DAEMON if error.code == "no-daemon" else FAILED, error.code, str(error))
-        _print(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else text(answer, datetime.now(UTC)))
-        if in_vain(answer):
-            sys.exit(FAILED)
-
-    def daemon_options(self) -> list[str]:
-        """The same, as options of C{twistd socialrelay}."""
-        given = {"--config": self.config, "--state-dir": self.state_dir}
-        return [word for option, value in given.items() if value is not None for word in (option, str(value))]
-
-
-def _print(text: str) -> None:
-    try:
-        click.echo(text)
-    except BrokenPipeError:
-        raise  # the reader has seen enough, and click ends quietly
-    except OSError as error:
-        # Python would try again at its end, and complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"The answer cannot be written: {error.strerror}.", err=True)
-        sys.exit(FAILED)
-
-
-def _end(as_json: bool, code: int, name: str, sentence: str) -> NoReturn:
-    if as_json:
-        _print(json.dumps({"error": {"code": name, "message": sentence}}, indent=2, ensure_ascii=False))
-    else:
-        click.echo("\n".join(cli_output.prose(line) for line in sentence.splitlines()), err=True)
-    sys.exit(code)
-
-
-def _answered(function: Callable[..., None]) -> Callable[..., None]:
-    """A command that the daemon answers."""
-    with_json = click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as JSON.")
-    return with_json(click.pass_obj(function))
-
+LATER: dict[str, str] = {}
+"""Name of a command -> where it is: C{"doctor": "socialrelay.cli.doctor:doctor"}."""
 
 _host = click.argument("host")
 _subject = click.argument("subject", metavar="HOST|HANDLE")
@@ -92,11 +28,19 @@ _path = click.Path(path_type=Path)
 
 
 class InOrder(click.Group):
-    """Lists its commands in the order in which an operator needs them, not that of the alphabet."""
+    """Lists its commands in the order in which an operator needs them, not that of the alphabet; those of L{LATER} last."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """As they are defined."""
-        return list(self.commands)
+        return [*self.commands, *LATER]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import it if need be."""
+        if cmd_name not in LATER:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = LATER[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(module), name)
+        return found
 
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -133,7 +77,7 @@ def run(command: Command, options: tuple[str, ...]) -> None:
 
 
 @main.command()
-@_answered
+@answered
 def status(command: Command, as_json: bool) -> None:
     """Show how the relay is, and what it did."""
     command.show(as_json, lambda daemon: daemon.view("status"), cli_output.status)
@@ -144,7 +88,7 @@ def status(command: Command, as_json: bool) -> None:
 @click.option("--which", type=click.Choice(["all", "subscribed", "refusing", "failing"]), default="all", help="Only these.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="How many.")
 @click.option("--after", default="", metavar="HOST", help="Go on after this host.")
-@_answered
+@answered
 def nodes(command: Command, as_json: bool, text: str, which: str, limit: int, after: str) -> None:
     """List the servers that the relay has heard of."""
     command.show(as_json, lambda daemon: daemon.view("nodes", text=text, which=which, limit=limit, after=after), cli_output.nodes)
@@ -152,7 +96,7 @@ def nodes(command: Command, as_json: bool, text: str, which: str, limit: int, af
 
 @main.command()
 @_host
-@_answered
+@answered
 def node(command: Command, as_json: bool, host: str) -> None:
     """
     Show all that is known of one server.
@@ -165,7 +109,7 @@ def node(command: Command, as_json: bool, host: str) -> None:
 @main.command()
 @click.option("--state", type=click.Choice(["active", "deferred", "dead", "gone", "suspended"]), help="All servers of this state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="How many.")
-@_answered
+@answered
 def queue(command: Command, as_json: bool, state: str | None, limit: int) -> None:
     """
     Show the servers that deliveries do not reach as they should.
@@ -178,14 +122,14 @@ def queue(command: Command, as_json: bool, state: str | None, limit: int) -> Non
 
 @main.command()
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="How many.")
-@_answered
+@answered
 def rejected(command: Command, as_json: bool, limit: int) -> None:
     """Show what was not relayed lately, and why."""
     command.show(as_json, lambda daemon: daemon.view("rejected", limit=limit), cli_output.rejected)
 
 
 @main.command()
-@_answered
+@answered
 def rules(command: Command, as_json: bool) -> None:
     """
     Show what operators decided.
@@ -196,7 +140,7 @@ def rules(command: Command, as_json: bool) -> None:
 
 
 @main.command()
-@_answered
+@answered
 def identity(command: Command, as_json: bool) -> None:
     """Show who the relay is to other servers."""
     command.show(as_json, lambda daemon: daemon.view("identity"), cli_output.identity)
@@ -206,7 +150,7 @@ def identity(command: Command, as_json: bool) -> None:
 @_host
 @click.option("--tags", multiple=True, metavar="TAG,TAG", help="Posts with one of these hashtags.")
 @click.option("--all", "everything", is_flag=True, help="All public posts.")
-@_answered
+@answered
 def subscribe(command: Command, as_json: bool, host: str, tags: tuple[str, ...], everything: bool) -> None:
     """
     Subscribe a server by hand, to tags or to all posts.
@@ -222,7 +166,7 @@ def subscribe(command: Command, as_json: bool, host: str, tags: tuple[str, ...],
 
 @main.command()
 @_host
-@_answered
+@answered
 def unsubscribe(command: Command, as_json: bool, host: str) -> None:
     """End a subscription made by hand. What the server publishes about itself stays in force."""
     _act(command, as_json, "unsubscribe", host=host)
@@ -232,7 +176,7 @@ def unsubscribe(command: Command, as_json: bool, host: str) -> None:
 @_host
 @click.option("--off", is_flag=True, help="No longer.")
 @_reason
-@_answered
+@answered
 def forward(command: Command, as_json: bool, host: str, off: bool, reason: str) -> None:
     """
     Send a server every post that is relayed.
@@ -245,7 +189,7 @@ def forward(command: Command, as_json: bool, host: str, off: bool, reason: str) 
 @main.command()
 @_subject
 @_reason
-@_answered
+@answered
 def block(command: Command, as_json: bool, subject: str, reason: str) -> None:
     """
     Relay nothing from and to a server, or nothing of an author.
@@ -258,7 +202,7 @@ def block(command: Command, as_json: bool, subject: str, reason: str) -> None:
 @main.command()
 @_subject
 @_reason
-@_answered
+@answered
 def allow(command: Command, as_json: bool, subject: str, reason: str) -> None:
     """
     Put a server or an author on the allow list.
@@ -270,7 +214,7 @@ def allow(command: Command, as_json: bool, subject: str, reason: str) -> None:
 
 @main.command()
 @_subject
-@_answered
+@answered
 def unblock(command: Command, as_json: bool, subject: str) -> None:
     """Undo `block` and `allow` for a server or an author."""
     _act(command, as_json, "unblock", subject=subject)
@@ -278,7 +222,7 @@ def unblock(command: Command, as_json: bool, subject: str) -> None:
 
 @main.command()
 @_host
-@_answered
+@answered
 def poll(command: Command, as_json: bool, host: str) -> None:
     """
     Read a server's preferences now, and act on them.
@@ -294,7 +238,7 @@ def lists() -> None:
 
 
 @lists.command()
-@_answered
+@answered
 def fetch(command: Command, as_json: bool) -> None:
     """Fetch all node lists now. If none can be read, the exit code is 1."""
     command.show(as_json, lambda daemon: daemon.act("lists-fetch"), cli_output.lists, _none_read)
@@ -310,7 +254,7 @@ def _none_read(answer: cli_output.Answer) -> bool:
 
 @main.command()
 @_host
-@_answered
+@answered
 def wake(command: Command, as_json: bool, host: str) -> None:
     """Try a server that failed again, at once."""
     _act(command, as_json, "wake", host=host)
@@ -318,7 +262,7 @@ def wake(command: Command, as_json: bool, host: str) -> None:
 
 @main.command()
 @_host
-@_answered
+@answered
 def suspend(command: Command, as_json: bool, host: str) -> None:
     """Hold deliveries to a server back. Its posts wait, as long as posts are kept."""
     _act(command, as_json, "suspend", host=host)
@@ -326,7 +270,7 @@ def suspend(command: Command, as_json: bool, host: str) -> None:
 
 @main.command()
 @_host
-@_answered
+@answered
 def resume(command: Command, as_json: bool, host: str) -> None:
     """Deliver to a suspended server again."""
     _act(command, as_json, "resume", host=host)
@@ -337,7 +281,7 @@ def resume(command: Command, as_json: bool, host: str) -> None:
 @click.option("--guid", default="", metavar="GUID", help="The posts with this guid, instead of all of an author.")
 @click.option("--host", default="", metavar="HOST", help="All authors of a server and of its subdomains.")
 @click.option("--yes", is_flag=True, help="Do not ask whether this is meant.")
-@_answered
+@answered
 def erase(command: Command, as_json: bool, handle: str, guid: str, host: str, yes: bool) -> None:
     """
     Erase what the relay knows of an author, a post or a server.
