@@ -2,6 +2,9 @@
 # make demo   a relay and a handful of small nodes, and what goes where
 # make test   the whole test suite
 # make lint   style and types
+# make check-browser   the pages, in Chromium (apt-get install chromium); ARGS="-k tags" for some of it
+# make check-all       all of these checks
+# make screenshots     the pictures in docs/images anew
 # make bench  what a delivery costs, beside what else one could take (40 minutes; ARGS=--quick: five)
 # make lock   the lists of exact versions anew
 #
@@ -19,7 +22,7 @@ TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_T
 # As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
-.PHONY: help run demo test lint lock bench clean
+.PHONY: help run demo test lint lock bench clean check-browser check-all screenshots
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -32,6 +35,14 @@ demo: $(VENV)/dev.stamp
 
 test: $(VENV)/dev.stamp
 	@$(TRIAL) $(TESTS)
+
+check-browser: $(VENV)/browser.stamp
+	@$(BIN)/python -b -m tests.browser $(ARGS)
+
+screenshots: $(VENV)/browser.stamp
+	@$(BIN)/python -m tests.browser --pictures docs/images
+
+check-all: lint test check-browser
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -73,4 +84,8 @@ $(VENV)/run.stamp: requirements/run.txt setup.py $(VENV)/bin/python
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 	@$(INSTALL) --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/browser.stamp: requirements/browser.txt $(VENV)/dev.stamp
+	@$(INSTALL) --requirement requirements/browser.txt
 	@touch $@
