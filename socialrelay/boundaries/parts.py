@@ -1,5 +1,7 @@
 """What the parts of the relay offer each other."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -8,7 +10,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from socialrelay.routing.subscription import Effective, Preferences
-from socialrelay.scheduler.record import DestinationRecord
+from socialrelay.scheduler.record import DestinationRecord, State
 
 
 class Intake(Protocol):
@@ -83,6 +85,28 @@ class Membership(Protocol):
     def subscribed(self) -> Mapping[str, Effective]:
         """All hosts with a subscription."""
 
+    def count(self) -> SubscriberCounts:
+        """How many there are; quickly, however many they are."""
+
+    def tags(self) -> Sequence[str]:
+        """The distinct tags that are wanted, in no order."""
+
+    def wanting(self, tag: str) -> int:
+        """How many nodes want a tag, besides those that want all posts."""
+
+
+@frozen
+class SubscriberCounts:
+    """
+    @ivar everything: nodes that want all posts.
+    @ivar tagged: nodes that want tags.
+    @ivar tags: distinct tags.
+    """
+
+    everything: int
+    tagged: int
+    tags: int
+
 
 @frozen
 class DestinationStatus:
@@ -119,7 +143,21 @@ class Queue(Protocol):
 
     def destination(self, host: str) -> DestinationStatus | None: ...
 
-    def destinations(self) -> Sequence[DestinationStatus]: ...
+    def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
+        """
+        All destinations in numbers: C{destinations}, one count for each state, C{behind} (those that read the log behind its end),
+        C{waiting}, C{in_flight}, C{deferred_posts}.
+
+        @param served: whether a host counts that is not subscribed; those count in any case for which something is under way or waits.
+        """
+
+    def worst(self, state: State | None, limit: int, served: Callable[[str], bool]) -> tuple[list[DestinationStatus], int]:
+        """
+        Those of a state, or if none is named those that do not follow the log happily; those with most behind them first.
+
+        @param served: as for L{summary}.
+        @return: so many of them, and how many more there are.
+        """
 
     @property
     def paced(self) -> int:
@@ -134,8 +172,8 @@ class Overview(Protocol):
         How it stands.  Keys: C{at} (ISO 8601); counts, each for C{24h}, C{7d}, C{30d} and C{total}: C{received} (taken in), C{posts}
         (accepted and relayed), C{rejected}, C{ignored}, C{deliveries}, C{failed} (times that a node was deferred), C{bounced}, C{expired},
         C{cancelled}; C{subscribers} (C{total}, C{all}, C{tags}), C{tags} (distinct), C{nodes} (known), C{authors} (whose profile is known),
-        C{delay} (seconds from acceptance to delivery, of posts that went out as they came: C{24h} -> C{p50}, C{p99}; C{None} if there were
-        none), C{queue} (C{destinations}, one count for each state, C{behind}, C{waiting}, C{in_flight}, C{deferred_posts}, C{paced}).
+        C{delay} (seconds from acceptance to delivery, of posts that went out as they came: C{24h} -> C{p50}, C{p99}; or C{None} if there
+        were none), C{queue} (C{destinations}, one count for each state, C{behind}, C{waiting}, C{in_flight}, C{deferred_posts}, C{paced}).
         """
 
     def series(self, period: str) -> Deferred[list[dict[str, object]]]:
@@ -186,6 +224,9 @@ class Stream(Protocol):
         @param event: the event's name.
         @param data: of any number of lines.
         """
+
+    def end(self) -> None:
+        """End it, if it has not ended."""
 
 
 class Streams(Protocol):
