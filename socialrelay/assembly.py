@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
 from socialrelay import __version__
@@ -277,7 +278,14 @@ def assemble(
     # What people see and do
     about = About.of(config, identity, started_at=now(), pid=os.getpid())
     overview = RelayOverview(
-        nodes=storage.nodes, statistics=storage.statistics, membership=subscribers, queue=dispatcher, now=now, seconds=reactor.seconds
+        nodes=storage.nodes,
+        profiles=storage.profiles,
+        statistics=storage.statistics,
+        membership=subscribers,
+        queue=dispatcher,
+        now=now,
+        seconds=reactor.seconds,
+        pause=lambda: deferLater(reactor, 0.0),
     )
     check = NodeCheck(poller=poller, membership=subscribers, queue=dispatcher)
     views = Views(about=about, stores=storage, membership=subscribers, queue=dispatcher, health=health, overview=overview, now=now)

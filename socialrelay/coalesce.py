@@ -9,6 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from socialrelay.ratelimit import Lru
+
 T = TypeVar("T")
 
 
@@ -85,3 +87,35 @@ class Coalescing(Generic[T]):
             idle, self._idle = self._idle, []
             for one in idle:
                 one.callback(None)
+
+
+class Lasting(Generic[T]):
+    """Answers that take work: one piece of work answers all who ask meanwhile, and for a while after it."""
+
+    def __init__(self, seconds: Callable[[], float], works: int, waiters: int, kept: int) -> None:
+        """
+        @param seconds: a clock for durations.
+        @param works, waiters: as for L{Coalescing}.
+        @param kept: so many answers are kept at a time.
+        """
+        self._seconds = seconds
+        self._held: Lru[str, tuple[float, T]] = Lru(kept)
+        self._running: Coalescing[T] = Coalescing(works, waiters)
+
+    def ask(self, key: str, work: Callable[[], Coroutine[Any, Any, T]], lifetime: float) -> Deferred[T]:
+        """
+        The answer for C{key}.
+
+        @param lifetime: seconds for which it is given again.
+        @raise Crowded: (through the Deferred) there is no room.
+        """
+        held = self._held.get(key)
+        if held is not None and self._seconds() < held[0]:
+            return succeed(held[1])
+
+        async def anew() -> T:
+            answer = await work()
+            self._held[key] = self._seconds() + lifetime, answer
+            return answer
+
+        return self._running.ask(key, anew)

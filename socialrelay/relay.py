@@ -19,7 +19,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from attrs import evolve
+from attrs import define, evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -53,6 +53,9 @@ LARGE = 65536
 LARGEST_PRIVATE = 65536
 """Bytes of a message to the relay. What it says fits into four thousand; the rest is of no interest, and expensive to read."""
 
+BAD_SIGNATURE = "bad-signature"
+"""Why a verdict rejects a body that the key does not verify."""
+
 ACCOUNT_ENDS = "account"
 """Why a verdict ignores a body which says that its author's account is deleted or moves: the key is of no more use."""
 
@@ -61,6 +64,24 @@ ACCOUNT_DELETED = "account_deletion"
 
 KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
+
+
+@define(eq=False)
+class Verified:
+    """
+    What there was since the start.
+
+    @ivar good: signatures that fit.
+    @ivar in_thread: bodies that were judged in a thread.
+    @ivar key_at_hand: bodies whose author's key was in memory when they came.
+    @ivar key_missing: those for which it was not.
+    """
+
+    good: int = 0
+    bad: int = 0
+    in_thread: int = 0
+    key_at_hand: int = 0
+    key_missing: int = 0
 
 
 class Queue(Holding, Protocol):
@@ -75,6 +96,7 @@ class Relay:
     """
     Takes bodies in and brings verified posts into the log and to the queue.
 
+    @ivar verified: what was checked, counted.
     @ivar on_kept: called when something was put into C{incoming}; set by whoever judges it.
     """
 
@@ -112,6 +134,7 @@ class Relay:
         self._in_thread = in_thread
         self._now = now
         self._sparing = Sparing(clock, self._not_shown)
+        self.verified = Verified()
         self.on_kept: Callable[[], None] = lambda: None
 
     # The front door: boundaries.Intake
@@ -142,9 +165,12 @@ class Relay:
         if unwanted:
             self.ignored(Verdict(Ruling.IGNORE, unwanted, author=sealed.sender))
             return
-        if held is not None:
+        if held is None:
+            self.verified.key_missing += 1
+        else:
+            self.verified.key_at_hand += 1
             verdict = await self.judge(sealed, held.key)
-            if not (verdict.reason == "bad-signature" and received_at - held.fetched_at > KEY_IS_FRESH):
+            if not (verdict.reason == BAD_SIGNATURE and received_at - held.fetched_at > KEY_IS_FRESH):
                 await self.settle(sealed, verdict, received_at)
                 return
         sender_host = host_of(sealed.sender)
@@ -182,8 +208,15 @@ class Relay:
     async def judge(self, sealed: Sealed, key: RSAPublicKey) -> Verdict:
         """Check the signature and read the payload; in a thread if there is much to read."""
         if len(sealed.body) > LARGE:
-            return await self._in_thread(self._protocol.judge, sealed, key)
-        return self._protocol.judge(sealed, key)
+            self.verified.in_thread += 1
+            verdict = await self._in_thread(self._protocol.judge, sealed, key)
+        else:
+            verdict = self._protocol.judge(sealed, key)
+        if verdict.reason == BAD_SIGNATURE:
+            self.verified.bad += 1
+        else:
+            self.verified.good += 1
+        return verdict
 
     async def settle(self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None = None) -> None:
         """
@@ -259,7 +292,8 @@ class Relay:
 
     def _admit(self, position: int, post: Publication) -> None:
         """To the queue, in the turn in which it was told its position."""
-        self._queue.published(LogEntry(position, post.author, post.published_at, len(post.body)), post.recipients, post.body)
+        entry = LogEntry(position, post.author, post.published_at, len(post.body), received_at=post.received_at)
+        self._queue.published(entry, post.recipients, post.body)
         if not post.retraction or post.withdraws is not None:  # of an unknown post it is ignored
             self._tally.count("accepted", post.author_host)
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from socialrelay import delays
 from socialrelay.boundaries import Rejection, Rejections, Statistics, Unavailable
 
 SUBJECTS_MAX = 20_000
@@ -16,6 +17,9 @@ SUBJECTS_MAX = 20_000
 
 OTHER = "other"
 """The subject of what has none that is known to be true."""
+
+REASONED = frozenset({"rejected", "ignored", "refused"})
+"""Events whose subjects are reasons: names that stand in the code, so that there are only some."""
 
 REJECTIONS_MAX = 1_000
 REJECTIONS_PER_FLUSH = 10
@@ -28,7 +32,10 @@ class Tally:
     """
     What happened since the last flush.
 
+    @ivar delays: how long posts took that went out as they came, since the start of the process; what is new is written with the counts.
     @ivar totals: event -> count since the start of the process.
+    @ivar reasons: (event, reason) -> likewise, of the events whose subjects are L{REASONED}.
+    @ivar limit: how many counts are gathered in memory at a time.
     @ivar forgotten: rejections whose reasons were not kept because too many came at once.
     """
 
@@ -42,7 +49,10 @@ class Tally:
         self._hour = self._next_hour = datetime.min.replace(tzinfo=UTC)
         self._rejected: list[Rejection] = []
         self._room = REJECTIONS_MAX
+        self.delays = delays.DelayHistogram()
+        self.limit = SUBJECTS_MAX
         self.totals: Counter[str] = Counter()
+        self.reasons: Counter[tuple[str, str]] = Counter()
         self.forgotten = 0
 
     def count(self, event: str, subject: str, many: int = 1) -> None:
@@ -56,6 +66,13 @@ class Tally:
             key = (self._hour, event, OTHER)
         self._counts[key] += many
         self.totals[event] += many
+        if event in REASONED:
+            self.reasons[event, subject] += many
+
+    @property
+    def waiting(self) -> int:
+        """Counts that are not written yet."""
+        return len(self._counts)
 
     def rejected(self, rejection: Rejection) -> None:
         """Keep why something was not relayed."""
@@ -68,6 +85,8 @@ class Tally:
     def flush(self) -> Deferred[None]:
         """Write what was gathered; what cannot be written stays for the next time."""
         self._room = min(REJECTIONS_MAX, self._room + REJECTIONS_PER_FLUSH)
+        for bucket, many in self.delays.news().items():
+            self.count(delays.EVENT, bucket, many)
         if not self._counts and not self._rejected:
             return succeed(None)
         return Deferred.fromCoroutine(self._flush())

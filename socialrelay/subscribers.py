@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, Subscriptions, Unavailable
+from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, SubscriberCounts, Subscriptions, Unavailable
 from socialrelay.routing.hosts import within
 from socialrelay.routing.index import SubscriptionIndex
 from socialrelay.routing.recipients import Recipients
@@ -96,6 +96,18 @@ class Subscribers:
     def subscribed(self) -> Mapping[str, Effective]:
         """All hosts with a subscription."""
         return {host: found for host, found in self._effective.items() if found.wanted}
+
+    def count(self) -> SubscriberCounts:
+        """How many there are."""
+        return SubscriberCounts(self.index.everything, self.index.tagged, self.index.tags)
+
+    def tags(self) -> list[str]:
+        """The distinct tags that are wanted."""
+        return self.index.names()
+
+    def wanting(self, tag: str) -> int:
+        """How many nodes want a tag."""
+        return self.index.wanting(tag)
 
     def recipients(self, tags: frozenset[str], author_host: str) -> Recipients:
         """The destinations of a post: whoever wants it, but for its author's host."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,8 +76,21 @@ class ScriptedQueue:
     def destination(self, host: str) -> DestinationStatus | None:
         return self.statuses.get(host)
 
-    def destinations(self) -> Sequence[DestinationStatus]:
-        return list(self.statuses.values())
+    def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
+        states = Counter(each.record.state.value for each in self._served(served))
+        names = ("behind", "waiting", "in_flight", "deferred_posts")
+        return {"destinations": states.total()} | {state.value: states[state.value] for state in State} | dict.fromkeys(names, 0)
+
+    def worst(self, state: State | None, limit: int, served: Callable[[str], bool]) -> tuple[list[DestinationStatus], int]:
+        chosen = [each for each in self._served(served) if (each.record.state is state if state else self._troubled(each))]
+        chosen.sort(key=lambda each: (-each.behind, each.record.host))
+        return chosen[:limit], max(len(chosen) - limit, 0)
+
+    def _troubled(self, status: DestinationStatus) -> bool:
+        return status.record.state is not State.ACTIVE or status.behind > 0
+
+    def _served(self, served: Callable[[str], bool]) -> list[DestinationStatus]:
+        return [each for each in self.statuses.values() if each.record.subscribed or served(each.record.host)]
 
 
 class ScriptedPoller:
@@ -140,6 +154,7 @@ class Relay:
         self.eraser = ScriptedEraser()
         self.health = Health(Phase.RUNNING)
         self.seconds = 0.0
+        self.pauses = 0
         self.membership = Subscribers(
             protocol="diaspora",
             default_url=lambda host: f"https://{host}/receive/public",
@@ -170,11 +185,13 @@ class Relay:
         )
         self.overview = RelayOverview(
             nodes=self.stores.nodes,
+            profiles=self.stores.profiles,
             statistics=self.stores.statistics,
             membership=self.membership,
             queue=self.queue,
             now=lambda: NOW,
             seconds=lambda: self.seconds,
+            pause=self._paused,
         )
         self.check = NodeCheck(poller=self.poller, membership=self.membership, queue=self.queue)
         self.views = Views(
@@ -197,6 +214,10 @@ class Relay:
             now=lambda: NOW,
             tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
         )
+
+    def _paused(self) -> Deferred[None]:
+        self.pauses += 1
+        return succeed(None)
 
     async def publishes(self, host: str, preferences: Preferences) -> None:
         """A node's preferences were read."""

@@ -612,43 +612,6 @@ class ViewTests(OperatorTestCase):
         self.assertEqual((answer["handle"], answer["provisional"]), ("relay@relay.example", False))
 
 
-class OverviewTests(OperatorTestCase):
-    def test_counts(self) -> None:
-        """
-        Posts and deliveries are counted for periods, subscribers by what they want.
-        """
-        self.successResultOf(self.relay.stores.statistics.add({(NOW, "accepted", "a.example"): 2, (NOW, "delivered", "b.example"): 7}))
-        self.successResultOf(
-            self.relay.stores.statistics.add({(NOW, event, "b.example"): 1 for event in ("bounced", "expired", "cancelled")})
-        )
-        self.now(self.relay.publishes("a.example", EVERYTHING))
-        self.now(self.relay.publishes("b.example", Preferences(Scope.TAGS, frozenset({"cats", "dogs"}), "https://b.example/r")))
-        stats = self.successResultOf(self.relay.overview.stats())
-        self.assertEqual(stats["posts"], {"24h": 2, "7d": 2, "30d": 2, "total": 2})
-        self.assertEqual(stats["deliveries"], {"24h": 7, "7d": 7, "30d": 7, "total": 7})
-        self.assertEqual([stats[name]["total"] for name in ("bounced", "expired", "cancelled")], [1, 1, 1])
-        self.assertEqual((stats["subscribers"], stats["tags"], stats["nodes"]), ({"total": 2, "all": 1, "tags": 1}, 2, 2))
-        self.assertEqual(stats["queue"]["destinations"], 2)
-
-    def test_held(self) -> None:
-        """
-        An answer is given again for some seconds, then made anew.
-        """
-        first = self.successResultOf(self.relay.overview.stats())
-        self.assertIs(self.successResultOf(self.relay.overview.stats()), first)
-        self.relay.seconds = 5.0
-        self.assertIsNot(self.successResultOf(self.relay.overview.stats()), first)
-
-    def test_storage_away(self) -> None:
-        """
-        While storage is away the numbers cannot be had, and afterwards they can.
-        """
-        self.relay.tables.go_away()
-        self.failureResultOf(self.relay.overview.stats(), Unavailable)
-        self.relay.tables.come_back()
-        self.successResultOf(self.relay.overview.stats())
-
-
 class CheckTests(OperatorTestCase):
     def test_check(self) -> None:
         """

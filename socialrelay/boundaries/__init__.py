@@ -14,7 +14,7 @@ from socialrelay.boundaries.errors import FetchFailed, Full, HostFull, KeyUnavai
 from socialrelay.boundaries.incoming import Arrival, Incoming, Rejection, Rejections, Waiting
 from socialrelay.boundaries.keys import HeldKey, Keyring, Profiles
 from socialrelay.boundaries.log import LogEntry, PostLog, Publication, Target
-from socialrelay.boundaries.nodes import Contacts, ManualSubscription, NodeRecord, Nodes, Rule, Rules, Subscriptions
+from socialrelay.boundaries.nodes import Contacts, ManualSubscription, NodeRecord, Nodes, Subscriptions
 from socialrelay.boundaries.outside import Cache, Document, Fetcher, Transport
 from socialrelay.boundaries.parts import (
     LIST_FAILED,
@@ -30,14 +30,18 @@ from socialrelay.boundaries.parts import (
     SelfService,
     Stream,
     Streams,
+    SubscriberCounts,
 )
 from socialrelay.boundaries.records import BoundIdentity, IdentityStore, Statistics
+from socialrelay.boundaries.rules import BY_HAND, Changes, InForce, ListedRule, Rule, Rules, RuleSet
 
 __all__ = [
+    "BY_HAND",
     "LIST_FAILED",
     "Arrival",
     "BoundIdentity",
     "Cache",
+    "Changes",
     "Condition",
     "Contacts",
     "DatedGap",
@@ -50,10 +54,12 @@ __all__ = [
     "HeldKey",
     "HostFull",
     "IdentityStore",
+    "InForce",
     "Incoming",
     "Intake",
     "KeyUnavailable",
     "Keyring",
+    "ListedRule",
     "Lists",
     "LogEntry",
     "ManualSubscription",
@@ -70,11 +76,13 @@ __all__ = [
     "Rejection",
     "Rejections",
     "Rule",
+    "RuleSet",
     "Rules",
     "SelfService",
     "Statistics",
     "Stream",
     "Streams",
+    "SubscriberCounts",
     "Subscriptions",
     "Target",
     "Transport",

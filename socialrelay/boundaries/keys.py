@@ -33,6 +33,9 @@ class Profiles(Protocol):
     def remove_host(self, host: str) -> Deferred[int]:
         """Those of all authors of a host and of its subdomains; how many went."""
 
+    def count(self) -> Deferred[int]:
+        """Of how many authors the key is kept."""
+
     def prune(self, unused_since: date) -> Deferred[int]: ...
 
 

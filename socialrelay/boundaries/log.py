@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Protocol
 
-from attrs import frozen
+from attrs import Factory, frozen
 from twisted.internet.defer import Deferred
 
 
@@ -43,13 +43,18 @@ class Publication:
 
 @frozen
 class LogEntry:
-    """A post of the log as a destination reads it."""
+    """
+    A post of the log as a destination reads it.
+
+    @ivar received_at: when it was acknowledged; of what is read from the log only known to be no later than C{published_at}, and given so.
+    """
 
     position: int
     author: str
     published_at: datetime
     size: int
     cancelled: bool = False
+    received_at: datetime = Factory(lambda self: self.published_at, takes_self=True)
 
 
 @frozen

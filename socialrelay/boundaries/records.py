@@ -1,6 +1,6 @@
 """Counts, and who the relay is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -15,14 +15,28 @@ class Statistics(Protocol):
         """(start of the hour, event, subject) -> how many more."""
 
     def totals(self, since: datetime | None = None) -> Deferred[dict[str, int]]:
-        """Per event, all subjects together."""
+        """Per event, all subjects together; of all hours that begin at C{since} or later, or of all time."""
+
+    def series(self, span: str, since: datetime) -> Deferred[dict[tuple[datetime, str], int]]:
+        """
+        The same over time: (start of the span in UTC, event) -> how many, where there were any.
+
+        @param span: C{"hour"} or C{"day"}.
+        """
+
+    def of_event(self, event: str, hours: Sequence[datetime]) -> Deferred[dict[str, int]]:
+        """
+        Per subject, one event.
+
+        @param hours: the starts of the hours; a few at a time, since there may be many subjects in each.
+        """
 
     def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
         """Per event, one subject."""
 
     def erase(self, host: str) -> Deferred[int]:
         """
-        Remove the hourly counts of a host and of its subdomains; the totals of all time stay as they are.
+        Remove the hourly counts of a host and of its subdomains; the sums in which they are, by the hour and of all time, stay as they are.
 
         @return: how many rows went.
         """

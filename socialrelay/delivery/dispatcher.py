@@ -7,7 +7,8 @@ and the next alarm, all of them asked of the manager; turns that are asked for i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,15 +18,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Destinations, DestinationStatus, LogEntry, PostLog, Transport, Unavailable
+from socialrelay.delivery import standing
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.federation import FederationProtocol
+from socialrelay.histogram import Histogram
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
-from socialrelay.scheduler.outcome import Reply, judge
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
+from socialrelay.scheduler.outcome import Answer, Reply, judge
+from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
 
+DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+"""Bounds of the histogram of attempts, in seconds."""
 AT_ONCE = 128
 """Deliveries begun before the reactor has its turn."""
 SAVE_PAUSE = 0.25
@@ -48,6 +53,9 @@ class Dispatcher:
 
     @ivar on_event: told what the queue manager reports.
     @ivar on_settled: told of each post that is over at a destination.
+    @ivar wanted: pairs of a new post and a destination, since the start.
+    @ivar durations: how long attempts took, in seconds.
+    @ivar results: what came back, and how often: C{2xx}, or the name of a trouble.
     """
 
     _log = Logger()
@@ -78,6 +86,9 @@ class Dispatcher:
         self._lifetime = timedelta(seconds=lifetime)
         self._on_event = on_event
         self._on_settled = on_settled
+        self.wanted = 0
+        self.durations = Histogram(DURATIONS)
+        self.results: Counter[str] = Counter()
         self._running = False
         self._turn: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
@@ -139,8 +150,9 @@ class Dispatcher:
 
     # What others tell it
 
-    def published(self, entry: LogEntry, recipients: Iterable[int], body: bytes) -> None:
+    def published(self, entry: LogEntry, recipients: Collection[int], body: bytes) -> None:
         """A post got its position; they are told in the order of the positions."""
+        self.wanted += len(recipients)
         self._bodies.put(entry.position, body)
         self._manager.admit(entry, recipients, self._moment())
         self._soon()
@@ -220,20 +232,20 @@ class Dispatcher:
         return self._status(found[0]) if found else None
 
     def destinations(self) -> list[DestinationStatus]:
-        """How it stands with all."""
+        """How it stands with all; thousands take a while."""
         return [self._status(destination) for destination in self._manager.all()]
 
+    def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
+        """All in numbers."""
+        return standing.summary(self._manager.all(), self._manager.end, served)
+
+    def worst(self, state: State | None, limit: int, served: Callable[[str], bool]) -> tuple[list[DestinationStatus], int]:
+        """Those of a state, or in trouble."""
+        chosen, left_out = standing.worst(self._manager.all(), self._manager.end, state, limit, served)
+        return [self._status(destination) for destination in chosen], left_out
+
     def _status(self, destination: Destination) -> DestinationStatus:
-        return DestinationStatus(
-            record=destination.record(self._moment()),
-            following=destination.following,
-            behind=0 if destination.following else max(self._manager.end - destination.cursor, 0),
-            waiting=len(destination.queue),
-            in_flight=len(destination.in_flight),
-            deferred_posts=len(destination.deferred),
-            window=destination.host.feedback.width,
-            timeout=destination.host.feedback.patience(self._longest),
-        )
+        return standing.status_of(destination, self._manager.end, self._longest, self._moment())
 
     @property
     def paced(self) -> int:
@@ -342,7 +354,10 @@ class Dispatcher:
         return self._transport.send(request, attempt.timeout)
 
     def _replied(self, reply: Reply, attempt: Attempt) -> None:
-        self._manager.ended(attempt, judge(reply), self._moment())
+        now = self._moment()
+        self.durations.observe(now.seconds - attempt.begun)
+        self.results[f"{reply.status // 100}xx" if isinstance(reply, Answer) else reply.trouble.name.lower()] += 1
+        self._manager.ended(attempt, judge(reply), now)
 
     def _cut_off(self, failure: Failure, attempt: Attempt) -> None:
         if self._running:

@@ -65,6 +65,8 @@ class DeliveryNews:
     def settled(self, settled: Settled) -> None:
         """A post is over at a node."""
         self._tally.count(settled.outcome, settled.host, settled.posts)
+        if settled.delay is not None:
+            self._tally.delays.observe(settled.delay)
         if self._log_each or settled.outcome == "bounced":
             self._log.info(
                 "Post {position} is {outcome} at {host}: {reason}.",

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from typing import NoReturn
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+from unicodedata import normalize
 
 from attrs import define, evolve, field
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Queue, SelfService, Statistics, Unavailable
-from socialrelay.coalesce import Coalescing, Crowded
+from socialrelay import delays
+from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Profiles, Queue, SelfService, Statistics, Unavailable
+from socialrelay.coalesce import Coalescing, Crowded, Lasting
 from socialrelay.operators.plain import Plain, plain_effective, plain_poll, plain_time
-from socialrelay.operators.views import counts
+from socialrelay.operators.taglist import shared_tags
+from socialrelay.operators.views import served_by
 from socialrelay.routing.hosts import node_host
-from socialrelay.routing.subscription import Scope
-from socialrelay.scheduler.record import State
 
 PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "total": None}
 
-_EVENTS = {"posts": "accepted", "deliveries": "delivered", "bounced": "bounced", "expired": "expired", "cancelled": "cancelled"}
+_EVENTS = {
+    "received": "received",
+    "posts": "accepted",
+    "rejected": "rejected",
+    "ignored": "ignored",
+    "deliveries": "delivered",
+    "failed": "failed",
+    "bounced": "bounced",
+    "expired": "expired",
+    "cancelled": "cancelled",
+}
 """What is counted -> the name of the event that is counted."""
+
+_IN_SERIES = tuple(name for name in _EVENTS if name != "cancelled")
+
+_SERIES = {"24h": ("hour", 24), "7d": ("hour", 7 * 24), "30d": ("day", 30)}
+"""Period -> what one span is, and how many there are."""
+
+_SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+MOST = 200
+"""Rows of a list that are given at a time."""
+
+SLOWLY = 60.0
+"""Seconds that an answer is given again which costs more, or changes less."""
 
 
 @define(kw_only=True, eq=False)
@@ -31,75 +54,102 @@ class RelayOverview:
     The relay in numbers. One computation answers all who ask meanwhile and for C{lifetime} after it.
 
     @ivar seconds: a clock for durations.
+    @ivar pause: lets others have their turn.
     @ivar lifetime: seconds that an answer is given again.
     """
 
     nodes: Nodes
+    profiles: Profiles
     statistics: Statistics
     membership: Membership
     queue: Queue
     now: Callable[[], datetime]
     seconds: Callable[[], float]
+    pause: Callable[[], Deferred[None]]
     lifetime: float = 5.0
-    _held: Plain | None = field(init=False, default=None)
-    _held_until: float = field(init=False, default=0.0)
-    _running: Coalescing[Plain] = field(init=False, factory=lambda: Coalescing(works=1, waiters=1000))
+    _answers: Lasting[Any] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._answers = Lasting(self.seconds, works=10, waiters=1000, kept=10)
 
     def stats(self) -> Deferred[Plain]:
-        """
-        Keys: C{at} (ISO 8601); C{posts}, C{deliveries}, and those that came to nothing, C{bounced}, C{expired}, C{cancelled} (each C{24h},
-        C{7d}, C{30d}, C{total}); C{subscribers} (C{total}, C{all}, C{tags}: how many want all posts, how many want tags); C{tags}
-        (distinct ones); C{nodes} (known hosts); C{queue}
-        (C{destinations}, one count for each state, C{behind}: destinations that read the log behind its end, C{waiting}, C{in_flight},
-        C{deferred_posts}).
+        """See L{Overview.stats}; C{queue} is L{Queue.summary} and C{paced}."""
+        return self._ask("stats", self._stats, self.lifetime)
 
-        @raise Unavailable: storage is away, or too many wait for it.
-        """
-        if self._held is not None and self.seconds() < self._held_until:
-            return succeed(self._held)
-        return self._running.ask("stats", self._compute).addErrback(_later)
+    def series(self, period: str) -> Deferred[list[Plain]]:
+        """See L{Overview.series}."""
+        if period not in _SERIES:
+            return fail(ValueError(f"there is no period {period!r}; there are: {', '.join(_SERIES)}"))
+        return self._ask(f"series {period}", lambda: self._series(*_SERIES[period]), self.lifetime)
 
-    async def _compute(self) -> Plain:
+    def tags(self, text: str, offset: int, limit: int) -> Deferred[Plain]:
+        """See L{Overview.tags}. The list is made anew once a minute at most, and holds the L{LISTED} that are wanted most."""
+        return self._ask("tags", lambda: shared_tags(self.membership, self.pause), SLOWLY).addCallback(_tags_page, text, offset, limit)
+
+    def subscribed(self, offset: int, limit: int) -> Deferred[Plain]:
+        """See L{Overview.subscribed}."""
+        return self._ask("subscribed", self._subscribed, self.lifetime).addCallback(_page, "nodes", offset, limit)
+
+    def _ask(self, key: str, work: Callable[[], Coroutine[Any, Any, Any]], lifetime: float) -> Deferred[Any]:
+        return self._answers.ask(key, work, lifetime).addErrback(_later)
+
+    async def _stats(self) -> Plain:
         now = self.now()
         events: Plain = {name: {} for name in _EVENTS}
         for period, length in PERIODS.items():
             totals = await self.statistics.totals(None if length is None else now - length)
             for name, event in _EVENTS.items():
                 events[name][period] = totals.get(event, 0)
-        self._held = {
+        found = self.membership.count()
+        return {
             "at": plain_time(now),
             **events,
-            **self._subscribers(),
+            "subscribers": {"total": found.everything + found.tagged, "all": found.everything, "tags": found.tagged},
+            "tags": found.tags,
             "nodes": await self.nodes.count(),
-            "queue": self._queue(),
-        }
-        self._held_until = self.seconds() + self.lifetime
-        return self._held
-
-    def _subscribers(self) -> Plain:
-        scopes: Counter[Scope] = Counter()
-        tags: set[str] = set()
-        for effective in self.membership.subscribed().values():
-            scopes[effective.scope] += 1
-            tags |= effective.tags
-        return {
-            "subscribers": {"total": scopes[Scope.ALL] + scopes[Scope.TAGS], "all": scopes[Scope.ALL], "tags": scopes[Scope.TAGS]},
-            "tags": len(tags),
+            "authors": await self._answers.ask("authors", self._authors, SLOWLY),
+            "delay": {"24h": await self._delay(now)},
+            "queue": {**self.queue.summary(served_by(self.membership)), "paced": self.queue.paced},
         }
 
-    def _queue(self) -> Plain:
-        found: Counter[str] = Counter()
-        for status in self.queue.destinations():
-            if not counts(status, self.membership):
-                continue
-            found["destinations"] += 1
-            found[status.record.state.value] += 1
-            found["behind"] += not status.following and status.behind > 0
-            found["waiting"] += status.waiting
-            found["in_flight"] += status.in_flight
-            found["deferred_posts"] += status.deferred_posts
-        names = ["destinations", *(state.value for state in State), "behind", "waiting", "in_flight", "deferred_posts"]
-        return {name: found[name] for name in names} | {"paced": self.queue.paced}
+    async def _authors(self) -> int:
+        return await self.profiles.count()
+
+    async def _delay(self, now: datetime) -> Plain | None:
+        """The buckets of the last 24 hours, as far as they are over, and of this one."""
+        this = _start(now, "hour")
+        counts = await self.statistics.of_event(delays.EVENT, [this - timedelta(hours=n) for n in range(24)])
+        median, most = delays.quantile(counts, 0.5), delays.quantile(counts, 0.99)
+        return None if median is None or most is None else {"p50": round(median, 4), "p99": round(most, 4)}
+
+    async def _series(self, span: str, many: int) -> list[Plain]:
+        last = _start(self.now(), span)
+        starts = [last - n * _SPANS[span] for n in reversed(range(many))]
+        found = await self.statistics.series(span, starts[0])
+        return [{"at": plain_time(at), **{name: found.get((at, _EVENTS[name]), 0) for name in _IN_SERIES}} for at in starts]
+
+    async def _subscribed(self) -> list[Plain]:
+        found = sorted(self.membership.subscribed().items())
+        return [{"host": host, "scope": each.scope.value, "tags": len(each.tags)} for host, each in found]
+
+
+def _start(moment: datetime, span: str) -> datetime:
+    """Of the hour or the day, in UTC, in which a moment is."""
+    hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return hour.replace(hour=0) if span == "day" else hour
+
+
+def _page(rows: list[Plain], name: str, offset: int, limit: int) -> Plain:
+    offset = max(offset, 0)
+    return {name: rows[offset : offset + min(max(limit, 1), MOST)], "total": len(rows)}
+
+
+def _tags_page(found: list[tuple[str, int]], text: str, offset: int, limit: int) -> Plain:
+    part = normalize("NFC", text.strip().removeprefix("#").casefold())
+    chosen = [each for each in found if part in each[0]] if part else found
+    offset = max(offset, 0)
+    rows = chosen[offset : offset + min(max(limit, 1), MOST)]
+    return {"tags": [{"tag": tag, "nodes": nodes} for tag, nodes in rows], "total": len(chosen)}
 
 
 @define(kw_only=True, eq=False)

@@ -157,9 +157,9 @@ def covers(rule_subject: str, subject: str) -> bool:
     return rule_subject == subject or ("@" not in rule_subject and within(host_of(subject), rule_subject))
 
 
-def counts(status: DestinationStatus, membership: Membership) -> bool:
-    """Whether a destination is among those that are served: it is subscribed, or would be if it did not answer 410 Gone."""
-    return status.record.subscribed or membership.effective(status.record.host).until is not None
+def served_by(membership: Membership) -> Callable[[str], bool]:
+    """Whether a host is among those that are served though it is not subscribed: it would be, if it did not answer 410 Gone."""
+    return lambda host: membership.effective(host).until is not None
 
 
 @define(kw_only=True, eq=False)
@@ -280,15 +280,13 @@ class Views:
         names = [each.value for each in State]
         if state and state not in names:
             raise ActError("bad-request", f"There is no state {state!r}; there are: {', '.join(names)}.")
-        everything = [status for status in self.queue.destinations() if counts(status, self.membership) or _pending(status)]
-        chosen = [each for each in everything if (each.record.state.value == state if state else _troubled(each))]
-        chosen.sort(key=lambda each: (-each.behind, each.record.host))
-        limit = min(max(limit, 1), MAX_ROWS)
-        states = Counter(each.record.state.value for each in everything)
+        served = served_by(self.membership)
+        chosen, left_out = self.queue.worst(State(state) if state else None, min(max(limit, 1), MAX_ROWS), served)
+        found = self.queue.summary(served)
         return {
-            "destinations": [plain_destination(each) for each in chosen[:limit]],
-            "left_out": max(0, len(chosen) - limit),
-            "states": {name: states[name] for name in names},
+            "destinations": [plain_destination(each) for each in chosen],
+            "left_out": left_out,
+            "states": {name: found[name] for name in names},
         }
 
     async def rejected(self, *, limit: int = 50) -> Plain:
@@ -333,12 +331,3 @@ def _concerns(rule: Rule, host: str) -> bool:
     if rule.action == "forward":
         return rule.subject == host
     return covers(rule.subject, host) or ("@" in rule.subject and host_of(rule.subject) == host)
-
-
-def _pending(status: DestinationStatus) -> bool:
-    return bool(status.waiting or status.in_flight or status.deferred_posts)
-
-
-def _troubled(status: DestinationStatus) -> bool:
-    late = not status.following and status.behind > 0
-    return status.record.state is not State.ACTIVE or late or status.deferred_posts > 0

@@ -101,6 +101,25 @@ class SubscriptionIndex:
         return len(self._tags_of.get(number, ()))
 
     @property
+    def everything(self) -> int:
+        """How many want all posts."""
+        return self._all.bit_count()
+
+    @property
+    def tagged(self) -> int:
+        """How many want tags."""
+        return len(self._tags_of)
+
+    def names(self) -> list[str]:
+        """The distinct tags, as they are now, in no order."""
+        return [*self._few, *self._many]
+
+    def wanting(self, tag: str) -> int:
+        """How many want a tag."""
+        few = self._few.get(tag)
+        return len(few) if few is not None else self._many.get(tag, 0).bit_count()
+
+    @property
     def tags(self) -> int:
         """How many distinct tags somebody wants."""
         return len(self._few) + len(self._many)

@@ -39,8 +39,12 @@ class Ledger:
         self.journal.changed(destination)
         self.settlements.append(Settled(outcome, destination.host.name, position, reason, posts))
 
-    def delivered(self, destination: Destination, position: int, reason: str, now: Moment) -> None:
-        """It took a post."""
+    def delivered(self, destination: Destination, position: int, reason: str, now: Moment, delay: float | None = None) -> None:
+        """
+        It took a post.
+
+        @param delay: as in L{Settled}.
+        """
         if position in destination.deferred:
             self.end_deferred(destination, position, "delivered", reason)
             return
@@ -49,7 +53,7 @@ class Ledger:
         destination.settle(position, self.end, self._pacer.floor)
         destination.delivered += 1
         self.journal.delivered(destination, now.seconds)
-        self.settlements.append(Settled("delivered", destination.host.name, position, reason))
+        self.settlements.append(Settled("delivered", destination.host.name, position, reason, delay=delay))
 
     def finish(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
         """A post is over, whether it was next in the log or tried on its own."""

@@ -105,7 +105,7 @@ class Reckoning:
         if judgement.effect is Effect.DELIVERED:
             destination.host.refused = 0
             destination.host.last_success = now.wall
-            self._ledger.delivered(destination, position, judgement.reason, now)
+            self._ledger.delivered(destination, position, judgement.reason, now, _delay(attempt, now))
             if destination.suspects:
                 self._release_suspects(destination, now)
             return
@@ -174,3 +174,13 @@ class Reckoning:
         self._breaker.defer(host, judgement.reason, judgement.wait, now)
         if judgement.effect in (Effect.NO_RECEIVER, Effect.GONE):
             self._breaker.events.append(Event(What.POLL, host.name))
+
+
+def _delay(attempt: Attempt, now: Moment) -> float | None:
+    """Seconds from acceptance, of a post that went out as it came; not of one that was read from the log or tried before."""
+    destination, entry = attempt.destination, attempt.entry
+    if attempt.late or attempt.probe or not destination.following:
+        return None
+    if entry.position in destination.deferred or (destination.missed and destination.stretch_of(entry.position) is not None):
+        return None
+    return (now.wall - entry.received_at).total_seconds()

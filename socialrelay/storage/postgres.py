@@ -9,12 +9,15 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from socialrelay.config import Receive, Retention
 from socialrelay.storage.database import Database, Limits
 from socialrelay.storage.destinations import PostgresDestinations
+from socialrelay.storage.figures import PostgresFigures
 from socialrelay.storage.incoming import PostgresIncoming, PostgresRejections
 from socialrelay.storage.log import PostgresLog
 from socialrelay.storage.migrate import migrate
+from socialrelay.storage.node_table import PostgresNodeTable
 from socialrelay.storage.nodes import PostgresNodes
-from socialrelay.storage.operator import PostgresContacts, PostgresRules, PostgresSubscriptions
+from socialrelay.storage.operator import PostgresContacts, PostgresSubscriptions
 from socialrelay.storage.records import PostgresIdentity, PostgresProfiles, PostgresStatistics
+from socialrelay.storage.rules import PostgresRules
 from socialrelay.storage.stores import Storage
 from socialrelay.storage.usage import Usage
 
@@ -54,16 +57,23 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
     usage = Usage(receive)
     log = PostgresLog(reactor, database, usage, retention, receive, end)
 
+    incoming = PostgresIncoming(database, usage, receive)
+
+    def adjust(receive: Receive, retention: Retention) -> None:
+        usage.bounds = receive
+        log.retention = retention
+
     def close() -> Deferred[None]:
         log.close()
         return database.close()
 
     return Storage(
         log=log,
-        incoming=PostgresIncoming(database, usage, receive),
+        incoming=incoming,
         rejections=PostgresRejections(database),
         destinations=PostgresDestinations(database),
         nodes=PostgresNodes(database),
+        node_table=PostgresNodeTable(database),
         subscriptions=PostgresSubscriptions(database),
         rules=PostgresRules(database),
         contacts=PostgresContacts(database),
@@ -71,5 +81,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
         statistics=PostgresStatistics(database),
         identity=PostgresIdentity(database),
         health=database,
+        figures=PostgresFigures(database, usage, log.commits, incoming.commits, incoming.usage),
+        adjust=adjust,
         close=close,
     )

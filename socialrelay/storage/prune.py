@@ -106,6 +106,7 @@ _OTHERS = tuple(
         ("rejected", "rejected_at", "rejections"),
         ("quarantine", "quarantined_at", "rejections"),
         ("statistic", "hour", "statistics"),
+        ("statistic_hour", "hour", "statistics"),
         ("gap", "made_at", "posts"),
     )
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -29,6 +29,8 @@ _USED = LAZY + "UPDATE profile SET used_on = %(day)s WHERE handle = ANY(%(handle
 _REMOVE_PROFILE = "DELETE FROM profile WHERE handle = %(handle)s RETURNING 1"
 
 _PROFILES_OF_HOST = f"DELETE FROM profile WHERE {of_host(host_in('handle'))} RETURNING 1"
+
+_COUNT_PROFILES = "SELECT count(*) FROM profile"
 
 _PRUNE_PROFILES = """
     WITH gone AS (DELETE FROM profile WHERE used_on < %(since)s RETURNING 1) SELECT count(*) FROM gone
@@ -64,6 +66,10 @@ class PostgresProfiles:
         """See L{Profiles.remove_host}."""
         return self._database.query(_PROFILES_OF_HOST, {"host": host}, idempotent=True).addCallback(len)
 
+    def count(self) -> Deferred[int]:
+        """See L{Profiles.count}."""
+        return self._database.query(_COUNT_PROFILES, idempotent=True).addCallback(lambda found: int(found[0][0]))
+
     def prune(self, unused_since: date) -> Deferred[int]:
         """See L{Profiles.prune}."""
         query = self._database.query(_PRUNE_PROFILES, {"since": unused_since}, idempotent=True)
@@ -75,16 +81,23 @@ _ADD = (
     LAZY
     + """
     WITH added AS (
-        INSERT INTO statistic AS old (hour, event, subject, count)
-        SELECT hour, event, subject, sum(count)
+        SELECT hour, event, subject, count
           FROM json_to_recordset(%(counts)s) AS added (hour timestamptz, event text, subject text, count bigint)
+    ), of_subjects AS (
+        INSERT INTO statistic AS old (hour, event, subject, count)
+        SELECT hour, event, subject, sum(count) FROM added
          GROUP BY hour, event, subject
          ORDER BY hour, event, subject
             ON CONFLICT (hour, event, subject) DO UPDATE SET count = old.count + excluded.count
+    ), of_hours AS (
+        INSERT INTO statistic_hour AS old (hour, event, count)
+        SELECT hour, event, sum(count) FROM added
+         GROUP BY hour, event
+         ORDER BY hour, event
+            ON CONFLICT (hour, event) DO UPDATE SET count = old.count + excluded.count
     )
     INSERT INTO statistic_total AS old (event, count)
-    SELECT event, sum(count)
-      FROM json_to_recordset(%(counts)s) AS added (event text, count bigint)
+    SELECT event, sum(count) FROM added
      GROUP BY event
      ORDER BY event
         ON CONFLICT (event) DO UPDATE SET count = old.count + excluded.count
@@ -93,7 +106,21 @@ _ADD = (
 
 _ALL_TIME = "SELECT event, count FROM statistic_total"
 
-_TOTALS = "SELECT event, sum(count)::bigint FROM statistic WHERE hour >= %(since)s GROUP BY event"
+_TOTALS = "SELECT event, sum(count)::bigint FROM statistic_hour WHERE hour >= %(since)s GROUP BY event"
+
+_SERIES = """
+    SELECT date_trunc(%(span)s, hour, 'UTC') AS at, event, sum(count)::bigint
+      FROM statistic_hour
+     WHERE hour >= %(since)s
+     GROUP BY at, event
+"""
+
+_OF_EVENT = """
+    SELECT subject, sum(count)::bigint
+      FROM statistic
+     WHERE hour = ANY(%(hours)s::timestamptz[]) AND event = %(event)s
+     GROUP BY subject
+"""
 
 _OF_SUBJECT = "SELECT event, sum(count)::bigint FROM statistic WHERE subject = %(subject)s AND hour >= %(since)s GROUP BY event"
 
@@ -132,6 +159,15 @@ class PostgresStatistics:
         if since is None:
             return self._database.query(_ALL_TIME, idempotent=True).addCallback(_sums)
         return self._database.query(_TOTALS, {"since": since}, idempotent=True).addCallback(_sums)
+
+    def series(self, span: str, since: datetime) -> Deferred[dict[tuple[datetime, str], int]]:
+        """See L{Statistics.series}."""
+        query = self._database.query(_SERIES, {"span": span, "since": since}, idempotent=True)
+        return query.addCallback(lambda found: {(at, event): count for at, event, count in found})
+
+    def of_event(self, event: str, hours: Sequence[datetime]) -> Deferred[dict[str, int]]:
+        """See L{Statistics.of_event}."""
+        return self._database.query(_OF_EVENT, {"event": event, "hours": list(hours)}, idempotent=True).addCallback(_sums)
 
     def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
         """See L{Statistics.of_subject}."""

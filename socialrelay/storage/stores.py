@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from attrs import frozen
@@ -21,6 +22,8 @@ from socialrelay.boundaries import (
     Statistics,
     Subscriptions,
 )
+from socialrelay.config import Receive, Retention
+from socialrelay.boundaries.node_table import NodeTable
 
 
 class Health(Protocol):
@@ -39,11 +42,72 @@ class Health(Protocol):
 
 
 @frozen
+class AtHand:
+    """
+    What the stores know of themselves without asking the database.
+
+    @ivar connections: that are up.
+    @ivar busy: connections that are waited for.
+    @ivar statements: that were begun.
+    @ivar connections_lost: how often one was lost or could not be opened.
+    @ivar to_be_published: posts that wait to be written.
+    @ivar to_be_kept: bodies that wait to be written, to be judged later.
+    @ivar to_be_written_limit: how many may wait, of each kind.
+    @ivar incoming_rows: bodies that wait to be judged.
+    """
+
+    connections: int = 0
+    connections_limit: int = 0
+    busy: int = 0
+    statements: int = 0
+    statements_waiting: int = 0
+    statements_waiting_limit: int = 0
+    connections_lost: int = 0
+    to_be_published: int = 0
+    to_be_kept: int = 0
+    to_be_written_limit: int = 0
+    incoming_rows: int = 0
+    incoming_bytes: int = 0
+
+
+@frozen
+class Stored:
+    """
+    What only the database knows.
+
+    @ivar quarantine_rows: bodies that could not be judged.
+    @ivar body_bytes: of the posts whose bodies are kept.
+    @ivar database_bytes: that the database takes on its disk.
+    @ivar polls_due: nodes whose poll is due.
+    """
+
+    quarantine_rows: int
+    body_bytes: int
+    database_bytes: int
+    polls_due: int
+
+
+class Figures(Protocol):
+    """How the storage fares, in numbers."""
+
+    def at_hand(self) -> AtHand:
+        """What is known in the process."""
+
+    def measure(self, now: datetime) -> Deferred[Stored]:
+        """
+        Ask the database; it may take a second.
+
+        @raise Unavailable: it is away.
+        """
+
+
+@frozen
 class Storage:
     """
     What the relay keeps.
 
     @ivar health: tells whether it can be reached.
+    @ivar adjust: take other bounds, from now on.
     @ivar close: let what is under way finish, and close it; nothing may be asked of it afterwards.
     """
 
@@ -52,6 +116,7 @@ class Storage:
     rejections: Rejections
     destinations: Destinations
     nodes: Nodes
+    node_table: NodeTable
     subscriptions: Subscriptions
     rules: Rules
     contacts: Contacts
@@ -59,4 +124,6 @@ class Storage:
     statistics: Statistics
     identity: IdentityStore
     health: Health
+    figures: Figures
+    adjust: Callable[[Receive, Retention], object]
     close: Callable[[], Deferred[None]]

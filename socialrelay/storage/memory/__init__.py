@@ -6,10 +6,13 @@ from twisted.internet.defer import succeed
 
 from socialrelay.config import Receive, Retention
 from socialrelay.storage.memory.destinations import MemoryDestinations
+from socialrelay.storage.memory.figures import MemoryFigures
 from socialrelay.storage.memory.incoming import MemoryIncoming, MemoryRejections
 from socialrelay.storage.memory.log import MemoryPostLog
-from socialrelay.storage.memory.nodes import MemoryContacts, MemoryNodes, MemoryRules, MemorySubscriptions
+from socialrelay.storage.memory.node_table import MemoryNodeTable
+from socialrelay.storage.memory.nodes import MemoryContacts, MemoryNodes, MemorySubscriptions
 from socialrelay.storage.memory.records import MemoryIdentity, MemoryProfiles, MemoryStatistics
+from socialrelay.storage.memory.rules import MemoryRules
 from socialrelay.storage.memory.tables import MemoryTables
 from socialrelay.storage.stores import Storage
 
@@ -29,6 +32,7 @@ def memory_storage(tables: MemoryTables | None = None, *, receive: Receive = Rec
         rejections=MemoryRejections(tables),
         destinations=MemoryDestinations(tables),
         nodes=MemoryNodes(tables),
+        node_table=MemoryNodeTable(tables),
         subscriptions=MemorySubscriptions(tables),
         rules=MemoryRules(tables),
         contacts=MemoryContacts(tables),
@@ -36,5 +40,7 @@ def memory_storage(tables: MemoryTables | None = None, *, receive: Receive = Rec
         statistics=MemoryStatistics(tables),
         identity=MemoryIdentity(tables),
         health=tables,
+        figures=MemoryFigures(tables),
+        adjust=lambda receive, retention: None,
         close=lambda: succeed(None),
     )

@@ -152,8 +152,9 @@ class MemoryPostLog:
         identities = [identity for identity, seen_at in tables.identities.items() if seen_at < horizons.identities]
         quarantined = [number for number, row in tables.quarantine.items() if row.at < horizons.rejections]
         counts = [key for key in tables.counts if key[0] < horizons.statistics]
+        sums = [key for key in tables.hours if key[0] < horizons.statistics]
         rejected = [rejection for rejection in tables.rejected if rejection.rejected_at >= horizons.rejections]
-        gone = len(posts) + len(identities) + len(quarantined) + len(counts) + len(tables.rejected) - len(rejected)
+        gone = len(posts) + len(identities) + len(quarantined) + len(counts) + len(sums) + len(tables.rejected) - len(rejected)
         for position in posts:
             del tables.posts[position]
             tables.bodies.pop(position, None)
@@ -165,6 +166,8 @@ class MemoryPostLog:
             del tables.quarantine[number]
         for key in counts:
             del tables.counts[key]
+        for hour in sums:
+            del tables.hours[hour]
         tables.rejected = rejected
         return gone
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from datetime import date, datetime
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, date, datetime
 
 from attrs import frozen
 
@@ -51,6 +52,11 @@ class MemoryProfiles:
         return len(gone)
 
     @answering
+    def count(self) -> int:
+        """See L{Profiles.count}."""
+        return len(self._tables.profiles)
+
+    @answering
     def prune(self, unused_since: date) -> int:
         """See L{Profiles.prune}."""
         unused = [handle for handle, row in self._tables.profiles.items() if row[2] < unused_since]
@@ -71,18 +77,45 @@ class MemoryStatistics:
         for key, count in counts.items():
             self._tables.counts[key] = self._tables.counts.get(key, 0) + count
             self._tables.totals[key[1]] = self._tables.totals.get(key[1], 0) + count
+            self._tables.hours[key[:2]] = self._tables.hours.get(key[:2], 0) + count
 
     @answering
     def totals(self, since: datetime | None = None) -> dict[str, int]:
         """See L{Statistics.totals}."""
         if since is None:
             return dict(self._tables.totals)
-        return self._sums(since, None)
+        sums: Counter[str] = Counter()
+        for (hour, event), count in self._tables.hours.items():
+            sums[event] += count if hour >= since else 0
+        return {event: count for event, count in sums.items() if count}
+
+    @answering
+    def series(self, span: str, since: datetime) -> dict[tuple[datetime, str], int]:
+        """See L{Statistics.series}."""
+        sums: Counter[tuple[datetime, str]] = Counter()
+        for (hour, event), count in self._tables.hours.items():
+            if hour >= since:
+                at = hour.astimezone(UTC)
+                sums[at.replace(hour=0) if span == "day" else at, event] += count
+        return dict(sums)
+
+    @answering
+    def of_event(self, event: str, hours: Sequence[datetime]) -> dict[str, int]:
+        """See L{Statistics.of_event}."""
+        sums: Counter[str] = Counter()
+        for (hour, what, subject), count in self._tables.counts.items():
+            if what == event and hour in hours:
+                sums[subject] += count
+        return dict(sums)
 
     @answering
     def of_subject(self, subject: str, since: datetime) -> dict[str, int]:
         """See L{Statistics.of_subject}."""
-        return self._sums(since, subject)
+        sums: Counter[str] = Counter()
+        for (hour, event, whose), count in self._tables.counts.items():
+            if hour >= since and whose == subject:
+                sums[event] += count
+        return dict(sums)
 
     @answering
     def erase(self, host: str) -> int:
@@ -91,13 +124,6 @@ class MemoryStatistics:
         for key in gone:
             del self._tables.counts[key]
         return len(gone)
-
-    def _sums(self, since: datetime, only: str | None) -> dict[str, int]:
-        sums: dict[str, int] = {}
-        for (hour, event, subject), count in self._tables.counts.items():
-            if hour >= since and only in (None, subject):
-                sums[event] = sums.get(event, 0) + count
-        return sums
 
 
 @frozen

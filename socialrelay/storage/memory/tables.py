@@ -10,7 +10,17 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from attrs import Factory, define, frozen
 from twisted.internet.defer import Deferred, execute, fail
 
-from socialrelay.boundaries import Arrival, BoundIdentity, ManualSubscription, NodeRecord, Publication, Rejection, Rule, Unavailable
+from socialrelay.boundaries import (
+    Arrival,
+    BoundIdentity,
+    ManualSubscription,
+    NodeRecord,
+    Publication,
+    Rejection,
+    Rule,
+    RuleSet,
+    Unavailable,
+)
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap
 
 
@@ -59,10 +69,12 @@ class MemoryTables:
     followed: int = 0
     nodes: dict[str, NodeRecord] = Factory(dict)
     subscriptions: dict[str, ManualSubscription] = Factory(dict)
-    rules: dict[tuple[str, str], Rule] = Factory(dict)
+    rules: dict[tuple[str, str, str], Rule] = Factory(dict)
+    rule_lists: dict[str, RuleSet] = Factory(dict)
     contacts: dict[str, bool] = Factory(dict)
     profiles: dict[str, tuple[str, datetime, date]] = Factory(dict)
     counts: dict[tuple[datetime, str, str], int] = Factory(dict)
+    hours: dict[tuple[datetime, str], int] = Factory(dict)
     totals: dict[str, int] = Factory(dict)
     identity: BoundIdentity | None = None
     _away: str = ""

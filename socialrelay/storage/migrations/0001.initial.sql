@@ -245,6 +245,7 @@ CREATE TABLE node (
     last_listed     timestamptz,
     scope           text CHECK (scope IN ('all', 'tags', 'none')),
     tags            text[] NOT NULL DEFAULT '{}',
+    tag_count       integer NOT NULL GENERATED ALWAYS AS (cardinality(tags)) STORED,
     dropped_tags    integer NOT NULL DEFAULT 0,
     receive_url     text NOT NULL DEFAULT '',
     last_poll       timestamptz,
@@ -262,6 +263,7 @@ COMMENT ON COLUMN node.first_seen IS 'When it became known';
 COMMENT ON COLUMN node.last_listed IS 'When a node list last named it';
 COMMENT ON COLUMN node.scope IS 'Its preferences, as last read: all, tags or none; null when it never published any, or its grace period is over';
 COMMENT ON COLUMN node.tags IS 'Match keys it asked for';
+COMMENT ON COLUMN node.tag_count IS 'How many they are, for whoever does not want to read them';
 COMMENT ON COLUMN node.dropped_tags IS 'How many tags were cut off or could not be tags';
 COMMENT ON COLUMN node.receive_url IS 'Where it wants to be sent to';
 COMMENT ON COLUMN node.last_poll IS 'When its preferences were last asked for';
@@ -286,19 +288,42 @@ COMMENT ON COLUMN subscription.created_at IS 'When';
 COMMENT ON COLUMN subscription.created_by IS 'Who';
 
 CREATE TABLE rule (
-    action      text NOT NULL CHECK (action IN ('block', 'allow', 'forward')),
-    subject     text NOT NULL,
+    action      text NOT NULL CHECK (action IN ('block', 'limit', 'allow', 'forward')),
+    subject     text COLLATE "C" NOT NULL,
+    list        text NOT NULL DEFAULT '',
     reason      text NOT NULL DEFAULT '',
     created_at  timestamptz NOT NULL,
     created_by  text NOT NULL,
-    PRIMARY KEY (action, subject)
+    ends_at     timestamptz,
+    PRIMARY KEY (subject, action, list)
 );
-COMMENT ON TABLE rule IS 'The operator''s rules';
-COMMENT ON COLUMN rule.action IS 'block: nothing from it, nothing to it; allow: member of the allow list; forward: is sent every post';
-COMMENT ON COLUMN rule.subject IS 'A host (its subdomains included, except for forward) or a handle';
-COMMENT ON COLUMN rule.reason IS 'Why, in the operator''s words';
+CREATE INDEX rule_list_action ON rule (list, action, subject);
+COMMENT ON TABLE rule IS 'What operators decided, and what is on the lists that they took over';
+COMMENT ON COLUMN rule.action IS 'block: nothing from it, nothing to it; limit: kept and not relayed; allow: member of the allow list, and taken out of lists; forward: is sent every post';
+COMMENT ON COLUMN rule.subject IS 'A host (its subdomains included, except for forward), a handle, or # and the match key of a tag';
+COMMENT ON COLUMN rule.list IS 'Name of the list that it is of; empty: made by hand';
+COMMENT ON COLUMN rule.reason IS 'Why, in the words of the operator or of the list';
 COMMENT ON COLUMN rule.created_at IS 'When';
 COMMENT ON COLUMN rule.created_by IS 'Who';
+COMMENT ON COLUMN rule.ends_at IS 'From then on it does not count';
+
+CREATE TABLE rule_list (
+    name        text PRIMARY KEY,
+    source      text NOT NULL,
+    action      text NOT NULL CHECK (action IN ('block', 'limit')),
+    fetched_at  timestamptz,
+    fetched_by  text NOT NULL DEFAULT '',
+    tried_at    timestamptz NOT NULL,
+    error       text NOT NULL DEFAULT ''
+);
+COMMENT ON TABLE rule_list IS 'Lists of rules that were taken over, or were to be';
+COMMENT ON COLUMN rule_list.name IS 'As in rule';
+COMMENT ON COLUMN rule_list.source IS 'URL or file that it came from; empty: it was handed over as a text';
+COMMENT ON COLUMN rule_list.action IS 'block or limit: of entries that do not say it';
+COMMENT ON COLUMN rule_list.fetched_at IS 'When it was last taken over; null: never';
+COMMENT ON COLUMN rule_list.fetched_by IS 'Who did that';
+COMMENT ON COLUMN rule_list.tried_at IS 'When that was last tried';
+COMMENT ON COLUMN rule_list.error IS 'Why it could not be done then; empty: it could';
 
 CREATE TABLE contact (
     handle      text PRIMARY KEY,
@@ -332,9 +357,20 @@ CREATE TABLE statistic (
 CREATE INDEX statistic_subject ON statistic (subject, hour);
 COMMENT ON TABLE statistic IS 'Counts per hour';
 COMMENT ON COLUMN statistic.hour IS 'Start of the hour';
-COMMENT ON COLUMN statistic.event IS 'received, accepted, rejected, ignored, duplicate, delivered, bounced, expired, cancelled, failed';
-COMMENT ON COLUMN statistic.subject IS 'The author''s host for what comes in, the destination''s host for what goes out, or a reason';
+COMMENT ON COLUMN statistic.event IS 'received, accepted, limited, rejected, ignored, duplicate, refused, delivered, bounced, expired, cancelled, failed, delay';
+COMMENT ON COLUMN statistic.subject IS 'The author''s host for what comes in, the destination''s host for what goes out, a reason, or the upper bound of a delay in seconds';
 COMMENT ON COLUMN statistic.count IS 'How many';
+
+CREATE TABLE statistic_hour (
+    hour   timestamptz NOT NULL,
+    event  text NOT NULL,
+    count  bigint NOT NULL,
+    PRIMARY KEY (hour, event)
+);
+COMMENT ON TABLE statistic_hour IS 'Sums of statistic, so that a month is looked at without the thousands of rows of each hour';
+COMMENT ON COLUMN statistic_hour.hour IS 'Start of the hour';
+COMMENT ON COLUMN statistic_hour.event IS 'As in statistic';
+COMMENT ON COLUMN statistic_hour.count IS 'How many, all subjects together';
 
 CREATE TABLE statistic_total (
     event  text PRIMARY KEY,
