@@ -313,7 +313,7 @@ class RefusalTests(Common):
             Account.current("").own(data)
         reason = await self.fails(self.postgres())
         self.assertIn("was made by PostgreSQL 15", reason)
-        self.assertIn("pg_dumpall", reason)
+        self.assertIn("`socialrelay export FILE`", reason)
         self.assertEqual([path.name for path in data.iterdir()], ["PG_VERSION"])
 
     async def test_not_a_server(self) -> None:

@@ -18,7 +18,11 @@ from socialrelay import __version__
 from socialrelay.cli import output as cli_output
 from socialrelay.cli.context import FAILED, Command, answered
 
-LATER: dict[str, str] = {}
+LATER: dict[str, str] = {
+    "migrate": "socialrelay.cli.migrate:migrate",
+    "export": "socialrelay.cli.backup:export",
+    "restore": "socialrelay.cli.backup:restore",
+}
 """Name of a command -> where it is: C{"doctor": "socialrelay.cli.doctor:doctor"}."""
 
 _host = click.argument("host")

@@ -17,6 +17,10 @@ class StateDirError(Exception):
     """The folder cannot be used; the message is one line: what, why, and what to do."""
 
 
+class StateDirHeld(StateDirError):
+    """Another process holds it: a daemon, or a command that does without the daemon."""
+
+
 @define
 class StateDir:
     """
@@ -44,7 +48,8 @@ def take(path: Path, uid: int | None = None, gid: int | None = None) -> StateDir
 
     @param uid: whom the daemon will run as, if not as who it is now; a new folder is given to that user.
     @param gid: likewise.
-    @raise StateDirError: it cannot be made, written to, or another daemon holds it.
+    @raise StateDirHeld: another daemon holds it.
+    @raise StateDirError: it cannot be made or written to.
     """
     try:
         _make(path, uid, gid)
@@ -59,7 +64,7 @@ def take(path: Path, uid: int | None = None, gid: int | None = None) -> StateDir
     except OSError:
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
         os.close(lock)
-        raise StateDirError(
+        raise StateDirHeld(
             f"Another relay is running in {path}{f' (process {holder})' if holder.isdigit() else ''}. Stop it, or name another --state-dir."
         ) from None
     _chown(lock, uid, gid)

@@ -29,6 +29,8 @@ from socialrelay.storage.embedded.supervisor import DEFAULT, Limits, Supervisor
 USER = "socialrelay"
 DATABASE = "postgres"
 PORT = 5432
+FOLDER = "postgres"
+"""Of its socket, in the runtime directory."""
 _ORPHANS_GO = 5.0
 
 # Small, durable, and nothing on TCP.  On the command line, so that a server that runs with other settings is known by it.
@@ -85,7 +87,7 @@ class PostgresServer:
 
     def place_sockets(self) -> Path:
         """Where its socket is, or will be."""
-        self.sockets = runtime_directory(self._state_dir) / "postgres"
+        self.sockets = runtime_directory(self._state_dir) / FOLDER
         return self.sockets
 
     def _check(self, installation: Installation, account: Account) -> None:
@@ -104,9 +106,10 @@ class PostgresServer:
         version = re.search(r"(\d+)(\.\d+|devel|beta\d+|rc\d+)", answer.stdout)
         if version is not None and version[1] != existing:
             raise EmbeddedError(
-                f"{self.data} was made by PostgreSQL {existing}, and {installation.folder} is PostgreSQL {version[1]}: "
-                f"set embedded.postgres_bin to the folder of a PostgreSQL {existing}; "
-                "to change over, dump the database with that one (pg_dumpall), move the folder away, start, and load the dump"
+                f"{self.data} was made by PostgreSQL {existing}, and {installation.folder} is PostgreSQL {version[1]}, "
+                f"which cannot read it: set embedded.postgres_bin to the folder of a PostgreSQL {existing}; or change over: "
+                f"`socialrelay export FILE` with the installation that made it, move {self.data} away, "
+                "and `socialrelay restore FILE` with this one"
             )
 
     def _initialise(self, installation: Installation, account: Account) -> None:
@@ -210,7 +213,7 @@ class EmbeddedPostgres(Service):
 
         @raise EmbeddedError: there is no place for its socket.
         """
-        return f"host={self._server.place_sockets()} port={PORT} user={USER} dbname={DATABASE}"
+        return dsn_at(self._server.place_sockets().parent)
 
     def startService(self) -> Deferred[None]:
         """
@@ -226,6 +229,11 @@ class EmbeddedPostgres(Service):
         """
         super().stopService()
         return self.supervisor.stop()
+
+
+def dsn_at(runtime: Path) -> str:
+    """libpq connection string of the server whose socket is below this runtime directory."""
+    return f"host={runtime / FOLDER} port={PORT} user={USER} dbname={DATABASE}"
 
 
 def _run(command: list[str], account: Account) -> subprocess.CompletedProcess[str]:

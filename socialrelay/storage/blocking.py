@@ -1,0 +1,54 @@
+"""
+A connection to PostgreSQL that blocks: for threads, and for commands that do without the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+
+from socialrelay.boundaries import Unavailable
+from socialrelay.storage.database import StorageError, connect_arguments
+
+CONNECT_SECONDS = 10
+
+
+@contextmanager
+def connected(dsn: str, application: str = "socialrelay tool", seconds: int = CONNECT_SECONDS) -> Iterator[Any]:
+    """
+    A connection as the relay's own are, with its time zone UTC, but without a limit for a statement; closed at the end, and what was not
+    committed is undone.
+
+    @param application: by which it is told from the daemon's connections.
+    @param seconds: for connecting.
+    @raise Unavailable: the database cannot be reached, or is lost meanwhile.
+    @raise StorageError: it refuses a statement, or the connection string is none.
+    """
+    arguments: Mapping[str, object] = {
+        "connect_timeout": seconds,
+        **connect_arguments(dsn),
+        "application_name": application,
+    }
+    try:
+        connection = psycopg2.connect(**arguments)
+    except psycopg2.Error as error:
+        raise Unavailable(one_line(error)) from None
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = 0")
+        connection.commit()
+        yield connection
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise Unavailable(one_line(error)) from None
+    except psycopg2.Error as error:
+        raise StorageError(one_line(error)) from error
+    finally:
+        connection.close()
+
+
+def one_line(error: BaseException) -> str:
+    """What the database said."""
+    return " ".join(str(error).split()) or type(error).__name__
