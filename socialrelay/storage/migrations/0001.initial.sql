@@ -379,3 +379,14 @@ CREATE TABLE statistic_total (
 COMMENT ON TABLE statistic_total IS 'Counts of all time';
 COMMENT ON COLUMN statistic_total.event IS 'As in statistic';
 COMMENT ON COLUMN statistic_total.count IS 'How many, all subjects together';
+
+CREATE TABLE takeover (
+    event    text NOT NULL,
+    subject  text NOT NULL,
+    count    bigint NOT NULL,
+    PRIMARY KEY (event, subject)
+);
+COMMENT ON TABLE takeover IS 'What is counted in totals and comes from an old relay, so that taking it over once more adds only the difference';
+COMMENT ON COLUMN takeover.event IS 'As in statistic';
+COMMENT ON COLUMN takeover.subject IS 'The destination''s host for what stands in its row; empty for what stands in statistic_total';
+COMMENT ON COLUMN takeover.count IS 'How many';
