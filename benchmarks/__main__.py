@@ -28,6 +28,7 @@ from benchmarks.cases.delivery import delivery
 from benchmarks.cases.growth import growth, memory
 from benchmarks.cases.hanging import hanging
 from benchmarks.cases.intake import intake
+from benchmarks.cases.pages import pages
 from benchmarks.cases.rates import route, verify
 from benchmarks.cases.soak import soak
 from benchmarks.cases.starting import start
@@ -58,6 +59,7 @@ CASES: dict[str, Case] = {
     "memory": memory,
     "growth": growth,
     "start": start,
+    "pages": pages,
     "soak": soak,
 }
 """By the first word of their figures."""
