@@ -53,6 +53,9 @@ _TROUBLES = (
     "name does not resolve", "HTTP 429", "connection closed without an answer", "HTTP 404",
 )  # fmt: skip
 
+_DELAYS = {"0.01": 0.06, "0.02": 0.2, "0.05": 0.34, "0.1": 0.2, "0.2": 0.1, "0.5": 0.05, "1.0": 0.03, "2.0": 0.015, "5.0": 0.005}
+"""Upper bounds in seconds, and which part of the posts took so long."""
+
 
 @frozen
 class Member:
@@ -232,6 +235,7 @@ def _statistics(cursor: Any, everybody: list[Member], now: datetime, chance: ran
                 yield {"hour": at, "event": event, "subject": subject, "count": count}
 
     _insert(cursor, "statistic", rows())
+    cursor.execute("INSERT INTO statistic_hour (hour, event, count) SELECT hour, event, sum(count) FROM statistic GROUP BY hour, event")
     _insert(cursor, "statistic_total", [{"event": event, "count": count * 23} for event, count in totals.items()])
 
 
@@ -251,6 +255,8 @@ def _of_an_hour(at: datetime, part: float, sources: list[str], takers: list[str]
     yield from _shared("failed", destinations[:3], posts * 0.7 * trouble)
     yield from _shared("expired", destinations[3:4], posts * 1.1)
     yield from _shared("cancelled", destinations[4:5], posts * 0.2)
+    for bound, share in _DELAYS.items():
+        yield from _shared("delay", [bound], posts * share)
 
 
 def _shared(event: str, subjects: list[str], count: float) -> Iterator[tuple[str, str, int]]:
