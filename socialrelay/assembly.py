@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -23,9 +24,10 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 
 from socialrelay import __version__
+from socialrelay.adjusting import Adjustable
 from socialrelay.authors import Authors
 from socialrelay.boundaries import Condition
-from socialrelay.config import Config
+from socialrelay.config import Config, Delivery
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
 from socialrelay.delivery.news import DeliveryNews
@@ -41,6 +43,14 @@ from socialrelay.erasure import Erasure
 from socialrelay.health import Health
 from socialrelay.identity import RelayIdentity
 from socialrelay.judging import Judge
+from socialrelay.metrics import storage as stored
+from socialrelay.metrics.asking import AskingMetrics
+from socialrelay.metrics.intake import IntakeMetrics
+from socialrelay.metrics.outgoing import DeliveryMetrics
+from socialrelay.metrics.page import MetricsPage
+from socialrelay.metrics.process import LogCounts, ProcessMetrics
+from socialrelay.metrics.registry import relay_registry
+from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import Resolver, SystemLookup
@@ -52,9 +62,12 @@ from socialrelay.operators.overview import NodeCheck, RelayOverview
 from socialrelay.operators.views import About, Views
 from socialrelay.quota import ClientQuota
 from socialrelay.relay import Relay
+from socialrelay.running import disk
 from socialrelay.running.finishing import Finishing
+from socialrelay.running.lag import LoopLag
 from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
 from socialrelay.running.listening import local_port
+from socialrelay.running.reloading import Reloader
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
@@ -64,10 +77,12 @@ from socialrelay.services import Periodic, within
 from socialrelay.statistics import Tally
 from socialrelay.storage.cache import FallbackCache
 from socialrelay.storage.embedded import runtime_directory
+from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.stores import Storage
 from socialrelay.subscribers import Subscribers
 from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
+from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
 
 T = TypeVar("T")
@@ -105,14 +120,33 @@ class Part(Service):
 
 
 @frozen
+class Surroundings:
+    """
+    What is there before the parts.
+
+    @ivar reloader: brings a changed configuration to those who can take it.
+    @ivar lag: how late the event loop is.
+    @ivar logged: what was logged, counted.
+    @ivar embedded: the servers that the daemon brought along, by name.
+    """
+
+    reloader: Reloader
+    lag: LoopLag
+    logged: LogCounts
+    embedded: Mapping[str, Supervisor]
+
+
+@frozen
 class Assembly:
     """
     @ivar parts: (name, service), in the order in which they start.
     @ivar public: the public site.
+    @ivar metrics: for the operators' site.
     """
 
     parts: tuple[tuple[str, IService], ...]
     public: PublicSite
+    metrics: MetricsPage
 
 
 def assemble(
@@ -123,6 +157,8 @@ def assemble(
     identity: RelayIdentity,
     health: Health,
     log_end: int,
+    *,
+    surroundings: Surroundings,
 ) -> Assembly:
     """
     Make all parts over storage that is open.
@@ -174,18 +210,9 @@ def assemble(
         config.delivery.log_each,
         lambda host: subscribers.retire(host),  # noqa: PLW0108 (they are made below)
     )
-    limits = Limits(
-        window=config.delivery.window,
-        in_flight=budget,
-        probes=min(config.delivery.probes, budget),
-        late=max(1, int(budget * config.delivery.catch_up_share)),
-        body_bytes=config.delivery.bodies_in_flight,
-        timeout=config.delivery.timeout,
-        lifetime=config.delivery.queue_lifetime,
-        newest_beyond=NEWEST_BEYOND if config.delivery.catch_up_order == "newest" else inf,
-    )
     pacer = Pacer(config.delivery.origin_spread, random.shuffle)
-    manager = QueueManager(limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end, pacer)
+    manager = QueueManager(limits(config.delivery, budget), Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), log_end, pacer)
+    bodies = BodyCache(config.delivery.body_cache)
     dispatcher = Dispatcher(
         clock=reactor,
         now=now,
@@ -194,7 +221,7 @@ def assemble(
         destinations=storage.destinations,
         transport=transport,
         protocols={diaspora.name: diaspora},
-        bodies=BodyCache(config.delivery.body_cache),
+        bodies=bodies,
         lifetime=config.delivery.queue_lifetime,
         on_event=news.event,
         on_settled=news.settled,
@@ -304,6 +331,8 @@ def assemble(
     control = ControlService(
         reactor, runtime_directory(config.state_dir) / SOCKET_NAME, views, operations, lambda uid: in_thread(user_name, uid)
     )
+    counters: Counter[str] = Counter()
+    streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)
     public = public_site(
         intake=relay,
         overview=overview,
@@ -311,13 +340,63 @@ def assemble(
         health=health,
         identity=identity,
         cache=cache,
+        streams=streams,
+        counters=counters,
         config=config,
         clock=reactor,
+        started_at=about.started_at,
         base_url=base_url(config),
         turned_away=lambda: tally.count("refused", "too many bytes in hand"),
     )
     health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
+    space = disk.DiskSpace(config.state_dir, in_thread)
+    health.watch("disk", space.condition)
+    health.watch("node lists", directory.condition)
     health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
+
+    # How it is seen and steered while it runs
+    reloader = surroundings.reloader
+    stored_metrics = StorageMetrics(storage.figures, cache, lambda: reloader.config)
+    delivered = DeliveryMetrics(
+        dispatcher=dispatcher,
+        manager=manager,
+        pacer=pacer,
+        transport=transport,
+        bodies=bodies,
+        tally=tally,
+        served=lambda host: subscribers.effective(host).until is not None,
+        clock=reactor,
+    )
+    process = ProcessMetrics(
+        health=health,
+        lag=surroundings.lag,
+        disk=space,
+        logged=surroundings.logged,
+        embedded=surroundings.embedded,
+        streams=streams,
+        tasks=lambda: tasks,
+        now=reactor.seconds,
+    )
+    asking = AskingMetrics(poller, directory, keyring, resolver, subscribers)
+    registry = relay_registry([IntakeMetrics(public, relay, tally), delivered, asking, stored_metrics, process])
+    metrics = MetricsPage(registry, delivered.prepare)
+    Adjustable(
+        public=public,
+        streams=streams,
+        quota=quota,
+        storage=storage,
+        authors=authors,
+        protocol=diaspora,
+        dispatcher=dispatcher,
+        manager=manager,
+        pacer=pacer,
+        bodies=bodies,
+        news=news,
+        limits=lambda delivery: limits(delivery, budget),
+        poller=poller,
+        directory=directory,
+        keyring=keyring,
+    ).register(reloader)
 
     async def take_up() -> None:
         if config.network.author_keys:
@@ -341,7 +420,10 @@ def assemble(
         names.close()
 
     def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
-        return Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * chance())
+        tasks.append(Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * chance()))
+        return tasks[-1]
+
+    tasks: list[Periodic] = []
 
     async def end_keyring() -> None:
         lookup.cancel()
@@ -352,6 +434,8 @@ def assemble(
         ("the network", Part(lambda: None, end_network)),
         ("counts", Finishing(periodic("counts", tally.flush, TALLY_EVERY, TALLY_EVERY), tally.flush)),
         ("retention", periodic("retention", forget, FORGET_EVERY, FORGET_EVERY)),
+        ("free disk space", periodic("free disk space", space.look, disk.EVERY, 0.0)),
+        ("metrics", periodic("metrics", lambda: stored_metrics.measure(now()), stored.EVERY, 5.0)),
         ("subscriptions", Part(take_up, lambda: None)),
         ("keys", Finishing(periodic("keys", keyring.flush, keyrings.FLUSH, keyrings.FLUSH), end_keyring)),
         ("deliveries", Part(dispatcher.start, lambda: dispatcher.stop(IN_FLIGHT_GRACE))),
@@ -359,9 +443,28 @@ def assemble(
         ("polls", Finishing(periodic("polls", poller.round, pollers.ROUND, 1.0) if rounds else None, poller.stop)),
         ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),
         ("the control socket", control),
+        ("live pages", Part(lambda: None, streams.stop)),
         ("requests in hand", Part(lambda: None, lambda: within(public.reception.drain(), DRAIN, reactor))),
     ]
-    return Assembly(tuple(parts), public)
+    return Assembly(tuple(parts), public, metrics)
+
+
+def limits(delivery: Delivery, budget: int) -> Limits:
+    """
+    What the queue manager may have under way.
+
+    @param budget: deliveries that the system has descriptors for.
+    """
+    return Limits(
+        window=delivery.window,
+        in_flight=budget,
+        probes=min(delivery.probes, budget),
+        late=max(1, int(budget * delivery.catch_up_share)),
+        body_bytes=delivery.bodies_in_flight,
+        timeout=delivery.timeout,
+        lifetime=delivery.queue_lifetime,
+        newest_beyond=NEWEST_BEYOND if delivery.catch_up_order == "newest" else inf,
+    )
 
 
 def base_url(config: Config) -> str:

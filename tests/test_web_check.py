@@ -90,7 +90,7 @@ class CheckPageTests(SynchronousTestCase):
         found = self.ask("/check?node=pod.example")
         self.assertEqual((found.code, self.service.checked, outline_faults(found.text)), (200, ["pod.example"], []))
         for text in (
-            "Subscribed to 1 hashtag.",
+            "Subscribed to 1 hashtag. All is well.",
             "The node asks for it.",
             "#cats",
             "https://pod.example/receive/public",

@@ -2,36 +2,80 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import TypeVar
 
-from attrs import define
+from attrs import define, field
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Overview, Unavailable
-from socialrelay.config import Operator
-from socialrelay.web.pages import STATIC, Pages, shielded
-from socialrelay.web.templating import contact, moment, number, sentence
+from socialrelay.config import Dashboard, Operator, Retention
+from socialrelay.web.live import LiveStreams
+from socialrelay.web.pages import PER_PAGE, STATIC, Pages, shielded
+from socialrelay.web.templating import contact, moment, number, seconds, sentence, when
+from tests.test_web_charts import points
 from tests.web_requests import Answer, ask, config, introduction
 
+T = TypeVar("T")
+
+
+def periods(count: int) -> dict[str, int]:
+    """A count of each period."""
+    return {"24h": count, "7d": count + 1, "30d": count + 2, "total": count + 3}
+
+
 STATS: dict[str, object] = {
-    "posts": {"24h": 1234567, "7d": 2, "30d": 3, "total": 4},
-    "deliveries": {"24h": 5, "7d": 6, "30d": 7, "total": 8},
-    "subscribers": {"total": 9, "all": 4, "tags": 5},
-    "tags": 10,
-    "nodes": 11,
-    "queue": {},
+    "at": "2026-11-22T04:05:06+00:00",
+    "received": periods(20),
+    "posts": periods(1234567),
+    "rejected": periods(0),
+    "ignored": periods(30),
+    "deliveries": periods(40),
+    "failed": periods(50),
+    "bounced": periods(60),
+    "expired": periods(70),
+    "cancelled": periods(80),
+    "subscribers": {"total": 987, "all": 400, "tags": 587},
+    "tags": 4321,
+    "nodes": 1100,
+    "authors": 2200,
+    "delay": {"24h": {"p50": 0.5, "p99": 130.0}},
+    "queue": {"destinations": 990, "active": 980, "deferred": 7, "dead": 3, "waiting": 77, "behind": 4},
 }
 
 
 @define
 class FakeOverview:
-    """Fixed numbers, or an error."""
+    """Fixed numbers, or an error; remembers what it was asked."""
 
     error: Exception | None = None
+    asked: list[tuple[object, ...]] = field(factory=list)
+    total: int = 250
 
     def stats(self) -> Deferred[dict[str, object]]:
-        return succeed(STATS) if self.error is None else fail(self.error)
+        return self._answer(STATS)
+
+    def series(self, period: str) -> Deferred[list[dict[str, object]]]:
+        self.asked.append((period,))
+        return self._answer(points(30 if period == "30d" else 24 if period == "24h" else 168, days=period == "30d"))
+
+    def tags(self, text: str, offset: int, limit: int) -> Deferred[dict[str, object]]:
+        self.asked.append((text, offset, limit))
+        found = [{"tag": f"tag{number}", "nodes": 1000 - number} for number in range(self.total)]
+        return self._answer({"tags": found[offset : offset + limit], "total": self.total})
+
+    def subscribed(self, offset: int, limit: int) -> Deferred[dict[str, object]]:
+        self.asked.append((offset, limit))
+        found = [{"host": f"pod{number}.example", "scope": ("all", "tags")[number % 2], "tags": number % 2} for number in range(self.total)]
+        return self._answer({"nodes": found[offset : offset + limit], "total": self.total})
+
+    def _answer(self, result: T) -> Deferred[T]:
+        return succeed(result) if self.error is None else fail(self.error)
 
 
 _overview: type[Overview] = FakeOverview
@@ -47,6 +91,8 @@ class Outline(HTMLParser):
         self.addresses: list[str] = []
         self.ids: list[str] = []
         self.named: list[str] = []
+        self.navs: list[str] = []
+        self.scripts: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -59,16 +105,24 @@ class Outline(HTMLParser):
             if name == "id":
                 self.ids.append(value or "")
             if name in ("aria-labelledby", "for", "aria-describedby"):
-                self.named.append(value or "")
+                self.named += (value or "").split()
+            if tag == "nav" and name == "aria-label":
+                self.navs.append(value or "")
+            if tag == "script" and name == "src":
+                self.scripts.append(value or "")
 
 
 def outline_faults(page: str) -> list[str]:
     """What is wrong with the structure of a page, for somebody who hears it or whose browser only shows it."""
     outline = Outline(page)
-    faults: list[str] = [tag for tag in ("script", "style", "iframe", "object") if tag in outline.tags]
+    faults: list[str] = [tag for tag in ("style", "iframe", "object") if tag in outline.tags]
+    faults += ["an inline script"] * (outline.tags.count("script") - len(outline.scripts))
     faults += [address for address in outline.addresses if "//" in address or address.startswith("data:")]
     faults += [name for name in outline.named if outline.ids.count(name) != 1]
-    faults += [landmark for landmark in ("header", "main", "footer", "nav") if outline.tags.count(landmark) != 1]
+    faults += [each for each in outline.ids if outline.ids.count(each) != 1]
+    faults += [landmark for landmark in ("header", "main", "footer") if outline.tags.count(landmark) != 1]
+    if len(set(outline.navs)) != outline.tags.count("nav") or "Pages" not in outline.navs:
+        faults.append("each nav needs a label of its own")
     faults += [f"h{level}" for before, level in zip([0, *outline.levels], outline.levels, strict=False) if level > before + 1]
     if '<html lang="en">' not in page or outline.levels.count(1) != 1 or 'style="' in page:
         faults.append("lang, h1 or style")
@@ -82,7 +136,10 @@ class PagesTests(SynchronousTestCase):
         self.overview = FakeOverview()
 
     def ask(self, path: str, method: str = "GET", **changes: object) -> Answer:
-        pages = Pages(self.overview, config(**changes), introduction())
+        clock = Clock()
+        streams = LiveStreams(clock, most=0, per_client=0, counters=Counter())
+        started_at = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+        pages = Pages(self.overview, config(**changes), introduction(), streams, clock, started_at)
         return ask(self, pages.app.resource(), path, method)
 
     def test_first_page(self) -> None:
@@ -92,7 +149,102 @@ class PagesTests(SynchronousTestCase):
         page = self.ask("/").text
         for text in ("relay@relay.example", "1\u202f234\u202f567", 'href="mailto:ada@relay.example"', "Friendica", "Hubzilla", "diaspora*"):
             self.assertIn(text, page)
+        for text in (">987<", ">4\u202f321<", ">2\u202f200<", ">0.5 s<", ">2 min<", ">77<", "20 November 2026, 12:00 UTC", "As of"):
+            self.assertIn(text, page)
         self.assertNotIn("development mode", page)
+
+    def test_counts(self) -> None:
+        """
+        What came in and went out is counted for a day, a week, a month, and all time.
+        """
+        row = re.search("Given up after a week</th>(.*?)</tr>", self.ask("/").text)
+        assert row is not None
+        self.assertEqual(re.findall(r">(\d+)<", row[1]), ["70", "71", "72", "73"])
+
+    def test_period(self) -> None:
+        """
+        The charts show a day, a week or a month, by a link; what is none of these shows a day.
+        """
+        for path in ("/", "/?period=7d", "/?period=30d", "/?period=1y"):
+            self.assertEqual(self.ask(path).code, 200)
+        self.assertEqual(self.overview.asked, [("24h",), ("7d",), ("30d",), ("24h",)])
+        self.assertIn('href="/?period=7d#time" aria-current="true"', self.ask("/?period=7d").text)
+
+    def test_no_deliveries(self) -> None:
+        """
+        Without deliveries there is no delay to speak of.
+        """
+        stats, STATS["delay"] = STATS["delay"], {"24h": None}
+        self.addCleanup(STATS.update, delay=stats)
+        self.assertIn("Delay of a delivery", self.ask("/").text)
+
+    def test_charts_alone(self) -> None:
+        """
+        The charts can be had without the page; of no other periods.
+        """
+        found = self.ask("/charts?period=7d").text
+        self.assertEqual((found.count("<svg"), found.count("<table>"), "<html" in found), (4, 2, False))
+        self.assertEqual(self.ask("/charts?period=1y").code, 400)
+
+    def test_live_refused(self) -> None:
+        """
+        A page for which there is no stream learns when to ask again.
+        """
+        found = self.ask("/live")
+        self.assertEqual((found.code, found.header(b"Retry-After")), (503, "30"))
+        self.assertEqual(self.ask("/live", "HEAD").code, 200)
+
+    def test_tags(self) -> None:
+        """
+        Hashtags are searched and come in pages; what was searched for stays in the form and in the links.
+        """
+        page = self.ask("/tags?q=%23Ta%22g&page=2").text
+        self.assertEqual(self.overview.asked, [('#Ta"g', PER_PAGE, PER_PAGE)])
+        for text in ("Page 2 of 3", "#tag100", 'value="#Ta&#34;g"', "/tags?q=%23Ta%22g&amp;page=3"):
+            self.assertIn(text, page)
+        self.assertEqual(outline_faults(page), [])
+
+    def test_tags_without_end(self) -> None:
+        """
+        A page that is no number is the first; one that is not there says which is the last.
+        """
+        for wrong in ("0", "-1", "x", "٣", "9" * 30, ""):
+            self.assertIn("Page 1 of 3", self.ask(f"/tags?page={wrong}").text, wrong)
+        self.assertIn('<a href="/tags?page=3">', self.ask("/tags?page=4").text)
+        self.overview.total = 0
+        self.assertIn("No hashtag", self.ask("/tags?q=x").text)
+
+    def test_nodes(self) -> None:
+        """
+        Names of subscribed nodes are shown by operators who wish it.
+        """
+        self.assertEqual(self.ask("/nodes").code, 404)
+        self.assertNotIn('href="/nodes"', self.ask("/").text)
+        shown = Dashboard(node_names=True)
+        page = self.ask("/nodes?page=2", dashboard=shown).text
+        for text in ("pod100.example", "all public posts", "posts with 1 hashtag", "Page 2 of 3"):
+            self.assertIn(text, page)
+        self.assertEqual(outline_faults(page), [])
+        self.assertIn('href="/nodes"', self.ask("/", dashboard=shown).text)
+
+    def test_lists_away(self) -> None:
+        """
+        While storage is away the lists say so.
+        """
+        self.overview.error = Unavailable()
+        for path in ("/tags", "/nodes", "/charts?period=7d"):
+            found = self.ask(path, dashboard=Dashboard(node_names=True))
+            self.assertEqual((found.code, "not to be had" in found.text), (503, True), path)
+
+    def test_retention(self) -> None:
+        """
+        What is kept stands on the page for privacy as the configuration says, as do rules and imprint.
+        """
+        operator = Operator("Ada", "ada@relay.example", rules="Be kind.\nNo spam.", imprint="https://ada.example/imprint")
+        page = self.ask("/privacy", retention=Retention(posts=12, keys=1), operator=operator).text
+        for text in ("12 days", "1 day<", "Be kind.\nNo spam.", '<a href="https://ada.example/imprint">'):
+            self.assertIn(text, page)
+        self.assertNotIn("What may be relayed", self.ask("/privacy").text)
 
     def test_source(self) -> None:
         """
@@ -111,6 +263,17 @@ class PagesTests(SynchronousTestCase):
         for path in ("/", "/privacy"):
             self.assertEqual(outline_faults(self.ask(path).text), [])
 
+    def test_scripts(self) -> None:
+        """
+        The first page has one script, of the relay's own; the others have none, and may have none.
+        """
+        [script] = Outline(self.ask("/").text).scripts
+        self.assertEqual(self.ask(script).header(b"Content-Type"), "text/javascript; charset=utf-8")
+        for path in ("/privacy", "/tags"):
+            found = self.ask(path)
+            self.assertNotIn("<script", found.text)
+            self.assertNotIn("script", found.header(b"Content-Security-Policy"))
+
     def test_strict(self) -> None:
         """
         A browser is told that the pages need nothing but their own style and pictures.
@@ -125,6 +288,7 @@ class PagesTests(SynchronousTestCase):
         """
         self.overview.error = Unavailable()
         self.assertEqual((self.ask("/").code, self.ask("/stats.json").code), (200, 503))
+        self.assertEqual(outline_faults(self.ask("/").text), [])
 
     def test_numbers_broken(self) -> None:
         """
@@ -132,7 +296,7 @@ class PagesTests(SynchronousTestCase):
         """
         self.overview.error = ZeroDivisionError()
         self.assertEqual(self.ask("/").code, 200)
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_stats(self) -> None:
         """
@@ -154,7 +318,7 @@ class PagesTests(SynchronousTestCase):
         """
         page = self.ask("/", operator=Operator("<b>Ada</b>", '"><script>')).text
         self.assertIn("&lt;b&gt;Ada", page)
-        self.assertNotIn("<script", page)
+        self.assertNotIn("<script>", page)
 
     def test_files(self) -> None:
         """
@@ -211,6 +375,14 @@ class PagesTests(SynchronousTestCase):
         """
         self.assertEqual(
             [number(1234), number(None), moment("2026-11-01T21:00:00+00:00")], ["1\u202f234", "–", "1 November 2026, 21:00 UTC"]
+        )
+        self.assertEqual(
+            str(when("2026-11-01T22:00:00+01:00")), '<time datetime="2026-11-01T21:00:00+00:00">1 November 2026, 21:00 UTC</time>'
+        )
+        self.assertEqual([str(when("<")), str(when("2026-11-01T09:05:00", "%H:%M"))[-13:]], ["&lt;", ">09:05</time>"])
+        self.assertEqual(
+            [seconds(0), seconds(9.94), seconds(59.6), seconds(3600), seconds(7200), seconds(None)],
+            ["0.0 s", "9.9 s", "60 s", "60 min", "2 h", "–"],
         )
         self.assertEqual([sentence("the node asks"), sentence("Done."), sentence("")], ["The node asks.", "Done.", ""])
         self.assertEqual(contact("javascript:alert(1)"), "javascript:alert(1)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.config import Receive
 from socialrelay.health import Health
 from socialrelay.identity import RelayIdentity
+from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
 from tests.test_web_check import Counts, FakeSelfService
 from tests.test_web_pages import FakeOverview
@@ -21,6 +24,7 @@ KEY = generate_private_key(65537, 2048)
 def make(**changes: object) -> PublicSite:
     """A site over fakes."""
     identity = RelayIdentity("relay.example", "relay", GUID, "Relay", KEY.public_key(), KEY)
+    clock, counters = Clock(), Counter[str]()
     return public_site(
         intake=FakeIntake(),
         overview=FakeOverview(),
@@ -28,8 +32,10 @@ def make(**changes: object) -> PublicSite:
         health=Health(),
         identity=identity,
         cache=Counts(),
+        streams=LiveStreams(clock, most=2, per_client=1, counters=counters),
+        counters=counters,
         config=config(**changes),
-        clock=Clock(),
+        clock=clock,
     )
 
 

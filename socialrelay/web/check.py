@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
+from attrs import frozen
 from jinja2 import Template
 from klein import Klein
 from twisted.web.server import Request
@@ -15,7 +18,8 @@ from socialrelay.web.addresses import limited_as
 from socialrelay.web.answers import HTML, answer, application, as_json
 from socialrelay.web.pages import shielded, site_facts
 from socialrelay.web.request import client_address
-from socialrelay.web.templating import STRICT, templates
+from socialrelay.web.templating import STRICT, sentence, templates
+from socialrelay.words import counted
 
 PER_CLIENT = 10
 IN_ALL = 60
@@ -28,14 +32,82 @@ DOMAIN_WINDOW = 3600.0
 
 _LONGEST = 300
 
+SHOWN_TAGS = 30
+"""Hashtags that are seen at once; the others are unfolded."""
+
+MOST_TAGS = 2000
+
 STATES = {
-    "active": "well",
-    "deferred": "does not take posts at the moment; they wait, and it is tried again",
-    "dead": "has not taken posts for a week; it is tried once a week",
-    "gone": "answers 410 Gone; nothing is sent",
-    "suspended": "the operator has halted deliveries",
+    "active": "It takes posts.",
+    "deferred": "It does not take posts at the moment. They wait, and it is tried again.",
+    "dead": "It has not taken posts for a week. What waited is given up, and it is tried once a week.",
+    "gone": "It answered 410 Gone, so nothing is sent for a week.",
+    "suspended": "The relay’s operator has halted deliveries; posts wait.",
 }
 """What the states of a destination mean to its administrator."""
+
+REMEDIES = {
+    "name does not resolve": "Is the name right, and does the DNS have an A or AAAA record for it that everybody can see?",
+    "connection refused": "Is the web server up, and does the firewall let everybody in on port 443?",
+    "no answer in time": "The relay waits for at most 15 seconds: is the machine overloaded, or does a firewall drop what comes in?",
+    "certificate": "The certificate must be valid, for this name, and be sent with its intermediate certificates.",
+    "tls": "The server must speak TLS 1.2 or 1.3 on port 443.",
+    "address not allowed": "The name leads to a private address; it must lead to a public one.",
+    "answered 404": "Set it up as the first page of this relay says for your software.",
+    "http 404": "Is a server that takes Diaspora’s posts running there, and is the protocol enabled?",
+    "http 405": "Is a server that takes Diaspora’s posts running there, and is the protocol enabled?",
+    "http 403": "Is the Diaspora protocol enabled, and does a firewall or bot filter stand before /receive/public?",
+    "http 401": "Does a password or bot filter stand before /receive/public?",
+    "http 429": "It asks for fewer deliveries: is a rate limit set for /receive/public?",
+    "redirect": "A redirect is never followed for deliveries: let the address itself take posts.",
+    "http 3": "A redirect is never followed for deliveries: let the address itself take posts.",
+    "http 5": "Look into the log of your server: it had an error of its own.",
+    "subscribe: false": "If you want posts, set subscribe to true, or the scope to tags or all, and check again.",
+    "410": "If you want posts after all, publish your preferences again, and check again.",
+    "could not be read": "Open the address in a browser of another network, and see what it says.",
+}
+"""What to do about a trouble, by words that it is told in; the first that is found counts."""
+
+
+@frozen
+class Verdict:
+    """
+    All in one line.
+
+    @ivar kind: C{good}, C{warm} (something should be looked at), C{bad} (nothing comes, although it was asked for) or empty.
+    @ivar text: what follows, if anything does.
+    """
+
+    kind: str
+    title: str
+    text: str = ""
+
+
+def remedy(trouble: str) -> str:
+    """What to do about a trouble; empty if nobody knows."""
+    words = trouble.casefold()
+    return next((advice for sign, advice in REMEDIES.items() if sign in words), "")
+
+
+def verdict(result: Mapping[str, Any]) -> Verdict:
+    """
+    Whether all is well.
+
+    @param result: as L{SelfService.check} gives it.
+    """
+    subscription, deliveries, faults = result["subscription"], result["deliveries"], result["faults"]
+    why = sentence(subscription["why"])
+    if subscription["scope"] == "none":
+        refused = result["preferences"] is not None and result["preferences"]["scope"] == "none"
+        return Verdict("" if refused else "bad", "Not subscribed.", why)
+    what = "all public posts" if subscription["scope"] == "all" else counted(len(subscription["tags"]), "hashtag")
+    title = f"Subscribed to {what}."
+    state = deliveries["state"] if deliveries else "active"
+    if state != "active":
+        return Verdict("bad" if state in ("dead", "gone") else "warm", f"{title} Posts do not arrive.", STATES.get(state, ""))
+    if faults:
+        return Verdict("warm", f"{title} Something is wrong with what it publishes.", why)
+    return Verdict("good", f"{title} All is well.", why)
 
 
 def typed_host(text: str) -> str:
@@ -67,7 +139,9 @@ class CheckPage:
         self._self_service = self_service
         self._cache = cache
         environment = templates()
-        environment.globals.update(site_facts(config, introduction), states=STATES)
+        environment.globals.update(
+            site_facts(config, introduction), states=STATES, remedy=remedy, shown_tags=SHOWN_TAGS, most_tags=MOST_TAGS
+        )
         self._page: Template = environment.get_template("check.html")
 
     @app.route("/check", methods=["GET"])
@@ -115,5 +189,5 @@ class CheckPage:
         if wants_json(request):
             document = {"error": error} if error else result or {"error": "Which node? Ask with ?node=HOST."}
             return as_json(request, document, code=400 if not (error or result) else code, headers=headers)
-        page = self._page.render(host=host, error=error, result=result)
+        page = self._page.render(host=host, error=error, code=code, result=result, verdict=verdict(result) if result else None)
         return answer(request, page.encode(), HTML, code=code, headers=STRICT | headers)

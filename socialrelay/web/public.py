@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import datetime
 
 from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +12,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
 from socialrelay import __version__
-from socialrelay.boundaries import Cache, Intake, Overview, SelfService
+from socialrelay.boundaries import Cache, Intake, Overview, SelfService, Streams
 from socialrelay.config import Config
 from socialrelay.diaspora.identity import Introduction
 from socialrelay.health import Health
@@ -63,18 +64,23 @@ def public_site(
     health: Health,
     identity: RelayIdentity,
     cache: Cache,
+    streams: Streams,
+    counters: Counter[str],
     config: Config,
     clock: IReactorTime,
+    started_at: datetime | None = None,
     base_url: str = "",
     turned_away: Callable[[], None] = lambda: None,
 ) -> PublicSite:
     """
     The public site over its collaborators.
 
+    @param streams: of pages that are kept up to date.
+    @param counters: where is counted what was refused and answered.
+    @param started_at: since when the relay runs.
     @param base_url: where the relay is reached, without final slash; by default C{https://} and its host.
     @param turned_away: called for each body that is refused because too many bytes are in hand.
     """
-    counters: Counter[str] = Counter()
     introduction = Introduction(
         base_url=base_url or f"https://{identity.host}",
         username=identity.username,
@@ -96,7 +102,7 @@ def public_site(
     parts[b"check"] = CheckPage(self_service, cache, config, introduction).app.resource()
     parts[b"health"] = HealthPages(health).app.resource()
     site = GuardedSite(
-        Root(parts, Pages(overview, config, introduction).app.resource()),
+        Root(parts, Pages(overview, config, introduction, streams, clock, started_at).app.resource()),
         clock=clock,
         max_body=limits.max_body,
         deadline=limits.deadline,
