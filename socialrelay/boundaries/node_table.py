@@ -11,7 +11,7 @@ KINDS = ("all", "subscribed", "refusing", "failing", "active", "deferred", "dead
 Which nodes: C{refusing} publish that they want nothing, of C{failing} the last poll failed; from C{active} on, by the state of deliveries.
 """
 
-ORDERS = ("host", "state", "behind", "last_success", "delivered", "last_poll", "first_seen", "tags")
+ORDERS = ("host", "scope", "tags", "state", "behind", "delivered", "last_success", "last_poll", "last_answer", "first_seen")
 """By what they may be sorted."""
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from socialrelay.boundaries import Condition, DatedGap, DestinationStatus, ManualSubscription, NodeRecord, PollReport, Rejection, Rule
+from socialrelay.boundaries.node_table import NodeRow
 from socialrelay.routing.subscription import Effective, Preferences, Scope
 
 Plain = dict[str, Any]
@@ -72,14 +73,17 @@ def plain_manual(entry: ManualSubscription | None) -> Plain | None:
     }
 
 
-def plain_rule(rule: Rule) -> Plain:
-    """The rule's own fields."""
+def plain_rule(rule: Rule, now: datetime) -> Plain:
+    """The rule's own fields (C{list} is empty if it was made by hand), and C{ended}: it does not count any more."""
     return {
         "action": rule.action,
         "subject": rule.subject,
+        "list": rule.list,
         "reason": rule.reason,
         "created_at": plain_time(rule.created_at),
         "created_by": rule.created_by,
+        "ends_at": plain_time(rule.ends_at),
+        "ended": rule.ended(now),
     }
 
 
@@ -97,6 +101,39 @@ def plain_node(node: NodeRecord) -> Plain:
         "poll_error": node.poll_error,
         "missing_since": plain_time(node.missing_since),
         "preferences": plain_preferences(node.preferences),
+    }
+
+
+def plain_row(row: NodeRow, effective: Effective, *, polled: bool = True) -> Plain:
+    """
+    A row of the table of nodes: the row's own fields (C{scope}: what it publishes), and C{subscription}: what it gets, C{scope}, C{tags}
+    (how many), C{why}, C{until}.
+
+    @param polled: nodes are polled by themselves; else there is no C{next_poll}.
+    """
+    return {
+        "host": row.host,
+        "sources": list(row.sources),
+        "first_seen": plain_time(row.first_seen),
+        "last_poll": plain_time(row.last_poll),
+        "last_answer": plain_time(row.last_answer),
+        "next_poll": plain_time(row.next_poll) if polled else None,
+        "poll_failures": row.poll_failures,
+        "poll_error": row.poll_error,
+        "scope": row.scope,
+        "tags": row.tags,
+        "subscription": {
+            "scope": effective.scope.value,
+            "tags": len(effective.tags),
+            "why": effective.why,
+            "until": plain_time(effective.until),
+        },
+        "state": row.state,
+        "behind": row.behind,
+        "delivered": row.delivered,
+        "last_success": plain_time(row.last_success),
+        "last_reason": row.last_reason,
+        "next_attempt": plain_time(row.next_attempt),
     }
 
 
