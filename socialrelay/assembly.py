@@ -51,15 +51,22 @@ from socialrelay.metrics.page import MetricsPage
 from socialrelay.metrics.process import LogCounts, ProcessMetrics
 from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
+from socialrelay.moderation import lists as rule_list
+from socialrelay.moderation.importing import Importer
 from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import Resolver, SystemLookup
 from socialrelay.network.trust import load_trust
 from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
+from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
-from socialrelay.operators.views import About, Views
+from socialrelay.operators.repairs import Repairs
+from socialrelay.operators.rule_views import RuleViews
+from socialrelay.operators.rules import RuleActs
+from socialrelay.operators.terms import About
+from socialrelay.operators.views import Views
 from socialrelay.quota import ClientQuota
 from socialrelay.relay import Relay
 from socialrelay.running import disk
@@ -88,6 +95,8 @@ from socialrelay.web.public import PublicSite, public_site
 T = TypeVar("T")
 
 TALLY_EVERY = 5.0
+LIST_TIMEOUT = 60.0
+"""Seconds for a list of rules, which may have 4 MiB."""
 FORGET_EVERY = 60.0
 FORGET_STEPS = 50
 """Small steps of a round, at most."""
@@ -172,6 +181,9 @@ def assemble(
         return datetime.now(UTC)
 
     chance = random.random
+
+    def tag_key(tag: str) -> str:
+        return match_key(tag) if is_tag(tag) else ""
 
     def in_thread(work: Callable[..., T], *args: object) -> Deferred[T]:
         return deferToThreadPool(reactor, reactor.getThreadPool(), work, *args)
@@ -302,6 +314,23 @@ def assemble(
     )
     directory = directories.NodeDirectory(of_nodes, storage.nodes, cache, now, config.polling, identity.host, chance, in_thread)
 
+    # What operators decide
+    of_lists = fetcher(timeout=LIST_TIMEOUT, concurrency=2)
+    importer = Importer(storage.rules, subscribers.rules_changed, own_host=identity.host, tag_key=tag_key, in_thread=in_thread, now=now)
+    rule_lists = rule_list.RuleLists(config.moderation, of_lists, storage.rules, importer, now, in_thread)
+    rule_views = RuleViews(rules=storage.rules, subscriptions=storage.subscriptions, configured=lambda: rule_lists.configured, now=now)
+    rule_acts = RuleActs(
+        own_host=identity.host,
+        allow_list=config.policy.allow_list,
+        rules=storage.rules,
+        nodes=storage.nodes,
+        membership=subscribers,
+        importer=importer,
+        lists=rule_lists,
+        now=now,
+        tag_key=tag_key,
+    )
+
     # What people see and do
     about = About.of(config, identity, started_at=now(), pid=os.getpid())
     overview = RelayOverview(
@@ -315,7 +344,17 @@ def assemble(
         pause=lambda: deferLater(reactor, 0.0),
     )
     check = NodeCheck(poller=poller, membership=subscribers, queue=dispatcher)
-    views = Views(about=about, stores=storage, membership=subscribers, queue=dispatcher, health=health, overview=overview, now=now)
+    views = Views(
+        about=about,
+        stores=storage,
+        membership=subscribers,
+        queue=dispatcher,
+        health=health,
+        overview=overview,
+        rules=rule_views,
+        backlog=Backlog(stores=storage, queue=dispatcher),
+        now=now,
+    )
     operations = Operations(
         about=about,
         stores=storage,
@@ -324,8 +363,10 @@ def assemble(
         poller=poller,
         lists=directory,
         eraser=erasure,
+        rules=rule_acts,
+        repairs=Repairs(stores=storage, queue=dispatcher, keyring=keyring, on_kept=judge.poke, now=now),
         now=now,
-        tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
+        tag_key=tag_key,
         max_tags=config.polling.max_tags_per_node,
     )
     control = ControlService(
@@ -417,6 +458,7 @@ def assemble(
         await transport.close()
         await of_authors.close()
         await of_nodes.close()
+        await of_lists.close()
         names.close()
 
     def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
@@ -442,6 +484,7 @@ def assemble(
         ("the judge", Part(judge.start, judge.stop)),
         ("polls", Finishing(periodic("polls", poller.round, pollers.ROUND, 1.0) if rounds else None, poller.stop)),
         ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),
+        ("rules", Finishing(periodic("rules", rule_lists.round, rule_list.ROUND, 0.0), rule_lists.stop)),
         ("the control socket", control),
         ("live pages", Part(lambda: None, streams.stop)),
         ("requests in hand", Part(lambda: None, lambda: within(public.reception.drain(), DRAIN, reactor))),

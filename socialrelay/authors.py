@@ -27,6 +27,7 @@ class Authors:
     """
     Decides about authors, from memory.
 
+    @ivar policy: what holds for all authors.
     @ivar wishes: handle -> whether that author wishes to be relayed; only those who said so.
     """
 
@@ -34,7 +35,7 @@ class Authors:
 
     def __init__(self, contacts: Contacts, policy: Policy, rules: Callable[[], RuleBook], now: Callable[[], datetime]) -> None:
         self._contacts = contacts
-        self._policy = policy
+        self.policy = policy
         self._rules = rules
         self._now = now
         self.wishes: dict[str, bool] = {}
@@ -53,11 +54,11 @@ class Authors:
         wish = self.wishes.get(author)
         if wish is False:
             return "unwished"
-        return "" if wish or self._policy.uninvited else "uninvited"
+        return "" if wish or self.policy.uninvited else "uninvited"
 
     def refuses_post(self, verdict: Verdict) -> str:
         """Why a verified post is not relayed; empty if it is."""
-        if self._policy.max_tags and len(verdict.tags) > self._policy.max_tags:
+        if self.policy.max_tags and len(verdict.tags) > self.policy.max_tags:
             return "too-many-tags"
         return self.refuses(verdict.author)
 

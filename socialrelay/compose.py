@@ -6,42 +6,52 @@ What can be known before the process leaves its terminal is found out in L{compo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 
-from socialrelay.assembly import assemble
+from socialrelay.assembly import Surroundings, assemble
 from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.health import Health, Phase
 from socialrelay.identity import IdentityError, check_key_file, key_path, load_identity
-from socialrelay.running.listening import Listener
+from socialrelay.metrics.process import LogCounts
+from socialrelay.running import logs
+from socialrelay.running.lag import LoopLag
+from socialrelay.running.listening import OPERATORS, CannotListen, Listener
+from socialrelay.running.reloading import Reloader
 from socialrelay.services import Sequence, StartFailed, reason_of
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
 from socialrelay.storage.database import StorageError
 from socialrelay.storage.embedded import OWN_USER, Account, EmbeddedPostgres, EmbeddedValkey
 from socialrelay.storage.embedded import check as check_embedded
+from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.postgres import Limits, open_storage
 from socialrelay.storage.stores import Storage
+from socialrelay.web.admin.places import next_port
 
 NO_SOURCE = (
     "Nobody who uses this relay can find its source code, which its licence (AGPL, section 13) entitles them to: "
     "set operator.source to its address, and operator.contact to yours."
 )
 
+_log = Logger()
+
 
 class LateSite(Factory):
     """
-    Stands for the public site while the sockets are bound and the site is not made yet; nobody is accepted until it is.
+    Stands for a site while its sockets are bound and it is not made yet; nobody is accepted until it is.
 
     @ivar site: the site, once there is one.
     """
@@ -68,14 +78,34 @@ class Core(Service):
 
     _log = Logger()
 
-    def __init__(self, config: Config, reactor: Any, cache: FallbackCache | MemoryCache, health: Health, dsn: Any, front: LateSite) -> None:
-        """@param dsn: asked at start: the embedded server chooses its place when the daemon has its user."""
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        cache: FallbackCache | MemoryCache,
+        health: Health,
+        dsn: Any,
+        front: LateSite,
+        operators: LateSite,
+        operators_at: tuple[str, ...],
+        surroundings: Surroundings,
+    ) -> None:
+        """
+        @param dsn: asked at start: the embedded server chooses its place when the daemon has its user.
+        @param front: of the public site.
+        @param operators: of the operators'.
+        @param operators_at: endpoints at which that one is listened.
+        @param surroundings: what is there before the parts.
+        """
         self._config = config
         self._reactor = reactor
         self._cache = cache
         self._health = health
         self._dsn = dsn
         self._front = front
+        self._operators = operators
+        self._operators_at = operators_at
+        self._surroundings = surroundings
         self._storage: Storage | None = None
         self._parts: Sequence | None = None
 
@@ -101,8 +131,19 @@ class Core(Service):
             identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=in_thread)
         except IdentityError as error:
             raise StartFailed("identity", str(error)) from error
-        assembly = assemble(config, self._reactor, storage, self._cache, identity, self._health, await storage.log.end())
+        assembly = assemble(
+            config,
+            self._reactor,
+            storage,
+            self._cache,
+            identity,
+            self._health,
+            await storage.log.end(),
+            self._operators_at,
+            surroundings=self._surroundings,
+        )
         self._front.site = assembly.public.site
+        self._operators.site = assembly.admin.site
         self._parts = Sequence(assembly.parts, self._reactor, config.stop_timeout * 0.8)
         await self._parts.startService()
 
@@ -148,6 +189,19 @@ class Core(Service):
             )
 
 
+@frozen
+class Composition:
+    """
+    @ivar service: everything.
+    @ivar reloader: takes another configuration, once all runs.
+    @ivar health: how it is.
+    """
+
+    service: IService
+    reloader: Reloader
+    health: Health
+
+
 class Life(Service):
     """The last to start and the first to stop: says in what phase of its life the daemon is."""
 
@@ -165,10 +219,11 @@ class Life(Service):
         self._health.phase = Phase.STOPPING
 
 
-def compose(config: Config, reactor: Any, *, stays: bool = True) -> IService:
+def compose(config: Config, reactor: Any, reread: Callable[[], Config], *, stays: bool = True) -> Composition:
     """
     Make every part that can be made before the daemon has forked.  Starts no thread, no timer and nothing that lives on.
 
+    @param reread: reads the configuration again; blocks.
     @param stays: the daemon remains the user who it is now.
     @raise socialrelay.storage.embedded.EmbeddedError: the embedded servers cannot be started.
     @raise socialrelay.running.listening.CannotListen: a socket cannot be had.
@@ -182,23 +237,47 @@ def compose(config: Config, reactor: Any, *, stays: bool = True) -> IService:
     if stays:
         check_embedded(config.state_dir, config.embedded, postgres=not config.postgres.dsn, valkey=not config.redis.url)
     health = Health()
-    front = LateSite()
+    in_thread = lambda work, *arguments: deferToThreadPool(reactor, reactor.getThreadPool(), work, *arguments)  # noqa: E731
+    reloader = Reloader(config, reread, in_thread)
+    reloader.register(("log_level",), lambda config: lambda: logs.set_level(config.log_level))
+    front, operators = LateSite(), LateSite()
     listener = Listener(reactor, config.listen, front)
     listener.bind()
-    children: list[tuple[str, IService]] = []
+    operators_listener, operators_at = _operators_listener(config, reactor, operators)
+    lag, embedded = LoopLag(reactor), {}
+    children: list[tuple[str, IService]] = [("the measure of the event loop", lag)]
     if config.postgres.dsn:
         dsn = lambda: config.postgres.dsn  # noqa: E731
     else:
         postgres = EmbeddedPostgres(config.state_dir, reactor, config.embedded)
         children.append(("the embedded PostgreSQL", postgres))
+        embedded["postgres"] = postgres.supervisor
         dsn = lambda: postgres.dsn  # noqa: E731
-    cache = _cache(config, reactor, children)
+    cache = _cache(config, reactor, children, embedded)
+    surroundings = Surroundings(reloader, lag, LogCounts(), embedded)
+    globalLogPublisher.addObserver(surroundings.logged)
     children += [
-        ("the relay", Core(config, reactor, cache, health, dsn, front)),
+        ("the relay", Core(config, reactor, cache, health, dsn, front, operators, operators_at, surroundings)),
         ("listening", listener),
+        ("listening for operators", operators_listener),
         ("life", Life(health)),
     ]
-    return Sequence(children, reactor, config.stop_timeout)
+    return Composition(Sequence(children, reactor, config.stop_timeout), reloader, health)
+
+
+def _operators_listener(config: Config, reactor: Any, site: LateSite) -> tuple[Listener, tuple[str, ...]]:
+    """The listener for the operators' site, which is bound, and where it listens."""
+    chosen = config.admin_listen or tuple(filter(None, [next_port(config)]))
+    listener = Listener(reactor, chosen, site, OPERATORS)
+    try:
+        listener.bind()
+    except CannotListen as error:
+        if config.admin_listen:
+            raise
+        # Nobody asked for this port, and there is the socket.
+        _log.warn("{reason}", reason=str(error))
+        return Listener(reactor, (), site, OPERATORS), ()
+    return listener, chosen
 
 
 def _check_readable(option: str, path: str) -> None:
@@ -208,7 +287,9 @@ def _check_readable(option: str, path: str) -> None:
         raise StartFailed(option, f"{path} cannot be read: {error.strerror}") from None
 
 
-def _cache(config: Config, reactor: Any, children: list[tuple[str, IService]]) -> FallbackCache | MemoryCache:
+def _cache(
+    config: Config, reactor: Any, children: list[tuple[str, IService]], embedded: dict[str, Supervisor]
+) -> FallbackCache | MemoryCache:
     memory = MemoryCache(reactor)
     if config.redis.url == "off":
         return memory
@@ -216,6 +297,7 @@ def _cache(config: Config, reactor: Any, children: list[tuple[str, IService]]) -
     if not url:
         valkey = EmbeddedValkey(config.state_dir, reactor, config.embedded)
         children.append(("the embedded Valkey", valkey))
+        embedded["valkey"] = valkey.supervisor
         url = valkey.url
     cache = FallbackCache(RedisCache(RedisAddress.parse(url), reactor), memory, reactor)
     children.append(("Redis", cache))

@@ -63,6 +63,13 @@ class Health:
         return readiness(self.conditions())
 
 
+def in_one_line(health: Health) -> str:
+    """The word, and what is not well."""
+    conditions = health.conditions()
+    unwell = [f"{each.name}: {each.detail}" for each in conditions if not each.well]
+    return f"{readiness(conditions).value.capitalize()}: {'; '.join(unwell) or 'all is well'}."
+
+
 def readiness(conditions: tuple[Condition, ...]) -> Readiness:
     """What follows from these conditions."""
     unwell = [condition for condition in conditions if not condition.well]

@@ -48,6 +48,7 @@ def load(
     file: str | Path | None = None,
     options: Mapping[str, object] = MappingProxyType({}),
     environ: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Config:
     """
     Make the configuration.
@@ -55,13 +56,14 @@ def load(
     @param file: the TOML file; C{None}: the one that C{SOCIALRELAY_CONFIG} names, if it does.
     @param options: what was said on the command line, by key: C{state_dir}, C{listen} (a list).  C{None} and C{[]} say nothing.
     @param environ: the environment; C{None} for the process's own.
+    @param folder: where relative paths begin, but for those in the file; C{None} for the current one.
     @raise ConfigError: on the first thing that is wrong.
     """
     environ = os.environ if environ is None else environ
     file = file or environ.get(FILE_VARIABLE) or None
     values: _Tree = {}
     sources: dict[str, str] = {}
-    for source, base, tree in _layers(file, options, environ):
+    for source, base, tree in _layers(file, options, environ, folder or Path.cwd()):
         _merge(values, sources, _table(Config, tree, source), source, base)
     values.setdefault("state_dir", default_state_dir(environ))
     config: Config = _build(Config, values)
@@ -91,17 +93,19 @@ def keys(schema: type = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + name, kind
 
 
-def _layers(file: str | Path | None, options: Mapping[str, object], environ: Mapping[str, str]) -> Iterator[tuple[str, Path, _Tree]]:
+def _layers(
+    file: str | Path | None, options: Mapping[str, object], environ: Mapping[str, str], folder: Path
+) -> Iterator[tuple[str, Path, _Tree]]:
     """(what to call it in an error, the folder that its relative paths start from, what it says)"""
     if file is not None:
-        path = Path(file).absolute()
+        path = folder / file
         yield str(file), path.parent, _read_file(path, str(file))
     for variable, text in sorted(environ.items()):
         if variable.startswith(PREFIX) and variable != FILE_VARIABLE:
-            yield variable, Path.cwd(), _read_variable(variable, text)
+            yield variable, folder, _read_variable(variable, text)
     for key, value in options.items():
         if value not in (None, [], ()):
-            yield "--" + key.replace("_", "-"), Path.cwd(), {key: value}
+            yield "--" + key.replace("_", "-"), folder, {key: value}
 
 
 def _read_file(path: Path, source: str) -> _Tree:

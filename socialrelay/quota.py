@@ -40,8 +40,8 @@ class ClientQuota:
     """
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
-        self._max_rows = max_rows
-        self._max_bytes = max_bytes
+        self.rows = max_rows
+        self.bytes = max_bytes
         self._held: dict[str, _Held] = {}
         self._owners: dict[int, tuple[str, str, int]] = {}
 
@@ -49,7 +49,7 @@ class ClientQuota:
         """One more body of so many bytes, by an author of that host, may wait."""
         held = self._held.get(client) or _Held()
         known = host in held.hosts or len(held.hosts) < HOSTS
-        return known and held.hosts.total() < self._max_rows and held.bytes + size <= self._max_bytes
+        return known and held.hosts.total() < self.rows and held.bytes + size <= self.bytes
 
     def took(self, client: str, number: int, host: str, size: int) -> None:
         """Row C{number} of C{incoming} came from there."""

@@ -148,8 +148,11 @@ class Periodic(Service):
     """
     Work done again and again.  A round that fails is logged, and the next comes all the same; rounds never overlap.
 
+    @ivar interval: seconds from the beginning of a round to the next.
+    @ivar since: C{clock.seconds()} when it was started; C{None} before.
     @ivar last_run: C{clock.seconds()} at the end of the latest round; C{None} before the first.
     @ivar last_error: one line about the latest round; empty if it went well.
+    @ivar failures: rounds that failed, since the process was started.
     """
 
     _log = Logger()
@@ -172,10 +175,12 @@ class Periodic(Service):
         @param jitter: a factor, drawn once for the first wait and once for the interval.
         """
         self.setName(name)
+        self.interval = interval
+        self.since: float | None = None
         self.last_run: float | None = None
         self.last_error = ""
+        self.failures = 0
         self._work = work
-        self._interval = interval
         self._first = first
         self._jitter = jitter
         self._clock = clock
@@ -187,6 +192,7 @@ class Periodic(Service):
     def startService(self) -> None:
         """The first round comes when its time is there; nobody waits for it."""
         super().startService()
+        self.since = self._clock.seconds()
         self._waiting = self._clock.callLater(self._first * self._jitter(), self._begin)
 
     def stopService(self) -> Deferred[None]:
@@ -203,7 +209,7 @@ class Periodic(Service):
 
     def _begin(self) -> None:
         self._waiting = None
-        self._ended = self._loop.start(self._interval * self._jitter())
+        self._ended = self._loop.start(self.interval * self._jitter())
 
     def _round(self) -> Deferred[None]:
         return maybeDeferred(self._work).addCallbacks(self._went_well, self._failed)
@@ -216,4 +222,5 @@ class Periodic(Service):
         # A round that raised would be the last one: LoopingCall ends with the first error.
         self.last_run = self._clock.seconds()
         self.last_error = reason_of(failure.value)
+        self.failures += 1
         self._log.failure("A round of {part} failed; the next one comes.", failure, part=self.name)

@@ -12,7 +12,8 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,12 +22,15 @@ from twisted.python import usage
 
 from socialrelay import __version__
 from socialrelay.config import Config
+from socialrelay.health import in_one_line
 from socialrelay.identity import key_path, read_key
 from socialrelay.loading import ConfigError, default_state_dir, load
 from socialrelay.running import logs, statedir
 from socialrelay.running.daemon import Daemon, Terminal, check_reachable, leave_waiting, refuse
+from socialrelay.running.hangup import on_hangup
 from socialrelay.running.limits import raise_descriptor_limit
 from socialrelay.running.listening import local_port
+from socialrelay.running.notify import Notifier, Supervision
 from socialrelay.services import reason_of
 
 
@@ -35,9 +39,11 @@ class Options(usage.Options):
     What can be said after C{twistd socialrelay}.
 
     @ivar config: what the options, the environment and the file make together; there once the options are parsed.
+    @ivar reread: reads all of it again, as it was meant at start.
     """
 
     config: Config
+    reread: Callable[[], Config]
 
     longdesc = (
         "Relays public posts between the servers of the federated social web. Without any option it runs for trying out: on this machine "
@@ -98,6 +104,8 @@ class Options(usage.Options):
         """Make the configuration, and tell twistd of our log before it makes its own."""
         said = {key: self[key.replace("_", "-")] for key in ("state_dir", "host", "listen", "log_format", "log_level")}
         self.config = load(self["config"], said)
+        # As a daemon the relay may be in another folder by then.
+        self.reread = partial(load, self["config"], said, folder=Path.cwd())
         parent = self.parent
         if parent is not None and "logger" in parent and parent["logger"] is None:
             parent["logger"] = logs.choose(_log_destination(parent, self.config))
@@ -111,14 +119,15 @@ def makeService(options: Options) -> IService:
     """
     from twisted.internet import reactor
 
-    return make_service(options.config, reactor, options.parent or {})
+    return make_service(options.config, reactor, options.parent or {}, options.reread)
 
 
-def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
+def make_service(config: Config, reactor: Any, twistd: Any, reread: Callable[[], Config]) -> IService:
     """
     Make the relay for a reactor.
 
     @param twistd: twistd's own options: C{nodaemon}, C{debug}, C{uid}, C{gid}.
+    @param reread: reads the configuration again.
     @raise SystemExit: it cannot start.
     """
     from socialrelay.compose import compose
@@ -127,6 +136,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
     # The stock reactor tells the time by the wall clock, whose jumps would stall every timer.
     reactor.seconds = time.monotonic
     raise_descriptor_limit()
+    supervision = Supervision.take(os.environ, os.getpid())
     # Each transfer makes objects by the dozen that end with it; looking through them for cycles so often took a ninth of a delivery.
     gc.set_threshold(100_000, 50, 1000)
     terminal_is_ours = twistd.get("nodaemon", True) or twistd.get("debug", False)
@@ -136,7 +146,7 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
         check_reachable(twistd.get("uid"), twistd.get("gid"))
         state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
         read_key(key_path(config))
-        relay = compose(config, reactor, stays=not twistd.get("uid"))
+        whole = compose(config, reactor, reread, stays=not twistd.get("uid"))
     except Exception as error:
         if not type(error).__module__.startswith("socialrelay.") and not isinstance(error, OSError):
             raise
@@ -155,7 +165,11 @@ def make_service(config: Config, reactor: Any, twistd: Any) -> IService:
             remove_if_empty(config.state_dir, runtime)
         state.release()
 
-    return Daemon(relay, reactor, terminal, ready, ended)
+    notifier = Notifier(supervision, reactor)
+    notifier.line = lambda: in_one_line(whole.health)
+    daemon = Daemon(whole.service, reactor, terminal, ready, ended, notifier, whole.reloader.reload, config.stop_timeout)
+    on_hangup(reactor, daemon.reload, daemon.end)
+    return daemon
 
 
 def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from socialrelay.running.logs import Destination, Lines, as_json, as_text, choose, chosen, observer, plain, quiet
+from socialrelay.running.logs import Destination, Lines, Quiet, as_json, as_text, choose, chosen, observer, plain
 
 HOSTILE = "evil\n2026-01-01 [info] relay: all is well\x1b[2J\r\x07\u202e"
 
@@ -140,7 +140,7 @@ class ObserverTests(SynchronousTestCase):
         self.lines = Lines(self.out, lambda each: as_text(each, times=False))
 
     def log(self, namespace: str, level: str) -> Logger:
-        return Logger(namespace, observer=cast(ILogObserver, LogPublisher(quiet(cast(ILogObserver, self.lines), level))))
+        return Logger(namespace, observer=cast(ILogObserver, LogPublisher(Quiet(cast(ILogObserver, self.lines), level))))
 
     def test_observer(self) -> None:
         """It is what Twisted's logger wants."""

@@ -10,10 +10,11 @@ class BodyCache:
     The most recently used bodies, bounded in bytes. One body is shared by all that send it.
 
     @ivar size: bytes held.
+    @ivar limit: how many there may be.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.limit = max_bytes
         self._bodies: OrderedDict[int, bytes] = OrderedDict()
         self.size = 0
 
@@ -29,7 +30,7 @@ class BodyCache:
         self.discard(position)
         self._bodies[position] = body
         self.size += len(body)
-        while self.size > self._max_bytes and len(self._bodies) > 1:
+        while self.size > self.limit and len(self._bodies) > 1:
             self.size -= len(self._bodies.popitem(last=False)[1])
 
     def discard(self, position: int) -> None:

@@ -77,7 +77,6 @@ class Dispatcher:
         self._clock = clock
         self._now = now
         self._manager = manager
-        self._longest = manager.longest
         self._posts = log
         self._destinations = destinations
         self._transport = transport
@@ -99,6 +98,12 @@ class Dispatcher:
         self._expire_at = self._refresh_at = 0.0
         self._resync_at = 0.0
         self._seen = 0
+
+    def adjust(self, lifetime: float) -> None:
+        """Posts that are older than so many seconds are given up from now on."""
+        self._lifetime = timedelta(seconds=lifetime)
+        self._expire_at = self._clock.seconds()
+        self._soon()
 
     # Life
 
@@ -245,7 +250,7 @@ class Dispatcher:
         return [self._status(destination) for destination in chosen], left_out
 
     def _status(self, destination: Destination) -> DestinationStatus:
-        return standing.status_of(destination, self._manager.end, self._longest, self._moment())
+        return standing.status_of(destination, self._manager.end, self._manager.longest, self._moment())
 
     @property
     def paced(self) -> int:

@@ -12,7 +12,11 @@ from socialrelay.words import counted
 
 
 class DeliveryNews:
-    """One line for each change of a node's state; none for each delivery, unless asked for."""
+    """
+    One line for each change of a node's state; none for each delivery, unless asked for.
+
+    @ivar log_each: it is asked for.
+    """
 
     _log = Logger()
 
@@ -29,7 +33,7 @@ class DeliveryNews:
         """
         self._tally = tally
         self._poll = poll
-        self._log_each = log_each
+        self.log_each = log_each
         self._retire = retire
 
     def event(self, event: Event) -> None:
@@ -67,7 +71,7 @@ class DeliveryNews:
         self._tally.count(settled.outcome, settled.host, settled.posts)
         if settled.delay is not None:
             self._tally.delays.observe(settled.delay)
-        if self._log_each or settled.outcome == "bounced":
+        if self.log_each or settled.outcome == "bounced":
             self._log.info(
                 "Post {position} is {outcome} at {host}: {reason}.",
                 position=settled.position,

@@ -273,6 +273,7 @@ class CurlTransport:
     L{Transport} over libcurl.
 
     @ivar counts: what there was.
+    @ivar floods: which connections were cut off.
     @ivar _to_host: transfers under way per host.
     @ivar _multiplexed: hosts that spoke HTTP/2 last.
     @ivar _idle: handles to be used again, by slot: one that is used for its URL again needs few settings.
@@ -316,8 +317,8 @@ class CurlTransport:
         self._now = now
         self._places = Places(kept_connections, often=1 if http2 else OFTEN)  # of HTTP/2 it may be the first, which is not known yet
         self._sessions = Sessions(SESSIONS)
-        floods = Floods()
-        self._transfers = Transfers(reactor, max_connections=max_connections, arrived=floods.arrived, forgotten=floods.forget)
+        self.floods = Floods()
+        self._transfers = Transfers(reactor, max_connections=max_connections, arrived=self.floods.arrived, forgotten=self.floods.forget)
         self._idle: dict[tuple[str, int], _Handle] = {}
         self._to_host: dict[str, int] = {}
         self._multiplexed: set[str] = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import define
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from socialrelay.diaspora.entity import judge_entity
@@ -13,7 +13,7 @@ from socialrelay.federation import DeliveryRequest, FederationProtocol, Ruling, 
 CONTENT_TYPE = "application/magic-envelope+xml"
 
 
-@frozen
+@define(eq=False)
 class Diaspora:
     """
     Public posts in magic envelopes.

@@ -9,6 +9,7 @@ Ages are taken without their sign: what a clock that was ahead for a while has s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 
@@ -74,6 +75,8 @@ class DiscoveringKeyring:
     """
     L{Keyring} over a store, a cache and the authors' nodes.
 
+    @ivar config: how keys are looked for.
+    @ivar results: what look-ups came to, and how often: C{stored}, C{found}, C{none}, C{failed}, or C{not-asked}.
     @see: L{Keyring} for what its methods promise.
     """
 
@@ -98,8 +101,7 @@ class DiscoveringKeyring:
         self._profiles = profiles
         self._clock = clock
         self._now = now
-        self._config = config
-        self._lifetime = timedelta(seconds=config.key_lifetime)
+        self.config = config
         self._blocked = blocked
         self._given: dict[str, HeldKey] = {}
         self._memory: Lru[str, _Entry] = Lru(config.keys_in_memory)
@@ -111,6 +113,22 @@ class DiscoveringKeyring:
         self._lookups = 0
         self._used: set[str] = set()
         self._stopping = False
+        self.results: Counter[str] = Counter()
+
+    @property
+    def held(self) -> int:
+        """Keys in memory."""
+        return len(self._memory)
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        return self._memory.limit
+
+    @property
+    def under_way(self) -> int:
+        """Authors' nodes that are being asked."""
+        return self._lookups
 
     # For everybody
 
@@ -128,10 +146,10 @@ class DiscoveringKeyring:
         if entry is None:
             return None
         now = self._now()
-        if entry.noted != now.date() and len(self._used) < self._config.keys_in_memory:
+        if entry.noted != now.date() and len(self._used) < self.config.keys_in_memory:
             entry.noted = now.date()
             self._used.add(handle)
-        if abs(now - entry.held.fetched_at) > self._lifetime:
+        if abs(now - entry.held.fetched_at) > timedelta(seconds=self.config.key_lifetime):
             self._refresh_in_background(handle, now)
         return entry.held
 
@@ -237,6 +255,7 @@ class DiscoveringKeyring:
             held = HeldKey(read_public_key(row[0]), row[1])
         except BadKey:  # a later version may be stricter than the one that stored it
             return None
+        self.results["stored"] += 1
         self._memory[handle] = _Entry(held)
         return self.at_hand(handle)
 
@@ -246,7 +265,11 @@ class DiscoveringKeyring:
 
         @raise KeyUnavailable: it may not be asked, or was asked in vain.
         """
-        await self._admit(handle)
+        try:
+            await self._admit(handle)
+        except KeyUnavailable:
+            self.results["not-asked"] += 1
+            raise
         self._lookups += 1
         try:
             key = await self._lookup.find(handle)
@@ -256,6 +279,7 @@ class DiscoveringKeyring:
             raise KeyUnavailable("the relay is stopping", self._now() + SOON) from error
         finally:
             self._lookups -= 1
+        self.results["found"] += 1
         now = self._now()
         self._attempts[handle] = _Attempt(now, reached=True)
         held = HeldKey(key, now)
@@ -273,13 +297,13 @@ class DiscoveringKeyring:
         now, host = self._now(), host_of(handle)
         if self._blocked(host):
             raise KeyUnavailable(f"{host} is blocked", now + REFRESH_APART)
-        if port_of(handle) not in self._config.ports:
+        if port_of(handle) not in self.config.ports:
             raise KeyUnavailable(f"{handle} names a port that discovery.ports does not allow", now + REFRESH_APART)
         for subject in (handle, authority_of(handle)):
             refusal = await self._refusals.standing(subject, now)
             if refusal is not None:
                 raise KeyUnavailable(refusal.reason, refusal.until, hopeless=refusal.answered)
-        if self._stopping or self._lookups >= self._config.concurrency * LOOKUPS_PER_SLOT:
+        if self._stopping or self._lookups >= self.config.concurrency * LOOKUPS_PER_SLOT:
             raise KeyUnavailable("too many keys are being looked for", now + SOON)
         wait = self._buckets.take(host, self._clock.seconds())
         if wait:
@@ -290,9 +314,11 @@ class DiscoveringKeyring:
         now = self._now()
         refusal: Refusal
         if isinstance(error, NoKey) or error.status in _UNUSABLE_STATUSES:
+            self.results["none"] += 1
             self._attempts[handle] = _Attempt(now, reached=True)
             refusal = await self._refusals.unusable(handle, str(error), now)
         else:
+            self.results["failed"] += 1
             self._attempts[handle] = _Attempt(now, reached=False)
             subject = authority_of(handle) if error.status in _HOST_STATUSES else handle
             refusal = await self._refusals.failed(subject, str(error), now, error.retry_after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
@@ -21,7 +22,7 @@ class MetricsPage(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, registry: CollectorRegistry, prepare: Callable[[], Deferred[object]] = lambda: succeed(None)) -> None:
+    def __init__(self, registry: CollectorRegistry, prepare: Callable[[], Deferred[Any]] = lambda: succeed(None)) -> None:
         """@param prepare: brings up to date what takes several turns of the reactor to count."""
         super().__init__()
         self._registry = registry

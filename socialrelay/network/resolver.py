@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -204,6 +204,8 @@ class Resolver:
     """
     The one resolver of the relay.
 
+    @ivar results: what look-ups came to, and how often: C{found}, C{refused}, C{no-such-name} or C{no-answer}.
+    @ivar limit: how many names are kept in memory.
     @ivar _names: the last used come last.
     @ivar _pending: names that are looked up now -> who waits; nobody any more when all ran out of time.
     """
@@ -229,7 +231,8 @@ class Resolver:
         self._timeout = timeout
         self._overrides = overrides or Overrides({})
         self._allow = allow
-        self._max_names = max_names
+        self.limit = max_names
+        self.results: Counter[str] = Counter()
         self._overridden = lru_cache(4096)(self._override)
         self._names: OrderedDict[str, _Name] = OrderedDict()
         self._pending: dict[str, list[Deferred[None]]] = {}
@@ -239,10 +242,15 @@ class Resolver:
         """How many are in memory."""
         return len(self._names)
 
+    @property
+    def pending(self) -> int:
+        """How many are being looked up."""
+        return len(self._pending)
+
     def trust(self, hosts: Iterable[str]) -> None:
         """These names resolved in an earlier run: they do not queue behind unknown ones."""
         for host in hosts:
-            if host not in self._names and len(self._names) < self._max_names:
+            if host not in self._names and len(self._names) < self.limit:
                 self._names[host] = _Name(proven=True)
 
     def doubt(self, host: str) -> None:
@@ -283,7 +291,7 @@ class Resolver:
             return succeed(known)
         waiting = self._pending.get(host)
         if waiting is None:
-            if len(self._pending) >= self._max_names:
+            if len(self._pending) >= self.limit:
                 return succeed(NameNotResolved("too many names are being looked up"))
             waiting = self._pending[host] = []
             entry = self._names.get(host)
@@ -335,7 +343,7 @@ class Resolver:
         known = self._names.setdefault(host, _Name())
         self._names.move_to_end(host)
         self._learn(host, known, answer)
-        while len(self._names) > self._max_names:
+        while len(self._names) > self.limit:
             self._names.popitem(last=False)
         for turn in self._pending.pop(host, []):
             turn.callback(None)
@@ -344,6 +352,7 @@ class Resolver:
         now = self._clock.seconds()
         if isinstance(answer, Found):
             bad = next((address for address in answer.addresses if not allowed(address, self._allow)), None)
+            self.results["found" if bad is None else "refused"] += 1
             if bad is None:
                 known.addresses, known.resolved_at = _chosen(answer.addresses), now
                 known.look_again, known.failure, known.failures, known.proven = now + FRESH, None, 0, True
@@ -352,8 +361,10 @@ class Resolver:
             known.failure = AddressRefused("it resolves to what is not a public address")
             known.addresses = ()
             self._log.warn("{host} resolves to {address}, which is not a public address.", host=host, address=str(bad))
-        elif answer.final or not (known.addresses and now - known.resolved_at < STALE):
-            known.failure = NameNotResolved(answer.reason)
+        else:
+            self.results["no-such-name" if answer.final else "no-answer"] += 1
+            if answer.final or not (known.addresses and now - known.resolved_at < STALE):
+                known.failure = NameNotResolved(answer.reason)
         known.failures += 1
         known.proven = False
         known.look_again = now + min(NEGATIVE * 2 ** min(known.failures - 1, 10), NEGATIVE_MAX)

@@ -16,7 +16,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from socialrelay.boundaries import LIST_FAILED, Cache, Document, Fetcher, FetchFailed, Lists, Nodes
+from socialrelay.boundaries import LIST_FAILED, Cache, Condition, Document, Fetcher, FetchFailed, Lists, Nodes
 from socialrelay.coalesce import Coalescing
 from socialrelay.config import NodeList, Polling
 from socialrelay.nodes.lists import BadList, NodeListing, read_list
@@ -27,6 +27,8 @@ MAX_LIST = 8 * 1024 * 1024
 FORGET_AFTER = timedelta(days=30)
 ROUND = 3600.0
 """Seconds between two rounds; a list that was read is left alone for its interval, one that failed for L{RETRY_FAILED}."""
+FAILING = timedelta(days=3)
+"""After so long without success an operator is told of a list."""
 RETRY_FAILED = 6 * 3600.0
 _CHUNK = 1000
 
@@ -40,10 +42,27 @@ class _Fetched:
     fault: str = ""
 
 
+@frozen
+class Standing:
+    """
+    How it stands with a list.
+
+    @ivar fault: why it could not be read; empty if it could.
+    @ivar failing_since: the first failure of a row of them.
+    @ivar hosts: that it named when it was last read.
+    """
+
+    fault: str = ""
+    failing_since: datetime | None = None
+    hosts: int = 0
+
+
 class NodeDirectory:
     """
     L{Lists}, and the round that fetches those that are due.
 
+    @ivar config: which lists there are, and when to fetch them.
+    @ivar standing: what came of the last attempt to read each list, since the start of the process.
     @see: L{Lists} for what C{fetch} promises.
     """
 
@@ -69,13 +88,29 @@ class NodeDirectory:
         self._nodes = nodes
         self._cache = cache
         self._now = now
-        self._config = config
+        self.config = config
         self._own_host = own_host
         self._chance = chance
         self._in_thread = in_thread
-        self._sources = DEFAULT_LISTS if config.lists is None else config.lists
+        self.standing: dict[str, Standing] = {}
         self._work: Coalescing[dict[str, str]] = Coalescing(works=2, waiters=100)
         self._fetches: set[Deferred[Document]] = set()
+
+    @property
+    def _sources(self) -> tuple[NodeList, ...]:
+        return DEFAULT_LISTS if self.config.lists is None else self.config.lists
+
+    def adjust(self, config: Polling) -> None:
+        """Take another configuration; what is known of lists that it does not name is forgotten."""
+        self.config = config
+        named = {source.name for source in self._sources}
+        self.standing = {name: each for name, each in self.standing.items() if name in named}
+
+    def condition(self) -> Condition:
+        """Not well when lists that it was asked for have failed for days."""
+        failing = {name: each for name, each in self.standing.items() if each.failing_since and self._now() - each.failing_since > FAILING}
+        detail = "; ".join(f"{name} has failed for days: {each.fault}" for name, each in failing.items())
+        return Condition("node lists", well=not failing, essential=False, detail=detail or f"{counted(len(self.standing), 'list')} read")
 
     def fetch(self) -> Deferred[dict[str, str]]:
         """
@@ -109,7 +144,7 @@ class NodeDirectory:
                 told[one.source.name] = one.fault
                 continue
             # No list may take all the room that is left, however many hosts it makes up.
-            room = max(0, self._config.max_nodes - len(known)) // good
+            room = max(0, self.config.max_nodes - len(known)) // good
             good -= 1
             told[one.source.name] = await self._enter(one.source, one.listing, known, room)
         forgotten = await self._nodes.forget(self._now() - FORGET_AFTER)
@@ -120,15 +155,25 @@ class NodeDirectory:
     async def _read(self, source: NodeList) -> _Fetched:
         try:
             body = await self._body(source)
-            listing = await self._in_thread(lambda: read_list(body, most=self._config.max_nodes))
+            listing = await self._in_thread(lambda: read_list(body, most=self.config.max_nodes))
         except (FetchFailed, BadList) as error:
             result = _Fetched(source, None, f"{LIST_FAILED}, what it named before stays: {error}")
             self._log.warn("The node list {source} failed, what it named before stays: {reason}", source=source.name, reason=str(error))
         else:
             result = _Fetched(source, listing)
-        seconds = RETRY_FAILED if result.listing is None else max(self._config.list_interval - ROUND / 2, 1.0)
+        self._note(result)
+        seconds = RETRY_FAILED if result.listing is None else max(self.config.list_interval - ROUND / 2, 1.0)
         await self._cache.set(_marker(source), b"1", seconds)
         return result
+
+    def _note(self, fetched: _Fetched) -> None:
+        before = self.standing.get(fetched.source.name)
+        if fetched.listing is not None:
+            self.standing[fetched.source.name] = Standing(hosts=len(fetched.listing.hosts))
+        else:
+            since = before.failing_since if before is not None else None
+            hosts = 0 if before is None else before.hosts
+            self.standing[fetched.source.name] = Standing(fetched.fault, since or self._now(), hosts)
 
     async def _body(self, source: NodeList) -> bytes:
         if "://" not in source.url:
@@ -173,12 +218,12 @@ class NodeDirectory:
         if listing.dropped:
             line += f"; entries passed over: {listing.dropped}"
         if left_out:
-            line += f"; new hosts left out: {len(left_out)}, because polling.max_nodes is {self._config.max_nodes}"
+            line += f"; new hosts left out: {len(left_out)}, because polling.max_nodes is {self.config.max_nodes}"
         self._log.info("The node list {source} was read: {reason}", source=source.name, reason=line, count=len(entered))
         return line
 
     def _first_poll(self, now: datetime) -> datetime:
-        return now + timedelta(seconds=self._config.candidate_interval * self._chance())
+        return now + timedelta(seconds=self.config.candidate_interval * self._chance())
 
 
 def _read_file(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -90,6 +91,10 @@ class NodePoller:
     """
     L{Poller}, and the round that polls what is due.
 
+    @ivar config: when whom to poll.
+    @ivar results: what polls came to, and how often.
+    @ivar due: polls under way that were due.
+    @ivar asked: polls under way that somebody asked for.
     @see: L{Poller} for what C{poll} promises.
     """
 
@@ -120,14 +125,15 @@ class NodePoller:
         self._cache = cache
         self._clock = clock
         self._now = now
-        self._config = config
+        self.config = config
         self._chance = chance
         self._alive = alive
         self._in_thread = in_thread
         self._polls: Coalescing[PollReport] = Coalescing(config.concurrency + ASKED_ADDITIONALLY, MAX_WAITERS)
         self._fetches: set[Deferred[Document]] = set()
-        self._due = 0
-        self._asked = 0
+        self.due = 0
+        self.asked = 0
+        self.results: Counter[str] = Counter()
         self._left_alone: Lru[str, float] = Lru(10_000)
         self._next_recall = clock.seconds()
         self._stopping = False
@@ -139,19 +145,19 @@ class NodePoller:
         @raise Full: too many polls are under way that somebody asked for.
         @raise Unavailable: storage cannot be reached, so nothing was acted upon.
         """
-        if host not in self._polls and self._asked >= ASKED_ADDITIONALLY:
+        if host not in self._polls and self.asked >= ASKED_ADDITIONALLY:
             return fail(Full("too many polls are under way"))
         return self._polls.ask(host, lambda: self._poll_asked(host, source)).addErrback(_crowded)
 
     async def round(self) -> None:
         """Begin polls of nodes that are due, as many as there is room for; does not wait for them."""
-        room = self._config.concurrency - self._due
+        room = self.config.concurrency - self.due
         if room <= 0 or self._stopping:
             return
         if self._clock.seconds() >= self._next_recall:
             self._next_recall = self._clock.seconds() + RECALL
             await self._recall()
-        for node in await self._nodes.due(self._now(), self._config.concurrency):
+        for node in await self._nodes.due(self._now(), self.config.concurrency):
             if room <= 0 or self._stopping:
                 break
             if node.host not in self._polls and (self._left_alone.get(node.host) or 0.0) <= self._clock.seconds():
@@ -172,19 +178,19 @@ class NodePoller:
             after = page[-1].host
             now = self._now()
             for found in page:
-                if recalled(found, now, self._config, self._chance()) is None or found.host in self._polls:
+                if recalled(found, now, self.config, self._chance()) is None or found.host in self._polls:
                     continue
                 node = await self._nodes.get(found.host)
-                corrected = recalled(node, now, self._config, self._chance()) if node is not None else None
+                corrected = recalled(node, now, self.config, self._chance()) if node is not None else None
                 if corrected is not None:
                     await self._nodes.save(corrected)
 
     def _begin(self, host: str) -> None:
-        self._due += 1
+        self.due += 1
         self._polls.ask(host, lambda: self._poll(host, "")).addBoth(self._ended, host)
 
     def _ended(self, result: PollReport | Failure, host: str) -> None:
-        self._due -= 1
+        self.due -= 1
         if not isinstance(result, Failure) or self._stopping:
             return
         # The node is still due: without this it would be asked again with every round.
@@ -195,24 +201,25 @@ class NodePoller:
             self._log.failure("The poll of {host} failed", result, host=host)
 
     async def _poll_asked(self, host: str, source: str) -> PollReport:
-        self._asked += 1
+        self.asked += 1
         try:
             return await self._poll(host, source)
         finally:
-            self._asked -= 1
+            self.asked -= 1
 
     async def _poll(self, host: str, source: str) -> PollReport:
         """@param source: who asks; empty if it was due."""
         url = f"https://{host}{PATH}"
         before = await self._nodes.get(host)
         reading = await self._fetch(url, host, before)
+        self.results[type(reading.answer).__name__.lower()] += 1
         now = self._now()
         report = PollReport(host, url, now, reading.preferences, reading.faults)
         node = self._known(host, source, await self._nodes.get(host), reading, now)
         if node is not None and source == CHECK and await self._is_one_too_many(host):
             return evolve(report, faults=(*report.faults, "The relay knows as many nodes as it may, so nothing is sent: ask its operator."))
         if node is not None:
-            done = conclude(node, reading.answer, now, self._config, self._chance(), asked=bool(source))
+            done = conclude(node, reading.answer, now, self.config, self._chance(), asked=bool(source))
             await self._nodes.save(done.node)
             await self._keep_validators(host, reading)
             self._tell(done, reading.answer)
@@ -226,13 +233,13 @@ class NodePoller:
         if node is None:
             if not source or (source == CHECK and not wants_posts(reading.preferences)):
                 return None
-            return NodeRecord(host, (source,), now, now + timedelta(seconds=self._config.candidate_interval))
+            return NodeRecord(host, (source,), now, now + timedelta(seconds=self.config.candidate_interval))
         if source and source != CHECK and source not in node.sources:
             return evolve(node, sources=(*node.sources, source))
         return node
 
     async def _is_one_too_many(self, host: str) -> bool:
-        return await self._nodes.get(host) is None and await self._nodes.count() >= self._config.max_nodes
+        return await self._nodes.get(host) is None and await self._nodes.count() >= self.config.max_nodes
 
     async def _fetch(self, url: str, host: str, node: NodeRecord | None) -> _Reading:
         stored = node.preferences if node is not None else None
@@ -261,7 +268,7 @@ class NodePoller:
         return _Reading(Published(found.preferences, max_age), found.preferences, faults, _conditions(document))
 
     async def _read(self, body: bytes, host: str) -> ReadPreferences:
-        most = self._config.max_tags_per_node
+        most = self.config.max_tags_per_node
         if len(body) <= READ_IN_THREAD:
             return read_preferences(body, host, max_tags=most)
         found: ReadPreferences = await self._in_thread(lambda: read_preferences(body, host, max_tags=most))
@@ -285,7 +292,7 @@ class NodePoller:
 
     def _fingerprint(self, preferences: Preferences) -> str:
         """Tells whether validators belong to what is stored: a 410 in between, or another limit, must not be answered by 304."""
-        fields = (preferences.scope.value, sorted(preferences.tags), preferences.receive_url, self._config.max_tags_per_node)
+        fields = (preferences.scope.value, sorted(preferences.tags), preferences.receive_url, self.config.max_tags_per_node)
         return sha256(repr(fields).encode()).hexdigest()
 
     def _tell(self, done: Conclusion, answer: Answer) -> None:
@@ -296,7 +303,7 @@ class NodePoller:
             self._log.info(
                 "{host} has not shown its preferences for {span}: they are no longer valid. {reason}",
                 host=host,
-                span=counted(round(self._config.grace / 86400, 1), "day"),
+                span=counted(round(self.config.grace / 86400, 1), "day"),
                 reason=reason,
             )
         elif done.turn is Turn.WITHDRAWN:

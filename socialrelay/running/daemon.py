@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorDaemonize
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from socialrelay.running.notify import Notifier
 from socialrelay.services import reason_of
 
 _STARTED = b"started\n"
@@ -125,16 +126,27 @@ class Daemon(Service):
         terminal: Terminal,
         ready: Callable[[], Iterable[tuple[str, Mapping[str, object]]]],
         ended: Callable[[], None],
+        notifier: Notifier,
+        reload: Callable[[], Deferred[str]],
+        stop_timeout: float,
     ) -> None:
         """
         @param ready: asked, when all runs, for what to log: sentences with named holes, and what fills them.
         @param ended: called when all is stopped.
+        @param notifier: tells whoever started the process.
+        @param reload: reads the configuration again; fires with one line on what came of it.
+        @param stop_timeout: seconds that a stop takes, at most.
         """
         self._relay = relay
         self._reactor = reactor
         self._terminal = terminal
         self._ready = ready
         self._ended = ended
+        self._notifier = notifier
+        self._reload = reload
+        self._stop_timeout = stop_timeout
+        self._runs = False
+        self._reload_wanted = False
 
     def privilegedStartService(self) -> None:
         """Do what needs the privileges that twistd drops next."""
@@ -143,12 +155,15 @@ class Daemon(Service):
     def startService(self) -> None:
         """Start; what becomes of it is told to the terminal and the log."""
         super().startService()
+        self._notifier.starting()
         maybeDeferred(self._relay.startService).addCallbacks(self._well, self._failed)
 
     def stopService(self) -> Deferred[None]:
         """@return: fires when everything is stopped."""
         super().stopService()
         self._log.info("Stopping.")
+        self._runs = False
+        self._notifier.stopping(self._stop_timeout)
         return maybeDeferred(self._relay.stopService).addBoth(self._stopped)
 
     def _well(self, _: object) -> None:
@@ -156,6 +171,10 @@ class Daemon(Service):
             self._log.info(sentence, **fields)
         # Not before the reactor runs: until then a signal kills the process instead of stopping the relay.
         self._reactor.callWhenRunning(self._terminal.started)
+        self._runs = True
+        self._notifier.ready()
+        if self._reload_wanted:
+            self.reload()
 
     def _failed(self, failure: Failure) -> None:
         if not self.running:
@@ -163,10 +182,20 @@ class Daemon(Service):
         reason = reason_of(failure.value)
         self._log.critical("The relay cannot start. {reason}", reason=reason)
         self._terminal.failed(reason)
+        self._notifier.failed(f"The relay cannot start. {reason}")
         # In the foreground a start may fail before the reactor runs, which it must do for what has started to be stopped.
-        self._reactor.callWhenRunning(self._end)
+        self._reactor.callWhenRunning(self.end)
 
-    def _end(self) -> None:
+    def reload(self) -> None:
+        """Read the configuration again; when all runs, if that is not so yet."""
+        if not self._runs:
+            self._reload_wanted = True
+            return
+        self._notifier.reloading()
+        self._reload().addCallback(self._notifier.reloaded)
+
+    def end(self) -> None:
+        """Stop the process."""
         try:
             self._reactor.stop()
         except ReactorNotRunning:
@@ -176,6 +205,7 @@ class Daemon(Service):
         if isinstance(result, Failure):
             self._log.failure("The relay did not stop as it should.", result)
         self._ended()
+        self._notifier.close()
 
 
 class Unreachable(Exception):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -23,6 +24,25 @@ def local_port(descriptions: Iterable[str]) -> str:
     return next(ports, "")
 
 
+@frozen
+class Setting:
+    """
+    How people who choose endpoints say so.
+
+    @ivar names: all ways.
+    @ivar short: the first of them.
+    @ivar listening: the beginning of what is logged.
+    """
+
+    names: str
+    short: str
+    listening: str
+
+
+PUBLIC = Setting("--listen, or listen in the configuration", "--listen", "Listening")
+OPERATORS = Setting("admin_listen in the configuration", "admin_listen", "The operators' site is")
+
+
 class CannotListen(Exception):
     """An endpoint cannot be listened on; the message is one line: which, why, and what to do."""
 
@@ -37,11 +57,15 @@ class Listener(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, descriptions: Iterable[str], factory: IProtocolFactory) -> None:
-        """@param descriptions: C{tcp:8080:interface=127.0.0.1} and the like."""
+    def __init__(self, reactor: Any, descriptions: Iterable[str], factory: IProtocolFactory, setting: Setting = PUBLIC) -> None:
+        """
+        @param descriptions: C{tcp:8080:interface=127.0.0.1} and the like.
+        @param setting: where they stand.
+        """
         self._reactor = reactor
         self._descriptions = tuple(descriptions)
         self._factory = factory
+        self._setting = setting
         self._ports: list[tuple[str, IListeningPort]] = []
 
     @property
@@ -70,7 +94,7 @@ class Listener(Service):
         for description, port in self._ports:
             if isinstance(port, FileDescriptor):
                 port.startReading()
-            self._log.info("Listening on {endpoint}.", endpoint=description)
+            self._log.info("{what} on {endpoint}.", what=self._setting.listening, endpoint=description)
 
     def stopService(self) -> Deferred[Any]:
         """@return: fires when the sockets are closed."""
@@ -80,27 +104,25 @@ class Listener(Service):
 
     def _listen(self, description: str) -> IListeningPort:
         results: list[IListeningPort | Failure] = []
+        advice = f"Write it like tcp:8080:interface=127.0.0.1 ({self._setting.names})."
         try:
             serverFromString(self._reactor, description).listen(self._factory).addBoth(results.append)
         except OSError as error:  # a file that it names
-            raise CannotListen(
-                f"Cannot listen on {description}: {_words(error)}. Correct --listen, or listen in the configuration."
-            ) from None
+            raise CannotListen(f"Cannot listen on {description}: {_words(error)}. Correct {self._setting.names}.") from None
         except Exception as error:  # each endpoint's parser raises what it likes, for what people write
             if description.startswith("systemd:") and isinstance(error, LookupError):
-                raise CannotListen(f"Cannot listen on {description}: systemd handed no such socket over. {_ADVICE}") from None
-            raise CannotListen(f"The endpoint {description} is not understood: {_words(error)}. {_ADVICE}") from None
+                raise CannotListen(f"Cannot listen on {description}: systemd handed no such socket over. {advice}") from None
+            raise CannotListen(f"The endpoint {description} is not understood: {_words(error)}. {advice}") from None
         if not results:
-            raise CannotListen(f"The endpoint {description} is of a kind that cannot be bound at once. {_ADVICE}")
+            raise CannotListen(f"The endpoint {description} is of a kind that cannot be bound at once. {advice}")
         [port] = results
         if isinstance(port, Failure):
-            raise CannotListen(f"Cannot listen on {description}: {_words(port.value)}. {_remedy(port.value)}") from None
+            raise CannotListen(
+                f"Cannot listen on {description}: {_words(port.value)}. {_remedy(port.value, self._setting.short)}"
+            ) from None
         if isinstance(port, FileDescriptor):
             port.stopReading()
         return port
-
-
-_ADVICE = "Write it like tcp:8080:interface=127.0.0.1 (--listen, or listen in the configuration)."
 
 
 def _words(error: BaseException | None) -> str:
@@ -112,10 +134,10 @@ def _words(error: BaseException | None) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def _remedy(error: BaseException | None) -> str:
+def _remedy(error: BaseException | None, option: str) -> str:
     code = getattr(getattr(error, "socketError", error), "errno", None)
     if code == errno.EACCES:
         return "Ports below 1024 are root's: start as root with --uid and --gid, or listen on another."
     if code == errno.EADDRINUSE:
-        return "Stop what uses it, or name another with --listen."
-    return "Name another with --listen."
+        return f"Stop what uses it, or name another with {option}."
+    return f"Name another with {option}."

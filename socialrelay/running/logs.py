@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TextIO, cast
 
 from attrs import frozen
@@ -24,13 +24,16 @@ from twisted.logger import (
     ILogObserver,
     LegacyLogObserverWrapper,
     LogEvent,
+    Logger,
     LogLevel,
     LogLevelFilterPredicate,
     PredicateResult,
     formatEvent,
 )
-from twisted.python.logfile import LogFile
+from twisted.python.logfile import LogFile as RotatingFile
 from zope.interface import implementer, provider
+
+_log = Logger()
 
 MAX_FIELD = 256
 MAX_MESSAGE = 4096
@@ -65,11 +68,45 @@ def as_text(event: LogEvent, *, times: bool = True) -> str:
     """
     One line, and the lines of a traceback below it, indented.
 
-    @param times: begin with the time; the journal has one of its own.
+    @param times: begin with the time.
     """
     when = _local(event["log_time"]) + " " if times else ""
     line = f"{when}[{_level(event)}] {_name(event)}: {_message(event)}\n"
     return line + "".join(f"    {plain(each, MAX_MESSAGE)}\n" for each in _traceback(event).splitlines())
+
+
+def for_journal(form: Callable[[LogEvent], str]) -> Callable[[LogEvent], str]:
+    """
+    The same with the event's priority before each line, as C{sd-daemon(3)} has it: C{<4>} for a warning.
+
+    The journal takes it off, and C{journalctl -p warning} shows what is at least that.
+    """
+
+    def lines(event: LogEvent) -> str:
+        mark = f"<{_priority(event)}>"
+        return "".join(mark + line for line in form(event).splitlines(keepends=True))
+
+    return lines
+
+
+def in_journal(environ: Mapping[str, str], descriptor: int) -> bool:
+    """
+    Whether a descriptor leads to the journal.
+
+    @param environ: C{JOURNAL_STREAM} names device and inode of the socket that systemd gave the process, which may have been exchanged.
+    """
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+
+
+_PRIORITIES = {"debug": 7, "info": 6, "warn": 4, "error": 3, "critical": 2}
+
+
+def _priority(event: LogEvent) -> int:
+    return _PRIORITIES.get(_level(event), 6)
 
 
 def as_json(event: LogEvent) -> str:
@@ -109,6 +146,7 @@ class Destination:
 
 
 _destination = Destination()
+_quiet: Quiet | None = None
 
 
 def choose(destination: Destination) -> str:
@@ -124,7 +162,15 @@ def choose(destination: Destination) -> str:
 
 def chosen() -> ILogObserver:
     """The observer for the destination that was chosen."""
-    return quiet(observer(_destination), _destination.level)
+    global _quiet  # noqa: PLW0603 - likewise
+    _quiet = Quiet(observer(_destination), _destination.level)
+    return cast(ILogObserver, _quiet)
+
+
+def set_level(level: str) -> None:
+    """From now on log what is at least of this level."""
+    if _quiet is not None:
+        _quiet.set_level(level)
 
 
 def observer(destination: Destination) -> ILogObserver:
@@ -135,10 +181,9 @@ def observer(destination: Destination) -> ILogObserver:
     if to_stdout and not destination.nodaemon:
         sys.exit("socialrelay: A daemon has no standard output to log to. Name a file with --logfile, or use --nodaemon.")
     out = sys.stdout if to_stdout else _file(destination)
-    if destination.format == "json":
-        return Lines(out, as_json)
-    journal = to_stdout and "JOURNAL_STREAM" in os.environ
-    return Lines(out, lambda event: as_text(event, times=not journal))
+    journal = to_stdout and in_journal(os.environ, 1)
+    form = as_json if destination.format == "json" else partial(as_text, times=not journal)
+    return Lines(out, for_journal(form) if journal else form)
 
 
 def on_standard_error() -> bool:
@@ -166,18 +211,30 @@ class Lines:
             pass  # nowhere to say it
 
 
-def quiet(to: ILogObserver, level: str) -> ILogObserver:
-    """Pass on what is at least of a level; and, unless it is C{debug}, of Twisted's own chatter only warnings."""
-    predicate = LogLevelFilterPredicate(LogLevel.levelWithName(level))
-    if level != "debug":
-        for namespace in ("twisted", "log_legacy", "-", "txpostgres", "txredisapi"):
-            predicate.setLogLevelForNamespace(namespace, max(LogLevel.warn, LogLevel.levelWithName(level)))
-        for namespace in ("twisted.scripts", "twisted.application"):
-            predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
-        # It tells of each attempt to connect; whoever has it connect says what matters.
-        predicate.setLogLevelForNamespace("twisted.application._client_service", max(LogLevel.warn, LogLevel.levelWithName(level)))
-    predicates = [predicate] if level == "debug" else [predicate, _no_factories, _no_second_signal]
-    return cast(ILogObserver, FilteringLogObserver(to, predicates))
+@implementer(ILogObserver)
+class Quiet:
+    """Passes on what is at least of a level; and, unless it is C{debug}, of Twisted's own chatter only warnings."""
+
+    def __init__(self, to: ILogObserver, level: str) -> None:
+        self._to = to
+        self.set_level(level)
+
+    def __call__(self, event: LogEvent) -> None:
+        self._filter(event)
+
+    def set_level(self, level: str) -> None:
+        """From now on it is another level."""
+        predicate = LogLevelFilterPredicate(LogLevel.levelWithName(level))
+        chatter = max(LogLevel.warn, LogLevel.levelWithName(level))
+        if level != "debug":
+            for namespace in ("twisted", "log_legacy", "-", "txpostgres", "txredisapi"):
+                predicate.setLogLevelForNamespace(namespace, chatter)
+            for namespace in ("twisted.scripts", "twisted.application"):
+                predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
+            # It tells of each attempt to connect; whoever has it connect says what matters.
+            predicate.setLogLevelForNamespace("twisted.application._client_service", chatter)
+        predicates = [predicate] if level == "debug" else [predicate, _no_factories, _no_second_signal]
+        self._filter = cast(ILogObserver, FilteringLogObserver(self._to, predicates))
 
 
 @provider(ILogFilterPredicate)
@@ -195,8 +252,30 @@ def _no_second_signal(event: LogEvent) -> Any:
     return PredicateResult.no if second else PredicateResult.maybe
 
 
+class LogFile(RotatingFile):
+    """A file that is rotated when it is long, and opened anew when somebody else has turned it."""
+
+    def reopen(self) -> None:
+        """
+        Go on in the file that has the name now, which is made if there is none.
+
+        If that cannot be had the old one stays: a log under another name is better than none.
+        """
+        before = self._file
+        self.defaultMode = None if os.path.exists(self.path) else FILE_MODE
+        try:
+            self._openFile()
+        except OSError as error:
+            self._file = before
+            _log.error(
+                "The log {name} cannot be opened anew, and goes on in the old file: {reason}.", name=self.path, reason=error.strerror
+            )
+        else:
+            before.close()
+
+
 def _file(destination: Destination) -> LogFile:
-    """A file that is rotated when it is long, and on SIGUSR1, as twistd's own."""
+    """A file that is opened anew on SIGUSR1, which is what logrotate says when it has given it another name."""
     name = destination.logfile or "twistd.log"
     path = os.path.abspath(name)
     mode = None if os.path.exists(path) else FILE_MODE
@@ -207,13 +286,13 @@ def _file(destination: Destination) -> LogFile:
     except OSError as error:
         sys.exit(f"socialrelay: The log {name} cannot be written: {error.strerror}. Name another with --logfile.")
 
-    def rotate(_signal: int, _frame: object) -> None:
+    def reopen(_signal: int, _frame: object) -> None:
         from twisted.internet import reactor
 
-        reactor.callFromThread(file.rotate)  # type: ignore[attr-defined]
+        reactor.callFromThread(file.reopen)  # type: ignore[attr-defined]
 
     if signal.getsignal(signal.SIGUSR1) in (None, signal.SIG_DFL):
-        signal.signal(signal.SIGUSR1, rotate)
+        signal.signal(signal.SIGUSR1, reopen)
     return file
 
 
@@ -225,7 +304,7 @@ def _syslog(destination: Destination) -> ILogObserver:
 
     @implementer(ILogObserver)
     def write(event: LogEvent) -> None:
-        emit({**_bare(event), "log_format": "{log_line}", "log_line": form(event).rstrip("\n")})
+        emit({**_bare(event), "syslogPriority": _priority(event), "log_format": "{log_line}", "log_line": form(event).rstrip("\n")})
 
     return cast(ILogObserver, write)
 

@@ -6,7 +6,6 @@ The protocol is that of C{sd_notify(3)}: datagrams to the socket that C{NOTIFY_S
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, MutableMapping
 
@@ -135,8 +134,3 @@ class Notifier:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
-
-
-def from_environment(clock: IReactorTime) -> Notifier:
-    """A notifier for whoever started this process."""
-    return Notifier(Supervision.take(os.environ, os.getpid()), clock)

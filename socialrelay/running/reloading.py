@@ -1,9 +1,10 @@
 """
 SIGHUP: the configuration is read again, and what can change while the relay runs is changed.
 
-File, environment and options are read as at start, in a thread.  A configuration that is wrong is refused as a whole, with its reason.  Of one
-that is right, each changed key is either one of those that somebody registered for, or it is named as one that wants a restart, and keeps its
-old value until then.  Nothing is half applied: all who registered prepare first, and may refuse; only then does each apply what it prepared.
+File, environment and options are read as at start, in a thread.  A configuration that is wrong is refused as a whole, with its reason.  Of
+one that is right, each changed key is either one of those that somebody registered for, or it is named as one that wants a restart, and
+keeps its old value until then.  Nothing is half applied: all who registered prepare first, and may refuse; only then does each apply what
+it prepared.
 """
 
 from __future__ import annotations
@@ -81,8 +82,8 @@ class Reloader:
         self._in_thread = in_thread
         self._parts: list[tuple[tuple[str, ...], Prepare]] = []
         self._always: list[Callable[[], object]] = []
-        self._under_way: Deferred[str] | None = None
-        self._again = False
+        self._asked: list[Deferred[str]] = []
+        self._running = False
 
     def register(self, keys: tuple[str, ...], prepare: Prepare) -> None:
         """
@@ -105,25 +106,23 @@ class Reloader:
         @return: fires with one line on what came of it; never fails.
         """
         answer: Deferred[str] = Deferred()
-        if self._under_way is not None:
-            self._again = True
-            self._under_way.addCallback(lambda line: answer.callback(line) or line)
-            return answer
-        under_way = self._under_way = Deferred.fromCoroutine(self._reload())
-        under_way.addCallback(lambda line: answer.callback(line) or line)
-        under_way.addErrback(lambda failure: self._log.failure("The configuration could not be read again.", failure))
+        self._asked.append(answer)
+        if not self._running:
+            self._running = True
+            Deferred.fromCoroutine(self._run())
         return answer
 
-    async def _reload(self) -> str:
-        self._again = True
-        line = ""
-        try:
-            while self._again:
-                self._again = False
+    async def _run(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            try:
                 line = await self._once()
-        finally:
-            self._under_way = None
-        return line
+            except Exception as error:  # a bug of ours, not the file's
+                self._log.failure("The configuration could not be read again.")
+                line = f"The configuration could not be read again: {type(error).__name__}"
+            for answer in asked:
+                answer.callback(line)
+        self._running = False
 
     async def _once(self) -> str:
         try:

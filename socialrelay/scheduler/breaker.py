@@ -48,7 +48,7 @@ class Breaker:
         @param consider: told of a destination that may need something now.
         """
         self.events: list[Event] = []
-        self._lifetime = lifetime
+        self.lifetime = lifetime
         self._backoff = backoff
         self._roster = roster
         self._ledger = ledger
@@ -88,7 +88,7 @@ class Breaker:
         host.cohort += 1
         host.failing_since = host.failing_since or now.wall
         host.last_reason = reason
-        dead = (now.wall - host.failing_since).total_seconds() >= self._lifetime
+        dead = (now.wall - host.failing_since).total_seconds() >= self.lifetime
         delay = self._backoff.vary(DEAD_PROBE) if dead else max(self._backoff.delay(host.failures), wait or 0.0)
         was, host.state = host.state, State.DEAD if dead else State.DEFERRED
         host.next_attempt = now.seconds + delay

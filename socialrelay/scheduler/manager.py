@@ -80,6 +80,26 @@ class QueueManager:
         self._bytes_freed = False
 
     @property
+    def limits(self) -> Limits:
+        """What there may be."""
+        return self._limits
+
+    @property
+    def probes(self) -> int:
+        """Deliveries under way to hosts that are deferred or dead."""
+        return self._probes
+
+    @property
+    def late(self) -> int:
+        """Deliveries under way of posts that were missed."""
+        return self._late
+
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the different posts that are under way."""
+        return self._body_bytes
+
+    @property
     def longest(self) -> float:
         """Seconds that a delivery may take, at most."""
         return self._limits.timeout
@@ -93,6 +113,15 @@ class QueueManager:
     def end(self) -> int:
         """The greatest position that was admitted."""
         return self._ledger.end
+
+    def adjust(self, limits: Limits) -> None:
+        """Other limits hold from now on; what is under way goes on."""
+        self._limits = self._reader.limits = limits
+        self._breaker.lifetime = limits.lifetime
+        self._roster.window = self._reckoning.window = limits.window
+        for destination in self._roster.all():
+            feedback = destination.host.feedback
+            feedback.width = min(feedback.width, limits.window)
 
     # Destinations come and go
 

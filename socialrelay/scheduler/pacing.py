@@ -43,6 +43,7 @@ class _Paced:
 
 class Pacer:
     """
+    @ivar spread: seconds over which a post goes out; 0: all at once.
     @ivar rushed: posts that went out faster than they should, since too many were paced.
     """
 
@@ -54,7 +55,7 @@ class Pacer:
         """
         self.rushed = 0
         self._at_once = at_once
-        self._spread = spread
+        self.spread = spread
         self._shuffle = shuffle
         self._paced: dict[int, _Paced] = {}
         self._next = inf
@@ -69,10 +70,10 @@ class Pacer:
         @return: to whom it goes at once, and what older posts go out now because too many are paced.
         """
         numbers = list(recipients)
-        if not self._spread or len(numbers) <= self._at_once:
+        if not self.spread or len(numbers) <= self._at_once:
             return numbers, []
         self._shuffle(numbers)
-        rate = max(SLOWEST, len(numbers) / self._spread)
+        rate = max(SLOWEST, len(numbers) / self.spread)
         self._paced[entry.position] = _Paced(entry, numbers[self._at_once :], rate, now)
         self._next = min(self._next, now + STEP)
         rushed = []

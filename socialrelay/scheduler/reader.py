@@ -52,7 +52,7 @@ class Reader:
         consider: Callable[[Destination, Moment], None],
     ) -> None:
         """@param consider: told of a destination that may need something now."""
-        self._limits = limits
+        self.limits = limits
         self._ledger = ledger
         self._journal = ledger.journal
         self._alarms = alarms
@@ -106,7 +106,7 @@ class Reader:
             self._consider_next(destination)
 
     def _consider_next(self, destination: Destination) -> None:
-        if self._ledger.end - destination.read > self._limits.newest_beyond and self._may_leap(destination):
+        if self._ledger.end - destination.read > self.limits.newest_beyond and self._may_leap(destination):
             destination.leap(self._ledger.end)
             self._holding.pop(destination.number, None)
             self._journal.changed(destination)
@@ -173,9 +173,9 @@ class Reader:
         if self._to_load or self._to_probe:
             probing = sum(destination.host.probing for destination in self._holding.values())
             well = len(self._holding) - probing
-            found += self._loads_of(self._to_load, self._limits.catching_up - well, now)
-            places = self._limits.catching_up + self._limits.probes - len(self._holding)
-            found += self._loads_of(self._to_probe, min(self._limits.probes - probing, places), now)
+            found += self._loads_of(self._to_load, self.limits.catching_up - well, now)
+            places = self.limits.catching_up + self.limits.probes - len(self._holding)
+            found += self._loads_of(self._to_probe, min(self.limits.probes - probing, places), now)
         return found
 
     def _loads_of(self, line: deque[Destination], places: int, now: Moment) -> list[Load]:
@@ -291,7 +291,7 @@ class Reader:
         """Why a post of the log is not sent any more: outcome and reason."""
         if entry.cancelled:
             return "cancelled", "no longer wanted"
-        if now.wall - entry.published_at > timedelta(seconds=self._limits.lifetime):
+        if now.wall - entry.published_at > timedelta(seconds=self.limits.lifetime):
             return "expired", "older than the queue lifetime"
         return None
 

@@ -39,7 +39,7 @@ class Reckoning:
         @param window: deliveries to one host at a time, at most.
         @param post_backoff: for a post that keeps failing at a host which takes others.
         """
-        self._window = window
+        self.window = window
         self._post_backoff = post_backoff
         self._ledger = ledger
         self._journal = ledger.journal
@@ -78,7 +78,7 @@ class Reckoning:
         destination, host, effect = attempt.destination, attempt.destination.host, judgement.effect
         seconds = now.seconds - attempt.begun
         if effect in (Effect.DELIVERED, Effect.BOUNCED, Effect.POST_LATER):
-            host.feedback.succeeded(seconds, self._window, full)
+            host.feedback.succeeded(seconds, self.window, full)
             self._taken(attempt, judgement, now)
             return
         position = attempt.entry.position

@@ -21,7 +21,7 @@ class Roster:
     def __init__(self, window: int) -> None:
         """@param window: deliveries to one host at a time, at most."""
         self.at: dict[int, Destination] = {}
-        self._window = window
+        self.window = window
         self._of_host: dict[str, tuple[Destination, ...]] = {}
 
     def add(self, record: DestinationRecord, now: Moment) -> Destination:
@@ -30,7 +30,7 @@ class Roster:
         if others:
             host = others[0].host
         else:
-            host = Host(record.host, self._window)
+            host = Host(record.host, self.window)
             host.restore(record, now, DEAD_PROBE)
         destination = self.at[record.number] = Destination(record, host)
         self._of_host[host.name] = (*others, destination)

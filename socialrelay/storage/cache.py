@@ -194,6 +194,8 @@ class FallbackCache(Service):
 
     @ivar healthy: whether Redis is used now.
     @ivar detail: one line for the operator.
+    @ivar fallbacks: how often memory was asked in place of Redis.
+    @ivar memory: what serves then.
     """
 
     _log = Logger()
@@ -206,7 +208,8 @@ class FallbackCache(Service):
         self.healthy = False
         self.detail = f"there is no connection to Redis at {redis.address} yet, the cache is in memory"
         self._redis = redis
-        self._memory = memory
+        self.memory = memory
+        self.fallbacks = 0
         self._clock = clock
         self._interval = interval
         self._stale: set[str] = set()
@@ -249,9 +252,10 @@ class FallbackCache(Service):
         """
 
         def from_memory() -> Deferred[T]:
+            self.fallbacks += 1
             if changed and len(self._stale) < self._REMEMBERED:
                 self._stale.add(changed)
-            return ask(self._memory)
+            return ask(self.memory)
 
         if not self.healthy:
             return from_memory()

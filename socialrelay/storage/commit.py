@@ -32,6 +32,8 @@ class GroupCommit(Generic[T, R]):
     One batch is under way, the rest waits, up to a bound in items and one in bytes.
 
     If a batch is refused for what one of its items says, its items are written one by one, so that it spoils only itself.
+
+    @ivar limit: how many items may wait.
     """
 
     def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], *, waiting: int, waiting_bytes: int) -> None:
@@ -40,13 +42,18 @@ class GroupCommit(Generic[T, R]):
         @param waiting: how many items may wait.
         @param waiting_bytes: and how many bytes of them; one item may wait whatever its size.
         """
+        self.limit = waiting
         self._write = write
-        self._waiting = waiting
         self._waiting_bytes = waiting_bytes
         self._queue: deque[_Entry[T, R]] = deque()
         self._bytes = 0
         self._writing = False
         self._singly = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._queue)
 
     def submit(self, item: T, size: int, keys: Collection[Hashable]) -> Deferred[R]:
         """
@@ -54,7 +61,7 @@ class GroupCommit(Generic[T, R]):
         @param keys: two items that share one are never in the same batch: the later one meets what the first has left.
         @raise Full: too many are waiting.
         """
-        if len(self._queue) >= self._waiting or (self._queue and self._bytes + size > self._waiting_bytes):
+        if len(self._queue) >= self.limit or (self._queue and self._bytes + size > self._waiting_bytes):
             return fail(Full("too much is waiting to be written"))
         entry: _Entry[T, R] = _Entry(item, keys, size, Deferred())
         self._queue.append(entry)

@@ -321,6 +321,7 @@ class _Link:
         delay = waits[min(self._failures, len(waits) - 1)]
         self._failures += 1
         if not self._pool.closing:
+            self._pool.losses += 1
             self._set_alarm(delay, self._reconnect)
         self._pool.changed(reason)
         if job is not None:
@@ -357,6 +358,9 @@ class Database:
     A pool of connections.
 
     It is I{healthy} while at least one connection is up; while none is, statements fail at once.
+
+    @ivar statements: how many were taken on since the start.
+    @ivar losses: how often a connection was lost, or could not be opened.
     """
 
     _log = Logger()
@@ -378,6 +382,23 @@ class Database:
         self._watchers: list[Callable[[bool], None]] = []
         self._started: Deferred[None] | None = None
         self._drained: Deferred[None] | None = None
+        self.statements = 0
+        self.losses = 0
+
+    @property
+    def up(self) -> int:
+        """How many connections are up."""
+        return sum(link.up for link in self._links)
+
+    @property
+    def busy(self) -> int:
+        """How many of them wait for an answer."""
+        return sum(link.job is not None for link in self._links)
+
+    @property
+    def waiting(self) -> int:
+        """Statements that wait for a connection."""
+        return len(self._jobs)
 
     @property
     def healthy(self) -> bool:
@@ -387,7 +408,7 @@ class Database:
     @property
     def detail(self) -> str:
         """How many connections are up, or why none is."""
-        up = sum(link.up for link in self._links)
+        up = self.up
         return f"{up} of {counted(len(self._links), 'connection')}" if up else self._reason
 
     def watch(self, changed: Callable[[bool], None]) -> None:
@@ -429,6 +450,7 @@ class Database:
             return fail(Unavailable(self._reason))
         if len(self._jobs) >= self.limits.waiting:
             return fail(Unavailable(f"too many statements are waiting for a connection ({len(self._jobs)})"))
+        self.statements += 1
         job = _Job(statement, parameters, idempotent, Deferred())
         self._jobs.append(job)
         self.dispatch()

@@ -122,7 +122,11 @@ class _Hashed:
 
 
 class PostgresIncoming:
-    """See L{Incoming}."""
+    """
+    L{Incoming} in PostgreSQL.
+
+    @ivar commits: what is about to be kept.
+    """
 
     def __init__(self, database: Queries, usage: Usage, receive: Receive) -> None:
         """
@@ -131,7 +135,7 @@ class PostgresIncoming:
         """
         self._database = database
         self._usage = usage
-        self._commits: GroupCommit[_Hashed, int | None] = GroupCommit(
+        self.commits: GroupCommit[_Hashed, int | None] = GroupCommit(
             self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
         )
         self._loading: list[Deferred[None]] = []
@@ -165,7 +169,7 @@ class PostgresIncoming:
                 self._usage.forget()
             return failure
 
-        return self._commits.submit(hashed, size, (hashed.digest,)).addCallbacks(kept, failed)
+        return self.commits.submit(hashed, size, (hashed.digest,)).addCallbacks(kept, failed)
 
     def _write(self, batch: list[_Hashed]) -> Deferred[list[int | None]]:
         arrivals = rows_with_body(

@@ -206,7 +206,12 @@ class _Numbered:
 
 
 class PostgresLog:
-    """See L{PostLog}."""
+    """
+    L{PostLog} in PostgreSQL.
+
+    @ivar commits: what is about to be published.
+    @ivar retention: what is forgotten when.
+    """
 
     _log = Logger()
 
@@ -219,10 +224,10 @@ class PostgresLog:
         self._clock = clock
         self._database = database
         self._usage = usage
-        self._retention = retention
+        self.retention = retention
         self._end = end
         self._number = randbits(62)
-        self._commits: GroupCommit[_Numbered, int | None] = GroupCommit(
+        self.commits: GroupCommit[_Numbered, int | None] = GroupCommit(
             self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
         )
         self._retry: Callable[[], None] | None = None
@@ -236,7 +241,7 @@ class PostgresLog:
             return fail(Unavailable("the database is away"))
         self._number += 1
         keys = (*publication.identities, *publication.forestalls)
-        return self._commits.submit(_Numbered(self._number, publication), len(publication.body), keys)
+        return self.commits.submit(_Numbered(self._number, publication), len(publication.body), keys)
 
     def close(self) -> None:
         """Give up what is in doubt: the next start reads the log."""
@@ -281,7 +286,7 @@ class PostgresLog:
             self._log.warn("Posts that are in doubt until the database is back: {count}. {reason}", count=len(batch), reason=reason)
         self._usage.forget()
         parameters["again"] = True
-        self._commits.refuse_waiting(reason)
+        self.commits.refuse_waiting(reason)
 
         def retry() -> None:
             if self._database.healthy:
@@ -361,7 +366,7 @@ class PostgresLog:
 
     def prune(self, now: datetime) -> Deferred[int]:
         """See L{PostLog.prune}."""
-        return ensureDeferred(prune(self._database, now, self._retention))
+        return ensureDeferred(prune(self._database, now, self.retention))
 
 
 def _steps(start: int, end: int, names: dict[str, str]) -> list[tuple[int, int]]:

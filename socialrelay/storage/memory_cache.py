@@ -28,6 +28,8 @@ class MemoryCache(Service):
     @ivar healthy: always.
     @ivar detail: one line for the operator.
     @ivar bytes: what it holds, overhead included.
+    @ivar max_entries: how many it may hold.
+    @ivar max_bytes: likewise.
     """
 
     healthy = True
@@ -36,8 +38,8 @@ class MemoryCache(Service):
         self.detail = "Redis is off, the cache is in memory"
         self.bytes = 0
         self._clock = clock
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
+        self.max_entries = max_entries
+        self.max_bytes = max_bytes
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class MemoryCache(Service):
     def _keep(self, key: str, entry: _Entry) -> None:
         self._entries[key] = entry
         self.bytes += _size(key, entry)
-        while len(self._entries) > self._max_entries or self.bytes > self._max_bytes:
+        while len(self._entries) > self.max_entries or self.bytes > self.max_bytes:
             self._forget(next(iter(self._entries)))
 
     def _forget(self, key: str) -> None:

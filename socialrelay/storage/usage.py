@@ -12,11 +12,12 @@ class Usage:
     """
     Rows and bytes per host, what is being written included.
 
+    @ivar bounds: how much there may be.
     @ivar known: it was loaded, and nothing has happened since that would make it wrong.
     """
 
     def __init__(self, bounds: Receive) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._hosts: dict[str, tuple[int, int]] = {}
         self.known = False
         self.rows = 0
@@ -42,14 +43,14 @@ class Usage:
         """
         if any(self.lacking(host, size)):
             raise HostFull("this author's host has as much waiting as it may")
-        if self.bytes + size > self._bounds.waiting_bytes:
+        if self.bytes + size > self.bounds.waiting_bytes:
             raise Full("as much is waiting to be judged as may be")
         self._change(host, 1, size)
 
     def lacking(self, host: str, size: int) -> tuple[int, int]:
         """How many rows and bytes must go before a row of so many bytes has room in the host's share."""
         rows, held = self._hosts.get(host, (0, 0))
-        return max(rows + 1 - self._bounds.waiting_rows_per_host, 0), max(held + size - self._bounds.waiting_bytes_per_host, 0)
+        return max(rows + 1 - self.bounds.waiting_rows_per_host, 0), max(held + size - self.bounds.waiting_bytes_per_host, 0)
 
     def release(self, host: str, size: int) -> None:
         """A row is gone, or was not written."""

@@ -39,6 +39,9 @@ class GuardedSite(server.Site):
     @ivar deadline: seconds from the connection, or from the end of a request, to the last byte of the next one.
     @ivar max_body: bytes of a request's body.
     @ivar connections: how many are open.
+    @ivar max_connections: how many there may be.
+    @ivar max_per_address: how many of one client address.
+    @ivar proxies: who is believed about the client's address.
     @ivar counters: what was refused and why, and what was answered; it only grows.
     @ivar room: how many bytes of bodies there may be.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
@@ -65,9 +68,9 @@ class GuardedSite(server.Site):
         self.deadline = deadline
         self.max_body = max_body
         self.counters: Counter[str] = Counter() if counters is None else counters
-        self._proxies = trusted_proxies
-        self._max_connections = max_connections
-        self._max_per_address = max_connections_per_address
+        self.proxies = trusted_proxies
+        self.max_connections = max_connections
+        self.max_per_address = max_connections_per_address
         self._channels: set[Channel] = set()
         self._per_address: Counter[str] = Counter()
         self.room = room
@@ -99,11 +102,11 @@ class GuardedSite(server.Site):
         Connections of trusted proxies are many clients' and count only in all.
         """
         peer = peer_of(addr)
-        limited = None if peer == UNIX or self._proxies.trusts(peer) else limited_as(peer)
-        if len(self._channels) >= self._max_connections and not self._make_room():
+        limited = None if peer == UNIX or self.proxies.trusts(peer) else limited_as(peer)
+        if len(self._channels) >= self.max_connections and not self._make_room():
             self.counters["refused-connections"] += 1
             return _TurnedAway()
-        if limited is not None and self._per_address[limited] >= self._max_per_address:
+        if limited is not None and self._per_address[limited] >= self.max_per_address:
             self.counters["refused-connections-address"] += 1
             return _TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
@@ -161,7 +164,7 @@ class GuardedSite(server.Site):
 
     def client_of(self, peer: str, forwarded: list[str]) -> str:
         """The client's address, seen through the proxies that are trusted."""
-        return self._proxies.client(peer, forwarded)
+        return self.proxies.client(peer, forwarded)
 
     def date(self) -> bytes:
         """Now, as HTTP writes it; made once a second."""

@@ -1,0 +1,144 @@
+"""
+What of the configuration can change while the relay runs, and who takes it (L{socialrelay.running.reloading}).
+
+Each registration names keys of C{etc/socialrelay.toml}; keys that nobody names want a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve, frozen
+
+from socialrelay.authors import Authors
+from socialrelay.config import Config, Delivery
+from socialrelay.delivery.bodies import BodyCache
+from socialrelay.delivery.dispatcher import Dispatcher
+from socialrelay.delivery.news import DeliveryNews
+from socialrelay.diaspora.protocol import Diaspora
+from socialrelay.discovery.keyring import DiscoveringKeyring
+from socialrelay.nodes.directory import NodeDirectory
+from socialrelay.nodes.poller import NodePoller
+from socialrelay.quota import ClientQuota
+from socialrelay.running.reloading import Commit, Prepare, Reloader
+from socialrelay.scheduler.manager import QueueManager
+from socialrelay.scheduler.orders import Limits
+from socialrelay.scheduler.pacing import Pacer
+from socialrelay.storage.stores import Storage
+from socialrelay.web.addresses import TrustedProxies
+from socialrelay.web.live import LiveStreams
+from socialrelay.web.public import PublicSite
+
+INTAKE = (
+    "receive.max_body",
+    "receive.deadline",
+    "receive.connections",
+    "receive.connections_per_address",
+    "receive.bytes_in_hand",
+    "receive.waiting_rows_per_host",
+    "receive.waiting_bytes_per_host",
+    "receive.waiting_rows_per_address",
+    "receive.waiting_bytes_per_address",
+    "receive.waiting_bytes",
+    "receive.trusted_proxies",
+)
+DELIVERY = (
+    "delivery.window",
+    "delivery.probes",
+    "delivery.catch_up_share",
+    "delivery.catch_up_order",
+    "delivery.bodies_in_flight",
+    "delivery.origin_spread",
+    "delivery.timeout",
+    "delivery.queue_lifetime",
+    "delivery.body_cache",
+    "delivery.log_each",
+)
+POLLING = (
+    "polling.lists",
+    "polling.list_interval",
+    "polling.interval",
+    "polling.candidate_interval",
+    "polling.grace",
+    "polling.max_nodes",
+    "polling.max_tags_per_node",
+)
+
+
+@frozen(kw_only=True, eq=False)
+class Adjustable:
+    """
+    The parts that can take another configuration.
+
+    @ivar limits: makes the queue manager's limits of the configuration.
+    """
+
+    public: PublicSite
+    streams: LiveStreams
+    quota: ClientQuota
+    storage: Storage
+    authors: Authors
+    protocol: Diaspora
+    dispatcher: Dispatcher
+    manager: QueueManager
+    pacer: Pacer
+    bodies: BodyCache
+    news: DeliveryNews
+    limits: Callable[[Delivery], Limits]
+    poller: NodePoller
+    directory: NodeDirectory
+    keyring: DiscoveringKeyring
+
+    def register(self, reloader: Reloader) -> None:
+        """Say which keys can change."""
+        reloader.register(INTAKE, self._intake)
+        reloader.register(("dashboard.streams", "dashboard.streams_per_address"), _later(self._streams))
+        reloader.register(("policy.uninvited", "policy.max_tags", "policy.reshares"), _later(self._policy))
+        reloader.register(DELIVERY, _later(self._delivery))
+        reloader.register(("retention.",), _later(self._bounds))
+        reloader.register(POLLING, _later(self._polling))
+        reloader.register(("discovery.ports", "discovery.key_lifetime"), _later(self._discovery))
+
+    def _intake(self, config: Config) -> Commit:
+        proxies = TrustedProxies.parse(config.receive.trusted_proxies)
+        receive, site = config.receive, self.public.site
+
+        def commit() -> None:
+            site.max_body, site.deadline = receive.max_body, receive.deadline
+            site.max_connections, site.max_per_address = receive.connections, receive.connections_per_address
+            site.proxies, site.room.limit = proxies, receive.bytes_in_hand
+            self.quota.rows, self.quota.bytes = receive.waiting_rows_per_address, receive.waiting_bytes_per_address
+            self._bounds(config)
+
+        return commit
+
+    def _bounds(self, config: Config) -> None:
+        self.storage.adjust(config.receive, config.retention)
+
+    def _streams(self, config: Config) -> None:
+        self.streams.most, self.streams.per_client = config.dashboard.streams, config.dashboard.streams_per_address
+
+    def _policy(self, config: Config) -> None:
+        self.authors.policy = config.policy
+        self.protocol.reshares = config.policy.reshares
+
+    def _delivery(self, config: Config) -> None:
+        delivery = config.delivery
+        self.manager.adjust(self.limits(delivery))
+        self.dispatcher.adjust(delivery.queue_lifetime)
+        self.pacer.spread = delivery.origin_spread
+        self.bodies.limit = delivery.body_cache
+        self.news.log_each = delivery.log_each
+
+    def _polling(self, config: Config) -> None:
+        # The parts are made for so many at a time, and with one time-out.
+        self.poller.config = evolve(config.polling, concurrency=self.poller.config.concurrency, timeout=self.poller.config.timeout)
+        self.directory.adjust(config.polling)
+
+    def _discovery(self, config: Config) -> None:
+        self.keyring.config = config.discovery
+
+
+def _later(apply: Callable[[Config], object]) -> Prepare:
+    """For what cannot fail."""
+    return lambda config: lambda: apply(config)
