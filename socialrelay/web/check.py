@@ -157,7 +157,8 @@ class CheckPage:
         if refusal:
             return self._answer(request, host, refusal, code=429, headers={"Retry-After": str(int(wait))})
         try:
-            return self._answer(request, host, result=await shielded(self._self_service.check(host)))
+            result = await shielded(self._self_service.check(host))
+            return self._answer(request, host, result=result)
         except ValueError as error:
             return self._answer(request, host, str(error), code=400)
         except Unavailable:

@@ -44,17 +44,16 @@ CACHED = {"Cache-Control": "public, max-age=86400"}
 BRIEFLY = {"Cache-Control": "public, max-age=10"}
 
 COUNTED = {
-    "received": "Taken in",
-    "posts": "Relayed",
-    "rejected": "Rejected",
-    "ignored": "Not relayed by policy",
-    "deliveries": "Deliveries",
-    "failed": "Times a node failed",
-    "bounced": "Refused by a node",
-    "expired": "Given up after a week",
-    "cancelled": "No longer wanted",
+    "Incoming posts": {"received": "Taken in", "posts": "Relayed", "rejected": "Rejected", "ignored": "Not relayed by policy"},
+    "Outgoing deliveries": {
+        "deliveries": "Delivered",
+        "failed": "Times a node failed",
+        "bounced": "Refused by a node",
+        "expired": "Given up after a week",
+        "cancelled": "No longer wanted",
+    },
 }
-"""The counts of the table on the first page, what comes in and then what goes out."""
+"""The counts of the table on the first page."""
 
 PER_PAGE = 100
 LONGEST_TEXT = 100
