@@ -17,7 +17,7 @@ from socialrelay.boundaries import LIST_FAILED, Condition, Rejection, Rule, Unav
 from socialrelay.config import Config
 from socialrelay.erasure import Erased
 from socialrelay.identity import RelayIdentity
-from socialrelay.operators.views import About, ActError
+from socialrelay.operators.terms import About, ActError
 from socialrelay.routing.rules import RuleBook
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import Gap, Progress, State
@@ -507,13 +507,13 @@ class ViewTests(OperatorTestCase):
 
     def test_pages(self) -> None:
         """
-        A page names the host after which the next one begins; the last names none.
+        Nodes come in pages, sorted as it is wished; how many there are is said with each.
         """
         self.successResultOf(self.relay.stores.nodes.listed("list", {f"{name}.example": NOW for name in "abc"}, NOW))
-        first = self.now(self.views.nodes(limit=2))
-        self.assertEqual(first["next"], "b.example")
-        second = self.now(self.views.nodes(limit=2, after="b.example"))
-        self.assertEqual(([node["host"] for node in second["nodes"]], second["next"]), (["c.example"], None))
+        pages = [self.now(self.views.nodes(sort="host", descending=True, offset=offset, limit=2)) for offset in (0, 2, 4)]
+        self.assertEqual([[node["host"] for node in page["nodes"]] for page in pages], [["c.example", "b.example"], ["a.example"], []])
+        self.assertEqual([(page["total"], page["offset"]) for page in pages], [(3, 0), (3, 2), (3, 4)])
+        self.assertEqual(self.refused(self.views.nodes(sort="beauty")).code, "bad-request")
 
     def test_node(self) -> None:
         """

@@ -47,6 +47,7 @@ class ProfilesContract:
         handles = ("ada@pod.example", "eve@pod.example", "bob@a.pod.example:8443", "ada@notpod.example")
         for handle in handles:
             await profiles.put(handle, "PEM", NOW)
+        self.assertEqual(await profiles.count(), 4)
         self.assertEqual([await profiles.remove(handles[0]) for _ in range(2)], [1, 0])
         self.assertEqual([await profiles.remove_host("pod.example") for _ in range(2)], [2, 0])
         self.assertEqual([await profiles.get(handle) for handle in handles], [None, None, None, ("PEM", NOW)])
@@ -68,27 +69,56 @@ class StatisticsContract:
         self.assertEqual(await statistics.of_subject("a.example", NOW), {"delivered": 3, "bounced": 1})
         self.assertEqual(await statistics.of_subject("c.example", before), {})
 
+    async def test_series(self):
+        """
+        Counts are summed by the hour or by the day, in UTC, from an hour on.
+        """
+        statistics = (await self.storage()).statistics
+        midnight, noon = NOW.replace(hour=0), NOW
+        for hour in (ago(days=2), midnight - timedelta(hours=1), midnight, noon):
+            await statistics.add({(hour, "delivered", "a.example"): 1, (hour, "delivered", "b.example"): 2})
+        await statistics.add({(noon, "failed", "a.example"): 5})
+        hours = {(midnight - timedelta(hours=1), "delivered"): 3, (midnight, "delivered"): 3, (noon, "delivered"): 3, (noon, "failed"): 5}
+        self.assertEqual(await statistics.series("hour", ago(days=1)), hours)
+        yesterday = midnight - timedelta(days=1)
+        days = {(yesterday, "delivered"): 3, (midnight, "delivered"): 6, (midnight, "failed"): 5}
+        self.assertEqual(await statistics.series("day", yesterday), days)
+        self.assertEqual(await statistics.series("day", NOW + timedelta(hours=1)), {})
+
+    async def test_of_event(self):
+        """
+        One event is told apart by its subjects, of some hours.
+        """
+        statistics = (await self.storage()).statistics
+        for hours in (0, 1, 2):
+            await statistics.add({(ago(hours=hours), "delay", "0.5"): 1, (ago(hours=hours), "delay", "inf"): hours})
+            await statistics.add({(ago(hours=hours), "delivered", "0.5"): 9})
+        self.assertEqual(await statistics.of_event("delay", [NOW, ago(hours=2)]), {"0.5": 2, "inf": 2})
+        self.assertEqual(await statistics.of_event("delay", []), {})
+
     async def test_totals_stay(self):
         """
         Hours are forgotten after thirteen months; the totals of all time stay.
         """
         storage = await self.storage()
         await storage.statistics.add({(ago(days=401), "delivered", "a.example"): 5, (ago(days=399), "delivered", "a.example"): 1})
-        self.assertEqual(await storage.log.prune(NOW), 1)
+        self.assertEqual(await storage.log.prune(NOW), 2)
         self.assertEqual(await storage.statistics.totals(ago(days=999)), {"delivered": 1})
         self.assertEqual(await storage.statistics.totals(), {"delivered": 6})
 
     async def test_erase(self):
         """
-        The hourly counts of a host and its subdomains go; the totals of all time, and those of others, stay.
+        The hourly counts of a host and its subdomains go; the sums, which name nobody, and the counts of others stay.
         """
         statistics = (await self.storage()).statistics
         subjects = ("pod.example", "a.pod.example", "notpod.example", "bad-signature")
         counts = {(ago(hours=hour), event, each): 1 for hour in range(3) for event in ("received", "delivered") for each in subjects}
         await statistics.add(counts)
         self.assertEqual([await statistics.erase("pod.example") for _ in range(2)], [12, 0])
-        self.assertEqual(await statistics.totals(ago(days=1)), {"received": 6, "delivered": 6})
-        self.assertEqual(await statistics.totals(), {"received": 12, "delivered": 12})
+        self.assertEqual([await statistics.of_subject(each, ago(days=1)) for each in subjects[:2]], [{}, {}])
+        self.assertEqual(await statistics.of_subject("notpod.example", ago(days=1)), {"received": 3, "delivered": 3})
+        for totals in (await statistics.totals(ago(days=1)), await statistics.totals()):
+            self.assertEqual(totals, {"received": 12, "delivered": 12})
         self.assertEqual(await statistics.erase("other.example"), 0)
 
     async def test_erase_nothing(self):
