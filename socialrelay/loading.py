@@ -118,9 +118,15 @@ def _read_file(path: Path, source: str) -> _Tree:
 
 
 def _read_variable(variable: str, text: str) -> _Tree:
-    """C{SOCIALRELAY_DELIVERY__TIMEOUT=20}: a text is taken as it is, a list of texts may be a single one, all else is read as in TOML."""
+    """
+    C{SOCIALRELAY_DELIVERY__TIMEOUT=20}: a text is taken as it is, a list of texts may be a single one, all else is read as in TOML.
+
+    C{SOCIALRELAY_POSTGRES__DSN_FILE=/run/secrets/dsn}: the value is what stands in the file, without the end of its last line.
+    """
     key = variable.removeprefix(PREFIX).lower().replace("__", ".")
     known = dict(keys())
+    if key not in known and key.removesuffix("_file") in known:
+        key, text = key.removesuffix("_file"), _read_secret(variable, text)
     if key not in known:
         raise ConfigError(
             variable, "", "there is no such option" + _suggestion(key, known, lambda k: PREFIX + k.replace(".", "__").upper())
@@ -135,6 +141,14 @@ def _read_variable(variable: str, text: str) -> _Tree:
         value = {name: value}
     assert isinstance(value, dict)
     return value
+
+
+def _read_secret(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(variable, "", f"{path} cannot be read: {reason}") from None
 
 
 def _table(schema: type, table: object, source: str, path: str = "") -> _Tree:

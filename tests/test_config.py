@@ -93,6 +93,20 @@ class LoadTests(SynchronousTestCase):
         )
         self.assertEqual(self.refused("zzz = 3"), "FILE: zzz: there is no such key")
 
+    def test_value_in_a_file(self) -> None:
+        """A variable may name a file with the value, for what should not stand in an environment; an option that is itself a file is one."""
+        secret = self.folder / "dsn"
+        secret.write_text("host=db.example password=x\n")
+        environ = {"SOCIALRELAY_POSTGRES__DSN_FILE": str(secret), "SOCIALRELAY_IDENTITY__KEY_FILE": "/srv/key.pem"}
+        config = self.load(environ=environ)
+        self.assertEqual(config.postgres.dsn, "host=db.example password=x")
+        self.assertEqual(config.identity.key_file, "/srv/key.pem")
+
+    def test_value_in_no_file(self) -> None:
+        """A file that cannot be read is refused, with the variable that names it."""
+        message = self.refused(environ={"SOCIALRELAY_ADMIN__PASSWORD_FILE": "/nowhere"})
+        self.assertEqual(message, "SOCIALRELAY_ADMIN__PASSWORD_FILE: /nowhere cannot be read: No such file or directory")
+
     def test_unknown_variable(self) -> None:
         """So is a variable."""
         message = self.refused(environ={"SOCIALRELAY_DELIVERY_TIMEOUT": "3"})
