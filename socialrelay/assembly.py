@@ -88,6 +88,7 @@ from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.stores import Storage
 from socialrelay.subscribers import Subscribers
+from socialrelay.unhurried import Unhurried
 from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
@@ -251,6 +252,7 @@ def assemble(
         log=storage.log,
         served=dispatcher,
         now=now,
+        unhurried=Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0)),
     )
     authors = Authors(storage.contacts, config.policy, lambda: subscribers.rules, now)
     lookup = KeyLookup(of_authors, config.discovery.concurrency, in_thread)

@@ -75,7 +75,8 @@ class Erasure:
         """
         if sum(map(bool, (author, guid, host))) != 1:
             raise ValueError("exactly one of author, guid and host is erased")
-        self._cancel(await self._posts.cancel(author=author, guid=guid, host=host), REASON)
+        named = {"authors": [author] if author else [], "guids": [guid] if guid else [], "hosts": [host] if host else []}
+        self._cancel(await self._posts.cancel(**named), REASON)
         posts = await self._posts.erase(author=author, guid=guid, host=host)
         self._cancel(posts, REASON)
         await self._flush()

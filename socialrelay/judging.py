@@ -210,7 +210,7 @@ class Judge:
         """An author's wish counts at once, also for what is queued."""
         news = await self._authors.wish(wish.author, wish.wishes)
         if news and not wish.wishes:
-            self._on_cancelled(await self._posts.cancel(author=wish.author), "its author wishes no more to be relayed")
+            self._on_cancelled(await self._posts.cancel(authors=[wish.author]), "its author wishes no more to be relayed")
 
     async def _key(self, row: Waiting, sealed: Sealed) -> HeldKey | None:
         """The key that must verify it; C{None} if the row waits for it, or was given up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from socialrelay.routing.recipients import Recipients
 from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
+from socialrelay.unhurried import Unhurried
 from socialrelay.words import counted
 
 _NOTHING = Effective(Scope.NONE, why="neither it nor the operator asks for posts")
@@ -25,6 +26,12 @@ REST = timedelta(days=7)
 """A host that answered 410 Gone to deliveries is left alone for so long."""
 UNTIL_GONE = timedelta(days=1)
 """At least so long it answered so before it was left alone."""
+NODES_AT_ONCE = 200
+"""Rows of nodes that are read by one statement when rules change."""
+CANCELLED_AT_ONCE = 500
+"""Destinations at which posts are cancelled in one go."""
+TOLD = 20
+"""When rules change what more nodes get, they are not named one by one in the log."""
 
 
 class Served(Protocol):
@@ -33,7 +40,7 @@ class Served(Protocol):
     def open(self, record: DestinationRecord, deferred: Iterable[DeferredDelivery] = ()) -> None: ...
     def moved(self, number: int, url: str) -> None: ...
     def close(self, number: int, reason: str) -> None: ...
-    def cancel(self, positions: list[int], reason: str) -> None: ...
+    def cancel(self, positions: list[int], reason: str, recipients: Iterable[int] | None = None) -> None: ...
 
 
 class Subscribers:
@@ -43,7 +50,9 @@ class Subscribers:
     One change is made at a time, so that two polls of a node cannot overtake each other.
 
     @ivar rules: the operator's rules as they are now.
-    @ivar _acted_upon: blocked, and what was queued of them is cancelled.
+    @ivar next_end: when one of them ends.
+    @ivar _acted_upon: the rules that subscriptions are in step with, and of whose subjects what was queued is cancelled.
+    @ivar _rules_pending: the rules have changed, and may not have been acted upon.
     @ivar _gone: hosts that answered 410 Gone to deliveries, and until when each is left alone.
     @ivar index: destination numbers by what they want.
     """
@@ -65,6 +74,7 @@ class Subscribers:
         log: PostLog,
         served: Served,
         now: Callable[[], datetime],
+        unhurried: Unhurried,
     ) -> None:
         self._protocol = protocol
         self._default_url = default_url
@@ -78,13 +88,16 @@ class Subscribers:
         self._posts = log
         self._served = served
         self._now = now
+        self._unhurried = unhurried
         self._one_at_a_time = DeferredLock()
         self._effective: dict[str, Effective] = {}
         self._numbers: dict[str, int] = {}
         self._urls: dict[str, str] = {}
         self._gone: dict[str, datetime] = {}
         self.rules = RuleBook()
-        self._acted_upon = self.rules.blocked
+        self._acted_upon = self.rules
+        self._rules_pending = False
+        self.next_end: datetime | None = None
         self.index = SubscriptionIndex()
 
     # Asked by others
@@ -118,7 +131,7 @@ class Subscribers:
     async def load(self) -> None:
         """Take up what is stored; once, at start."""
         self.rules = await self._read_rules()
-        self._acted_upon = self.rules.blocked
+        self._acted_upon = self.rules
         await self._destinations.settle_followers()
         records = [record for record in await self._destinations.load() if record.protocol == self._protocol]
         deferred: dict[int, list[DeferredDelivery]] = {}
@@ -134,7 +147,7 @@ class Subscribers:
                 self._numbers[record.host], self._urls[record.host] = record.number, record.url
             if record.subscribed or gone:  # of what is gone the operator still wants to know how it stands
                 self._served.open(record, deferred.get(record.number, ()))
-        for host, wish in (await self._wishes()).items():
+        async for host, wish in self._unhurried.over((await self._wishes()).items()):
             await self._apply(host, wish, quietly=True)
         for host in [host for host in self._numbers if host not in self._effective]:
             await self._apply(host, _NOTHING, quietly=True)
@@ -167,7 +180,7 @@ class Subscribers:
 
     def rules_changed(self) -> Deferred[None]:
         """Read the operator's rules anew and act on them."""
-        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._update_all()))
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._act_upon_rules()))
 
     async def _update(self, host: str) -> Effective:
         manual = {entry.host: entry.subscription for entry in await self._subscriptions.all()}
@@ -175,20 +188,78 @@ class Subscribers:
         await self._apply(host, wish)
         return wish
 
-    async def _update_all(self) -> None:
-        self.rules = await self._read_rules()
-        for host, wish in (await self._wishes()).items():
-            await self._apply(host, wish)
-        for subject in self.rules.blocked - self._acted_upon:
-            if "@" in subject:
-                positions = await self._posts.cancel(author=subject)
-            else:
-                positions = await self._posts.cancel(host=subject)
-            self._served.cancel(positions, "blocked by the operator")
-        self._acted_upon = self.rules.blocked
+    async def lapse(self) -> None:
+        """If a rule has ended, or the rules could not be acted upon when they changed, do so now."""
+        if self._rules_pending or (self.next_end is not None and self.next_end <= self._now()):
+            await self.rules_changed()
+
+    async def _act_upon_rules(self) -> None:
+        self._rules_pending = True
+        before, self.rules = self._acted_upon, await self._read_rules()
+        refused: list[str] = []
+        served: list[str] = []
+        async for host in self._unhurried.over({*self._effective, *self.rules.forward, *before.forward}):
+            if self.rules.decides_anew(host, before):
+                (refused if self.rules.refuses_host(host) else served).append(host)
+        await self._end(sorted(refused))
+        await self._take_up(sorted(served))
+        await self._cancel_blocked(before)
+        self._acted_upon = self.rules
+        self._rules_pending = False
+
+    async def _end(self, hosts: list[str]) -> None:
+        """The rules refuse these hosts: all of them at once, since there may be thousands."""
+        open_ones = [host for host in hosts if host in self._numbers]
+        async for host in self._unhurried.over(open_ones):
+            self.index.remove(self._numbers[host])  # from now on no post names it
+        if open_ones:
+            await self._destinations.close(*(self._numbers[host] for host in open_ones))
+        few = len(hosts) <= TOLD
+        async for host in self._unhurried.over(hosts):
+            wish = self._wish(host, None, None)
+            before, self._effective[host] = self.effective(host), wish
+            if host in self._numbers:
+                del self._urls[host]
+                self._served.close(self._numbers.pop(host), wish.why)
+            if few and before.wanted:
+                self._tell(host, wish, before)
+        if not few:
+            self._log.info("Nodes that are not subscribed any more, because rules say so: {count}.", count=len(open_ones))
+
+    async def _take_up(self, hosts: list[str]) -> None:
+        """The rules refuse these hosts no longer, or decide otherwise what they get."""
+        if not hosts:
+            return
+        manual = {entry.host: entry.subscription for entry in await self._subscriptions.all()}
+        few = len(hosts) <= TOLD
+        for start in range(0, len(hosts), NODES_AT_ONCE):
+            some = hosts[start : start + NODES_AT_ONCE]
+            known = {node.host: node for node in await self._nodes.named(some)}
+            async for host in self._unhurried.over(some):
+                await self._apply(host, self._wish(host, known.get(host), manual.get(host)), quietly=not few)
+        if not few:
+            self._log.info("Nodes whose subscriptions were worked out anew, because rules changed: {count}.", count=len(hosts))
+
+    async def _cancel_blocked(self, before: RuleBook) -> None:
+        """What is queued by authors, or with tags, that are blocked since then."""
+        new = self.rules.blocked - before.blocked
+        authors = {subject for subject in new if "@" in subject}
+        tags = self.rules.blocked_tags - before.blocked_tags
+        if not new and not tags:
+            return
+        positions = await self._posts.cancel(authors=authors, hosts=new - authors, tags=tags)
+        # Each of them is looked for at every destination.
+        async for numbers in self._unhurried.over(self._portions()):
+            self._served.cancel(positions, "blocked by the operator", numbers)
+
+    def _portions(self) -> Iterator[list[int]]:
+        numbers = list(self._numbers.values())
+        return (numbers[start : start + CANCELLED_AT_ONCE] for start in range(0, max(len(numbers), 1), CANCELLED_AT_ONCE))
 
     async def _read_rules(self) -> RuleBook:
-        return RuleBook.of([(rule.action, rule.subject) for rule in await self._rules.all()], self._allow_list)
+        found = await self._rules.in_force(self._now())
+        self.next_end = found.next_end
+        return RuleBook.of(found.by_hand, found.of_lists, allow_list=self._allow_list)
 
     async def _wishes(self) -> dict[str, Effective]:
         """What all hosts that may have a subscription, or had one, are subscribed to."""

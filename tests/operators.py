@@ -8,19 +8,29 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from socialrelay.boundaries import DestinationStatus, PollReport, Unavailable
+from socialrelay.config import Moderation
 from socialrelay.diaspora.hashtags import is_tag, match_key
 from socialrelay.erasure import Erased
 from socialrelay.health import Health, Phase
+from socialrelay.moderation.importing import Importer
+from socialrelay.moderation.lists import RuleLists
+from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
-from socialrelay.operators.views import About, Views
+from socialrelay.operators.repairs import Repairs
+from socialrelay.operators.rule_views import RuleViews
+from socialrelay.operators.rules import RuleActs
+from socialrelay.operators.terms import About
+from socialrelay.operators.views import Views
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from socialrelay.subscribers import Subscribers
+from socialrelay.unhurried import Unhurried
+from tests.fetching import MemoryWeb
 
 NOW = datetime(2026, 11, 21, 21, 30, tzinfo=UTC)
 HOST = "relay.example"
@@ -43,7 +53,7 @@ class ScriptedQueue:
     def close(self, number: int, reason: str) -> None:
         self._change(number, subscribed=False)
 
-    def cancel(self, positions: list[int], reason: str) -> None:
+    def cancel(self, positions: list[int], reason: str, recipients: Iterable[int] | None = None) -> None:
         self.cancelled.append((positions, reason))
 
     def becomes(self, host: str, state: State, *, behind: int = 0, **changes: Any) -> None:
@@ -132,6 +142,18 @@ class ScriptedEraser:
         return self.known
 
 
+class ScriptedKeys:
+    """Keys of authors, of whom a test says."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    def forget(self, handle: str) -> Deferred[int]:
+        known = handle in self.held
+        self.held.discard(handle)
+        return succeed(int(known))
+
+
 class ScriptedLists:
     """Node lists with what came of them."""
 
@@ -145,7 +167,7 @@ class ScriptedLists:
 class Relay:
     """All of it put together."""
 
-    def __init__(self, *, allow_list: bool = False) -> None:
+    def __init__(self, *, allow_list: bool = False, moderation: Moderation = Moderation()) -> None:
         self.tables = MemoryTables()
         self.stores = memory_storage(self.tables)
         self.queue = ScriptedQueue()
@@ -153,6 +175,8 @@ class Relay:
         self.lists = ScriptedLists()
         self.eraser = ScriptedEraser()
         self.health = Health(Phase.RUNNING)
+        self.keyring = ScriptedKeys()
+        self.poked: list[None] = []
         self.seconds = 0.0
         self.pauses = 0
         self.membership = Subscribers(
@@ -168,6 +192,7 @@ class Relay:
             log=self.stores.log,
             served=self.queue,
             now=lambda: NOW,
+            unhurried=Unhurried(lambda: 0.0, lambda: succeed(None)),
         )
         about = About(
             version="0.1.0",
@@ -194,6 +219,34 @@ class Relay:
             pause=self._paused,
         )
         self.check = NodeCheck(poller=self.poller, membership=self.membership, queue=self.queue)
+        def tag_key(tag: str) -> str:
+            return match_key(tag) if is_tag(tag) else ""
+
+        def at_once(work: Any, *args: Any) -> Deferred[Any]:
+            return maybeDeferred(work, *args)
+
+        self.web = MemoryWeb()
+        importer = Importer(
+            self.stores.rules, self.membership.rules_changed, own_host=HOST, tag_key=tag_key, in_thread=at_once, now=lambda: NOW
+        )
+        self.rule_lists = RuleLists(moderation, self.web, self.stores.rules, importer, lambda: NOW, at_once)
+        self.rule_views = RuleViews(
+            rules=self.stores.rules,
+            subscriptions=self.stores.subscriptions,
+            configured=lambda: self.rule_lists.configured,
+            now=lambda: NOW,
+        )
+        self.rules = RuleActs(
+            own_host=HOST,
+            allow_list=allow_list,
+            rules=self.stores.rules,
+            nodes=self.stores.nodes,
+            membership=self.membership,
+            importer=importer,
+            lists=self.rule_lists,
+            now=lambda: NOW,
+            tag_key=tag_key,
+        )
         self.views = Views(
             about=about,
             stores=self.stores,
@@ -201,6 +254,8 @@ class Relay:
             queue=self.queue,
             health=self.health,
             overview=self.overview,
+            rules=self.rule_views,
+            backlog=Backlog(stores=self.stores, queue=self.queue),
             now=lambda: NOW,
         )
         self.operations = Operations(
@@ -211,8 +266,10 @@ class Relay:
             poller=self.poller,
             lists=self.lists,
             eraser=self.eraser,
+            rules=self.rules,
+            repairs=Repairs(stores=self.stores, queue=self.queue, keyring=self.keyring, on_kept=lambda: self.poked.append(None), now=lambda: NOW),
             now=lambda: NOW,
-            tag_key=lambda tag: match_key(tag) if is_tag(tag) else "",
+            tag_key=tag_key,
         )
 
     def _paused(self) -> Deferred[None]:

@@ -29,6 +29,7 @@ from socialrelay.scheduler.outcome import Answer, Reply
 from socialrelay.statistics import Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from socialrelay.subscribers import Subscribers
+from socialrelay.unhurried import Unhurried
 from tests.envelopes import Author, private_key
 
 EPOCH = datetime(2026, 3, 1, tzinfo=UTC)
@@ -152,6 +153,7 @@ class WholeRelay:
             log=self.storage.log,
             served=self.dispatcher,
             now=self.now,
+            unhurried=Unhurried(lambda: 0.0, lambda: succeed(None)),
         )
         self.authors = Authors(self.storage.contacts, policy, lambda: self.subscribers.rules, self.now)
         self.tally = Tally(self.storage.statistics, self.storage.rejections, self.now)

@@ -49,8 +49,8 @@ class Destinations(Protocol):
         The cursor of a new or formerly closed one is the log's end, taken in the same statement under the log's lock.
         """
 
-    def close(self, number: int) -> Deferred[None]:
-        """It is no longer subscribed. What was pending is the scheduler's to cancel, with L{save}."""
+    def close(self, *numbers: int) -> Deferred[None]:
+        """They are no longer subscribed. What was pending is the scheduler's to cancel, with L{save}."""
 
     def suspend(self, number: int) -> Deferred[None]:
         """Its deliveries are held back. For the operator to rely on it is written at once; the scheduler learns of it when that is done."""

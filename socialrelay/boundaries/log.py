@@ -16,6 +16,7 @@ class Publication:
 
     @ivar recipients: destination numbers; best as L{socialrelay.routing.recipients.Recipients}.
     @ivar identities: SHA-256 hashes; if any of them is taken the post is a duplicate.
+    @ivar digest: L{digest_of<socialrelay.digest.digest_of>} the body.
     @ivar incoming: the row of C{incoming} that it was; deleted in the same statement.
     @ivar retraction: it takes another post back. Its own names (author, guid, tags) are kept as long as its body is.
     @ivar withdraws: the position of that post, if it is in the log: in the same statement it is marked as cancelled, and its body and its
@@ -39,6 +40,7 @@ class Publication:
     retraction: bool = False
     withdraws: int | None = None
     forestalls: tuple[bytes, ...] = ()
+    digest: str = ""
 
 
 @frozen
@@ -46,6 +48,7 @@ class LogEntry:
     """
     A post of the log as a destination reads it.
 
+    @ivar digest: as in L{Publication}.
     @ivar received_at: when it was acknowledged; of what is read from the log only known to be no later than C{published_at}, and given so.
     """
 
@@ -54,6 +57,7 @@ class LogEntry:
     published_at: datetime
     size: int
     cancelled: bool = False
+    digest: str = ""
     received_at: datetime = Factory(lambda self: self.published_at, takes_self=True)
 
 
@@ -92,11 +96,20 @@ class PostLog(Protocol):
     def pending(self, destination: int, after: int, upto: int) -> Deferred[int]:
         """How many posts in C{after} < position <= C{upto} name the destination."""
 
-    def cancel(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[list[int]]:
+    def cancel(
+        self,
+        *,
+        authors: Collection[str] = (),
+        guids: Collection[str] = (),
+        hosts: Collection[str] = (),
+        tags: Collection[str] = (),
+    ) -> Deferred[list[int]]:
         """
-        Mark as cancelled an author's posts, or those with a guid, or those of all authors of a host and its subdomains; never retractions.
+        Mark as cancelled the posts of these authors, with these guids, of all authors of these hosts and their subdomains, and with these
+        tags; never retractions.
 
-        @return: their positions, of the last 7 days.
+        @param tags: match keys.
+        @return: their positions, of the last 7 days, each once.
         """
 
     def find(self, author: str, guid: str) -> Deferred[Target | None]:

@@ -1,6 +1,6 @@
 """Servers that the relay has heard of, and the operator's and the authors' wishes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -31,6 +31,9 @@ class Nodes(Protocol):
     """Servers that the relay has heard of."""
 
     def get(self, host: str) -> Deferred[NodeRecord | None]: ...
+
+    def named(self, hosts: Collection[str]) -> Deferred[list[NodeRecord]]:
+        """Those of them that are known, in no order."""
 
     def listed(self, source: str, hosts: Mapping[str, datetime], now: datetime) -> Deferred[int]:
         """A list named these hosts; a new one is polled first at the time given for it. How many are new."""
@@ -71,30 +74,6 @@ class Subscriptions(Protocol):
     def put(self, entry: ManualSubscription) -> Deferred[None]: ...
 
     def remove(self, host: str) -> Deferred[bool]: ...
-
-
-@frozen
-class Rule:
-    """
-    @ivar action: C{"block"}, C{"allow"} or C{"forward"}.
-    @ivar subject: a host or a handle.
-    """
-
-    action: str
-    subject: str
-    reason: str
-    created_at: datetime
-    created_by: str
-
-
-class Rules(Protocol):
-    """The operator's rules."""
-
-    def all(self) -> Deferred[list[Rule]]: ...
-
-    def put(self, rule: Rule) -> Deferred[None]: ...
-
-    def remove(self, action: str, subject: str) -> Deferred[bool]: ...
 
 
 class Contacts(Protocol):

@@ -9,9 +9,15 @@ from typing import Any
 
 from attrs import frozen
 
+from socialrelay.moderation.formats import MAX_LIST
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.plain import Plain
-from socialrelay.operators.views import ActError, Views
+from socialrelay.operators.terms import ActError
+from socialrelay.operators.views import Views
+
+MAX_BODY = 128 * 1024
+MAX_LIST_BODY = 2 * MAX_LIST
+"""A list, with what JSON adds to it."""
 
 
 @frozen
@@ -21,11 +27,13 @@ class Offer:
 
     @ivar fields: name -> type of what may be said; C{list} means a list of texts.
     @ivar required: without these there is no sense.
+    @ivar max_body: bytes of all that may be said, as it comes.
     """
 
     run: Callable[..., Coroutine[Any, Any, Plain]]
     fields: Mapping[str, type] = {}
     required: tuple[str, ...] = ()
+    max_body: int = MAX_BODY
 
 
 def view_offers(views: Views) -> dict[str, Offer]:
@@ -33,30 +41,46 @@ def view_offers(views: Views) -> dict[str, Offer]:
     return {
         "status": Offer(views.status),
         "health": Offer(views.conditions),
-        "nodes": Offer(views.nodes, {"text": str, "which": str, "after": str, "limit": int}),
+        "nodes": Offer(views.nodes, {"text": str, "which": str, "sort": str, "descending": bool, "offset": int, "limit": int}),
         "node": Offer(views.node, {"host": str}, ("host",)),
         "queue": Offer(views.queued, {"state": str, "limit": int}),
+        "bounced": Offer(views.backlog.bounced, {"host": str, "limit": int}, ("host",)),
+        "deferred": Offer(views.backlog.deferred, {"limit": int}),
+        "waiting": Offer(views.backlog.waiting),
+        "quarantine": Offer(views.backlog.quarantine, {"limit": int}),
         "rejected": Offer(views.rejected, {"limit": int}),
-        "rules": Offer(views.rules),
+        "rules": Offer(views.rules.overview, {"text": str, "action": str, "list": str, "offset": int, "limit": int}),
+        "rules-export": Offer(views.rules.export, {"list": str, "format": str, "action": str}),
         "identity": Offer(views.identity),
     }
 
 
 def act_offers(operations: Operations) -> dict[str, Offer]:
     """The acts by name."""
+    rules = operations.rules
     host, subject = {"host": str}, {"subject": str}
+    rule = {**subject, "reason": str, "until": str}
+    listed = {"name": str, "text": str, "url": str, "action": str, "source": str, "dry_run": bool}
     return {
         "subscribe": Offer(operations.subscribe, {**host, "tags": list, "everything": bool}, ("host",)),
         "unsubscribe": Offer(operations.unsubscribe, host, ("host",)),
-        "allow": Offer(operations.allow, {**subject, "reason": str}, ("subject",)),
-        "block": Offer(operations.block, {**subject, "reason": str}, ("subject",)),
-        "unblock": Offer(operations.unblock, subject, ("subject",)),
-        "forward": Offer(operations.forward, {**host, "off": bool, "reason": str}, ("host",)),
+        "block": Offer(rules.block, rule, ("subject",)),
+        "limit": Offer(rules.limit, rule, ("subject",)),
+        "allow": Offer(rules.allow, rule, ("subject",)),
+        "unblock": Offer(rules.unblock, subject, ("subject",)),
+        "forward": Offer(rules.forward, {**host, "off": bool, "reason": str, "until": str}, ("host",)),
+        "rules-import": Offer(rules.rules_import, listed, ("name",), max_body=MAX_LIST_BODY),
+        "rules-remove": Offer(rules.rules_remove, {"name": str}, ("name",)),
+        "rules-fetch": Offer(rules.rules_fetch, {"name": str, "anyway": bool}),
         "poll": Offer(operations.poll, host, ("host",)),
         "lists-fetch": Offer(operations.lists_fetch),
         "wake": Offer(operations.wake, host, ("host",)),
         "suspend": Offer(operations.suspend, host, ("host",)),
         "resume": Offer(operations.resume, host, ("host",)),
+        "requeue": Offer(operations.repairs.requeue, {**host, "position": int, "everything": bool}, ("host",)),
+        "quarantine-retry": Offer(operations.repairs.quarantine_retry, {"id": int}, ("id",)),
+        "quarantine-drop": Offer(operations.repairs.quarantine_drop, {"id": int}, ("id",)),
+        "forget-key": Offer(operations.repairs.forget_key, {"handle": str}, ("handle",)),
         "erase": Offer(operations.erase, {"handle": str, "guid": str, "host": str}),
     }
 

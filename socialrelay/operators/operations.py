@@ -20,22 +20,21 @@ from socialrelay.boundaries import (
     Lists,
     ManualSubscription,
     Membership,
-    NodeRecord,
     Poller,
     Queue,
-    Rule,
     Unavailable,
 )
 from socialrelay.erasure import Erased
+from socialrelay.moderation.subjects import covering
+from socialrelay.operators.asked import check_consent, checked_subject, make_known, other_host
 from socialrelay.operators.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
-from socialrelay.operators.views import About, ActError, Stores, checked_host, covers
-from socialrelay.routing.hosts import node_host
+from socialrelay.operators.repairs import Repairs
+from socialrelay.operators.rules import RuleActs
+from socialrelay.operators.terms import About, ActError, Stores, checked_host
 from socialrelay.routing.subscription import Scope, Subscription
 from socialrelay.scheduler.record import State
 from socialrelay.words import counted
 
-MAX_REASON = 500
-_USER = re.compile(r"[a-z0-9._-]{1,64}")
 _GUID = re.compile(r"[A-Za-z0-9_@.:-]{1,255}")
 
 
@@ -50,6 +49,7 @@ class Operations:
     """
     The operators' acts.
 
+    @ivar rules: those about rules.
     @ivar tag_key: a hashtag without C{#} as subscriptions compare it; empty for what can be none.
     @ivar max_tags: as many tags may one subscription name.
     """
@@ -61,6 +61,8 @@ class Operations:
     poller: Poller
     lists: Lists
     eraser: Eraser
+    rules: RuleActs
+    repairs: Repairs
     now: Callable[[], datetime]
     tag_key: Callable[[str], str]
     max_tags: int = 2000
@@ -80,8 +82,8 @@ class Operations:
         if everything == bool(tags):
             raise ActError("bad-tags", "Say what the node is to get: either tags or all public posts.")
         subscription = Subscription(Scope.ALL) if everything else Subscription(Scope.TAGS, self._tags(tags))
-        await self._consenting(host)
-        await self._make_known(host)
+        await check_consent(self.stores.nodes, host)
+        await make_known(self.stores.nodes, host, self.now())
         await self.stores.subscriptions.put(ManualSubscription(host, subscription, self.now(), who))
         effective = await self.membership.take_up(host)
         wanted = scope_in_words(subscription.scope, subscription.tags)
@@ -99,7 +101,7 @@ class Operations:
         if not removed and effective.scope is Scope.NONE:
             raise ActError("not-subscribed", f"{host} has no subscription.")
         if not removed:
-            forwarded = any(rule.action == "forward" and rule.subject == host for rule in await self.stores.rules.all())
+            forwarded = any(rule.action == "forward" and not rule.ended(self.now()) for rule in await self.stores.rules.about([host]))
             remedy = f"forward {host} --off" if forwarded else f"block {host}"
             raise ActError(
                 "not-subscribed",
@@ -112,73 +114,6 @@ class Operations:
             still = scope_in_words(effective.scope, effective.tags)
             message = f"The subscription made by hand is gone; {host} still gets {still}: {effective.why}."
         return self._done(who, "unsubscribe", host, message, subscription=plain_effective(effective))
-
-    # Rules
-
-    async def block(self, subject: str, *, who: str, reason: str = "") -> Plain:
-        """
-        Relay nothing from and, if it is a host, nothing to it, its subdomains included; what is queued is cancelled.
-
-        @param subject: a host or an author's handle.
-        """
-        subject = self._subject(subject)
-        await self._put_rule("block", subject, reason, who)
-        if "@" in subject:
-            message = f"Nothing by {subject} is relayed any more, and what was waiting of it is cancelled."
-        else:
-            message = f"Nothing from or to {subject} and its subdomains is relayed any more, and what was waiting is cancelled."
-        return self._done(who, "block", subject, message)
-
-    async def allow(self, subject: str, *, who: str, reason: str = "") -> Plain:
-        """Put a host (with its subdomains) or a handle on the allow list, which counts only if the configuration says so."""
-        subject = self._subject(subject)
-        await self._put_rule("allow", subject, reason, who)
-        message = f"{subject} is on the allow list."
-        if not self.about.allow_list:
-            message += " The list is not in use: everybody is relayed who is not blocked, unless the configuration sets policy.allow_list."
-        blocking = [rule for rule in await self.stores.rules.all() if rule.action == "block" and covers(rule.subject, subject)]
-        if blocking:
-            message += f" It is still blocked by the rule for {blocking[0].subject}; blocking wins."
-        return self._done(who, "allow", subject, message)
-
-    async def unblock(self, subject: str, *, who: str) -> Plain:
-        """Remove the block rule and the allow rule for exactly this subject."""
-        subject = self._subject(subject)
-        blocked = await self.stores.rules.remove("block", subject)
-        allowed = await self.stores.rules.remove("allow", subject)
-        if not blocked and not allowed:
-            raise ActError("no-rule", f"There is no block or allow rule for {subject}.")
-        await self.membership.rules_changed()
-        gone = " and ".join(["the block rule"] * blocked + ["the allow rule"] * allowed)
-        message = f"{gone.capitalize()} for {subject} {'are' if blocked and allowed else 'is'} removed."
-        left = [rule for rule in await self.stores.rules.all() if rule.action == "block" and covers(rule.subject, subject)]
-        if left:
-            message += f" It is still blocked by the rule for {left[0].subject}."
-        return self._done(who, "unblock", subject, message)
-
-    async def forward(self, host: str, *, who: str, off: bool = False, reason: str = "") -> Plain:
-        """
-        Send a host every post that is relayed, or no longer.
-
-        @raise ActError: also if the node publishes that it wants nothing.
-        """
-        host = self._other_host(host)
-        if off:
-            if not await self.stores.rules.remove("forward", host):
-                raise ActError("no-rule", f"There is no forward rule for {host}.")
-            await self.membership.rules_changed()
-            effective = self.membership.effective(host)
-            message = f"The forward rule is removed; {host} gets {scope_in_words(effective.scope, effective.tags)} now."
-            return self._done(who, "forward off", host, message)
-        await self._consenting(host)
-        await self._make_known(host)
-        await self._put_rule("forward", host, reason, who)
-        effective = await self.membership.take_up(host)
-        if effective.scope is Scope.ALL:
-            message = f"{host} is sent every post, from now on, at {effective.url}."
-        else:
-            message = f"The forward rule for {host} is kept, but not in force: {effective.why}."
-        return self._done(who, "forward", host, message)
 
     # Data protection
 
@@ -210,7 +145,7 @@ class Operations:
             return guid
         if handle and "@" not in handle:
             raise ActError("bad-host", f"{handle[:253]!r} is no handle; one looks like user@host.example. A host is named with --host.")
-        return self._subject(handle) if handle else self._other_host(host)
+        return checked_subject(handle, self.about.host, self.tag_key) if handle else self._other_host(host)
 
     async def _left(self, subject: str, guid: bool, posts: bool) -> list[str]:
         notes = []
@@ -219,8 +154,8 @@ class Operations:
                 "The digests of the posts stay, so that none of them is relayed when it comes again.",
                 "Servers that have the posts already are not told: only a retraction that the author's own server signs can do that.",
             ]
-        rules = [] if guid else await self.stores.rules.all()
-        blocking = [rule for rule in rules if rule.action == "block" and covers(rule.subject, subject)]
+        rules = [] if guid else await self.stores.rules.about(covering(subject))
+        blocking = [rule for rule in rules if rule.action == "block" and not rule.ended(self.now())]
         if blocking:
             notes.append(f"New posts stay out: there is a block rule for {blocking[0].subject}.")
         elif not guid:
@@ -308,23 +243,7 @@ class Operations:
         return {"message": message, **facts}
 
     def _other_host(self, text: str) -> str:
-        host = checked_host(text)
-        if host == self.about.host:
-            raise ActError("bad-host", f"{host} is this relay itself.")
-        return host
-
-    def _subject(self, text: str) -> str:
-        user, at, address = text.strip().lower().rpartition("@")
-        if not at:
-            return self._other_host(text)
-        name, colon, port = address.partition(":")
-        if not _USER.fullmatch(user) or (colon and not port.isdecimal()):
-            raise ActError("bad-host", f"{text[:253]!r} is no handle; one looks like user@host.example.")
-        try:
-            host = node_host(name)
-        except ValueError as error:
-            raise ActError("bad-host", f"{text[:253]!r} is no handle; one looks like user@host.example. {error}") from error
-        return f"{user}@{host}:{port}" if port else f"{user}@{host}"
+        return other_host(text, self.about.host)
 
     def _tags(self, tags: Sequence[str]) -> frozenset[str]:
         keys: set[str] = set()
@@ -347,27 +266,6 @@ class Operations:
     def _deliveries(self, host: str) -> Plain:
         status = self.queue.destination(host)
         return {"deliveries": None if status is None else plain_destination(status)}
-
-    async def _consenting(self, host: str) -> None:
-        node = await self.stores.nodes.get(host)
-        if node is not None and node.preferences is not None and node.preferences.scope is Scope.NONE:
-            raise ActError(
-                "refused",
-                f"{host} publishes that it wants nothing from relays, and that decides. "
-                f"When its administrator has changed it, `socialrelay poll {host}` reads it again.",
-            )
-
-    async def _make_known(self, host: str) -> None:
-        # A node that is known stays as the poller left it: writing it here could undo what a poll reads meanwhile.
-        if await self.stores.nodes.get(host) is None:
-            now = self.now()
-            await self.stores.nodes.save(NodeRecord(host, sources=("operator",), first_seen=now, next_poll=now))
-
-    async def _put_rule(self, action: str, subject: str, reason: str, who: str) -> None:
-        if len(reason) > MAX_REASON:
-            raise ActError("bad-request", f"The reason is too long; it may have {MAX_REASON} characters.")
-        await self.stores.rules.put(Rule(action, subject, reason, self.now(), who))
-        await self.membership.rules_changed()
 
 
 _ERASED = {

@@ -16,7 +16,7 @@ from socialrelay.boundaries import Full, Membership, Nodes, Overview, Poller, Pr
 from socialrelay.coalesce import Coalescing, Crowded, Lasting
 from socialrelay.operators.plain import Plain, plain_effective, plain_poll, plain_time
 from socialrelay.operators.taglist import shared_tags
-from socialrelay.operators.views import served_by
+from socialrelay.operators.terms import served_by
 from socialrelay.routing.hosts import node_host
 
 PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "total": None}

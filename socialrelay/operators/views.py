@@ -11,28 +11,20 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define
 
-from socialrelay import __version__
 from socialrelay.boundaries import (
     Condition,
-    Destinations,
     DestinationStatus,
-    Incoming,
     Membership,
     NodeRecord,
-    Nodes,
     Overview,
     Queue,
-    Rejections,
-    Rule,
-    Rules,
-    Statistics,
-    Subscriptions,
     Unavailable,
 )
-from socialrelay.config import Config
-from socialrelay.identity import RelayIdentity
+from socialrelay.boundaries.node_table import KINDS, ORDERS, NodeQuery
+from socialrelay.operators.backlog import Backlog
+from socialrelay.operators.history import history_of
 from socialrelay.operators.plain import (
     Plain,
     plain_condition,
@@ -42,124 +34,22 @@ from socialrelay.operators.plain import (
     plain_manual,
     plain_node,
     plain_rejection,
-    plain_rule,
+    plain_row,
     plain_time,
 )
-from socialrelay.routing.hosts import host_of, node_host, within
-from socialrelay.routing.subscription import Effective, Scope
+from socialrelay.operators.rule_views import RuleViews
+from socialrelay.operators.terms import About, ActError, Stores, checked_host, served_by
 from socialrelay.scheduler.record import State
 
 MAX_ROWS = 1000
-SCANNED_NODES = 20_000
+MAX_OFFSET = 1_000_000
 GAPS = 20
-
-
-class ActError(Exception):
-    """
-    The act was not done, or there is nothing to show.
-
-    @ivar code: C{bad-request}, C{bad-host}, C{bad-tags}, C{refused}, C{unknown-node}, C{not-subscribed}, C{no-rule} or C{unavailable}.
-    """
-
-    def __init__(self, code: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.code = code
 
 
 class Conditions(Protocol):
     """How the relay's parts are."""
 
     def conditions(self) -> Sequence[Condition]: ...
-
-
-class Stores(Protocol):
-    """What operators look into and change."""
-
-    @property
-    def nodes(self) -> Nodes: ...
-
-    @property
-    def destinations(self) -> Destinations: ...
-
-    @property
-    def subscriptions(self) -> Subscriptions: ...
-
-    @property
-    def rules(self) -> Rules: ...
-
-    @property
-    def incoming(self) -> Incoming: ...
-
-    @property
-    def rejections(self) -> Rejections: ...
-
-    @property
-    def statistics(self) -> Statistics: ...
-
-
-@frozen(kw_only=True)
-class About:
-    """
-    The running relay, as told to its operator.
-
-    @ivar host: its public name; empty in development mode.
-    @ivar key_fingerprint: SHA-256 of the public key (SubjectPublicKeyInfo, DER), in hexadecimal.
-    @ivar provisional: the identity is not bound yet.
-    @ivar allow_list: only who is on the allow list is relayed.
-    """
-
-    version: str
-    host: str
-    production: bool
-    handle: str
-    guid: str
-    key_fingerprint: str
-    provisional: bool
-    started_at: datetime
-    pid: int
-    state_dir: str
-    listen: tuple[str, ...]
-    allow_list: bool = False
-
-    @classmethod
-    def of(cls, config: Config, identity: RelayIdentity, *, started_at: datetime, pid: int) -> About:
-        """What configuration and identity say."""
-        return cls(
-            version=__version__,
-            host=config.host,
-            production=config.production,
-            handle=identity.handle,
-            guid=identity.guid,
-            key_fingerprint=identity.key_hash.hex(),
-            provisional=identity.provisional,
-            started_at=started_at,
-            pid=pid,
-            state_dir=str(config.state_dir),
-            listen=config.listen,
-            allow_list=config.policy.allow_list,
-        )
-
-
-def checked_host(text: str) -> str:
-    """
-    A node's host as the relay writes it.
-
-    @raise ActError: C{bad-host}.
-    """
-    try:
-        return node_host(text)
-    except ValueError as error:
-        raise ActError("bad-host", f"{text[:253]!r} is no host of a node. {error}") from error
-
-
-def covers(rule_subject: str, subject: str) -> bool:
-    """Whether a block or allow rule is about this host or handle."""
-    return rule_subject == subject or ("@" not in rule_subject and within(host_of(subject), rule_subject))
-
-
-def served_by(membership: Membership) -> Callable[[str], bool]:
-    """Whether a host is among those that are served though it is not subscribed: it would be, if it did not answer 410 Gone."""
-    return lambda host: membership.effective(host).until is not None
 
 
 @define(kw_only=True, eq=False)
@@ -172,6 +62,8 @@ class Views:
     queue: Queue
     health: Conditions
     overview: Overview
+    rules: RuleViews
+    backlog: Backlog
     now: Callable[[], datetime]
 
     async def status(self) -> Plain:
@@ -210,42 +102,38 @@ class Views:
             "conditions": [plain_condition(condition) for condition in conditions],
         }
 
-    async def nodes(self, *, text: str = "", which: str = "all", after: str = "", limit: int = 100) -> Plain:
+    async def nodes(
+        self, *, text: str = "", which: str = "all", sort: str = "host", descending: bool = False, offset: int = 0, limit: int = 100
+    ) -> Plain:
         """
-        Known nodes by host.  Keys: C{nodes}, each with C{subscription} (as it is now), and C{next}: the host to go on after, or C{None}.
-        In development C{next_poll} of a node is C{None}.
+        Nodes that the relay has heard of: C{nodes} (as L{plain_row}), C{total} (how many there are without C{offset} and C{limit}),
+        C{offset}.  In development C{next_poll} of a node is C{None}.
 
         @param text: a part of the host.
-        @param which: C{all}, C{subscribed}, C{refusing} (publish that they want nothing) or C{failing} (the last poll failed).
+        @param which: one of L{KINDS<socialrelay.boundaries.node_table.KINDS>}.
+        @param sort: one of L{ORDERS<socialrelay.boundaries.node_table.ORDERS>}; equals by host, and who has no such value last.
+        @param limit: at most L{MAX_ROWS}.
         """
-        if which not in _KINDS_OF_NODES:
-            raise ActError("bad-request", f"There is no kind of nodes {which!r}; there are: {', '.join(_KINDS_OF_NODES)}.")
-        limit = min(max(limit, 1), MAX_ROWS)
-        shown: list[Plain] = []
-        scanned = 0
-        while scanned < SCANNED_NODES:
-            page = await self.stores.nodes.page(after, MAX_ROWS)
-            for node in page:
-                after = node.host
-                effective = self.membership.effective(node.host)
-                if text.lower() in node.host and _KINDS_OF_NODES[which](node, effective):
-                    shown.append({**self._node(node), "subscription": plain_effective(effective)})
-                    if len(shown) == limit:
-                        return {"nodes": shown, "next": after}
-            scanned += len(page)
-            if len(page) < MAX_ROWS:
-                return {"nodes": shown, "next": None}
-        return {"nodes": shown, "next": after}
+        if which not in KINDS:
+            raise ActError("bad-request", f"There is no kind of nodes {which!r}; there are: {', '.join(KINDS)}.")
+        if sort not in ORDERS:
+            raise ActError("bad-request", f"Nodes are not sorted by {sort!r}, but by: {', '.join(ORDERS)}.")
+        offset, limit = min(max(offset, 0), MAX_OFFSET), min(max(limit, 1), MAX_ROWS)
+        query = NodeQuery(text=text.strip(), which=which, sort=sort, descending=descending, offset=offset, limit=limit)
+        rows, total = await self.stores.node_table.page(query)
+        shown = [plain_row(row, self.membership.effective(row.host), polled=self.about.production) for row in rows]
+        return {"nodes": shown, "total": total, "offset": offset}
 
     async def node(self, host: str) -> Plain:
         """
         All that is known of one node: C{host}, C{known} (as L{plain_node}), C{subscription}, C{manual}, C{rules}, C{deliveries},
-        C{gaps} (as L{plain_gap}, the latest L{GAPS} of them first) and C{counts}: events of 30 days, as author's host and as destination.
+        C{gaps} (as L{plain_gap}, the latest L{GAPS} of them first) and C{counts}: events of 30 days, as author's host and as destination;
+        and what L{history_of} adds.
         """
         host = checked_host(host)
         known = await self.stores.nodes.get(host)
         manual = next((entry for entry in await self.stores.subscriptions.all() if entry.host == host), None)
-        rules = [rule for rule in await self.stores.rules.all() if _concerns(rule, host)]
+        rules = list(await self.rules.about(host))
         destination = self.queue.destination(host)
         if known is None and manual is None and destination is None and not rules:
             raise ActError("unknown-node", f"The relay has never heard of {host}. `socialrelay poll {host}` asks it for its preferences.")
@@ -254,10 +142,11 @@ class Views:
             "known": None if known is None else self._node(known),
             "subscription": plain_effective(self.membership.effective(host)),
             "manual": plain_manual(manual),
-            "rules": [plain_rule(rule) for rule in rules],
+            "rules": rules,
             "deliveries": None if destination is None else plain_destination(destination),
             "gaps": await self._gaps(destination),
             "counts": await self.stores.statistics.of_subject(host, self.now() - timedelta(days=30)),
+            **await history_of(host, destination, self.stores, self.backlog, self.now()),
         }
 
     async def _gaps(self, destination: DestinationStatus | None) -> list[Plain]:
@@ -297,14 +186,6 @@ class Views:
             "reasons": dict(Counter(each.reason for each in rejections).most_common()),
         }
 
-    async def rules(self) -> Plain:
-        """The operator's rules and the manual subscriptions: C{rules}, C{subscriptions}."""
-        manual = await self.stores.subscriptions.all()
-        return {
-            "rules": [plain_rule(rule) for rule in await self.stores.rules.all()],
-            "subscriptions": [{"host": entry.host, **(plain_manual(entry) or {})} for entry in manual],
-        }
-
     async def identity(self) -> Plain:
         """Who the relay is to others: C{handle}, C{host}, C{guid}, C{key_fingerprint}, C{provisional}, C{allow_list}."""
         about = self.about
@@ -316,18 +197,3 @@ class Views:
             "provisional": about.provisional,
             "allow_list": about.allow_list,
         }
-
-
-_KINDS_OF_NODES: dict[str, Callable[[NodeRecord, Effective], bool]] = {
-    "all": lambda node, effective: True,
-    "subscribed": lambda node, effective: effective.scope is not Scope.NONE,
-    "refusing": lambda node, effective: node.preferences is not None and node.preferences.scope is Scope.NONE,
-    "failing": lambda node, effective: node.poll_failures > 0,
-}
-
-
-def _concerns(rule: Rule, host: str) -> bool:
-    """Whether a rule is about this host, one above it, or an author there."""
-    if rule.action == "forward":
-        return rule.subject == host
-    return covers(rule.subject, host) or ("@" in rule.subject and host_of(rule.subject) == host)

@@ -78,7 +78,7 @@ _OPEN = f"""
     SELECT {_COLUMNS} FROM destination WHERE host = %(host)s AND protocol = %(protocol)s
 """
 
-_CLOSE = "UPDATE destination SET subscribed = false, following = false WHERE number = %(number)s"
+_CLOSE = "UPDATE destination SET subscribed = false, following = false WHERE number = ANY(%(numbers)s::integer[])"
 
 _SUSPEND = "UPDATE destination SET state = 'suspended' WHERE number = %(number)s"
 
@@ -201,9 +201,9 @@ class PostgresDestinations:
         parameters = {"lock": LOG_LOCK, "host": host, "protocol": protocol, "url": url, "now": now}
         return self._database.query(_OPEN, parameters, idempotent=True).addCallback(lambda found: _record(found[0]))
 
-    def close(self, number: int) -> Deferred[None]:
+    def close(self, *numbers: int) -> Deferred[None]:
         """See L{Destinations.close}."""
-        return self._database.query(_CLOSE, {"number": number}, idempotent=True).addCallback(_nothing)
+        return self._database.query(_CLOSE, {"numbers": list(numbers)}, idempotent=True).addCallback(_nothing)
 
     def suspend(self, number: int) -> Deferred[None]:
         """See L{Destinations.suspend}."""

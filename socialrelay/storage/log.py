@@ -12,6 +12,7 @@ destinations that follow the log as it grows would never come to it.)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from secrets import randbits
@@ -137,19 +138,38 @@ _WEEK = """
 # Never one that is nameless already. An author's are found by the index, whatever the range.
 _NAMED = f"""((%(author)s <> '' AND author = %(author)s) OR (%(guid)s <> '' AND guid = %(guid)s) OR {of_host("author_host")})"""
 
-_CANCEL = f"""
+# One array, made once for each statement: there may be thousands of names.  An author's posts are found by the index.
+_NAMES = "ARRAY(SELECT json_array_elements_text(%(names)s))"
+
+# Of a host every domain above it is looked for among the names; of those hosts only that posts come from.
+_HOSTS = f"""author_host IN (
+               SELECT known.host
+                 FROM (SELECT DISTINCT author_host AS host FROM post WHERE position > %(after)s AND position <= %(upto)s) AS known,
+                      LATERAL (SELECT string_to_array(known.host, '.') AS labels) AS split,
+                      generate_subscripts(labels, 1) AS first
+                WHERE array_to_string(labels[first:], '.') = ANY({_NAMES}))"""
+
+_CANCEL = {
+    kind: f"""
     WITH found AS (
         SELECT position, cancelled
           FROM post
          WHERE position > %(after)s
            AND position <= %(upto)s
            AND NOT retraction
-           AND {_NAMED}
+           AND {clause}
     ), marked AS (
         UPDATE post SET cancelled = true FROM found WHERE post.position = found.position AND NOT found.cancelled
     )
     SELECT position FROM found ORDER BY position
 """
+    for kind, clause in (
+        ("authors", f"author = ANY({_NAMES})"),
+        ("guids", f"guid = ANY({_NAMES})"),
+        ("hosts", _HOSTS),
+        ("tags", f"tags && {_NAMES}"),
+    )
+}
 
 _FIND = """
     SELECT position, recipients
@@ -328,17 +348,26 @@ class PostgresLog:
         query = self._database.query(_BODIES, {"positions": list(positions)}, idempotent=True)
         return query.addCallback(lambda found: {position: bytes(body) for position, body in found})
 
-    def cancel(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[list[int]]:
+    def cancel(
+        self,
+        *,
+        authors: Collection[str] = (),
+        guids: Collection[str] = (),
+        hosts: Collection[str] = (),
+        tags: Collection[str] = (),
+    ) -> Deferred[list[int]]:
         """See L{PostLog.cancel}."""
-        return ensureDeferred(self._cancel({"author": author, "guid": guid, "host": host}))
+        return ensureDeferred(self._cancel({"authors": authors, "guids": guids, "hosts": hosts, "tags": tags}))
 
-    async def _cancel(self, names: dict[str, str]) -> list[int]:
+    async def _cancel(self, named: dict[str, Collection[str]]) -> list[int]:
         [(start, end)] = await self._database.query(_WEEK, idempotent=True)
-        positions: list[int] = []
-        for after, upto in _steps(start, end, names):
-            span = {**names, "after": after, "upto": upto}
-            positions += [position for (position,) in await self._database.query(_CANCEL, span, idempotent=True)]
-        return positions
+        positions: set[int] = set()
+        for kind, names in named.items():
+            text = json.dumps(sorted(names), ensure_ascii=False)
+            for after, upto in _steps(start, end, whole=kind == "authors") if names else ():
+                span = {"names": text, "after": after, "upto": upto}
+                positions.update(position for (position,) in await self._database.query(_CANCEL[kind], span, idempotent=True))
+        return sorted(positions)
 
     def find(self, author: str, guid: str) -> Deferred[Target | None]:
         """See L{PostLog.find}."""
@@ -352,7 +381,7 @@ class PostgresLog:
     async def _erase(self, names: dict[str, str]) -> list[int]:
         [(start, end)] = await self._database.query(_ENDS, idempotent=True)
         positions: list[int] = []
-        for after, upto in _steps(start, end, names):
+        for after, upto in _steps(start, end, whole=bool(names["author"])):
             span = {**names, "after": after, "upto": upto, "batch": _ERASE_BATCH}
             found: Rows = [()] * _ERASE_BATCH
             while len(found) == _ERASE_BATCH:  # what is erased is not found again
@@ -369,9 +398,9 @@ class PostgresLog:
         return ensureDeferred(prune(self._database, now, self.retention))
 
 
-def _steps(start: int, end: int, names: dict[str, str]) -> list[tuple[int, int]]:
-    """(after, upto): the stretches of the log that are searched at a time, all of it for an author, who has an index."""
-    most = end - start if names["author"] else _CANCEL_RANGE
+def _steps(start: int, end: int, *, whole: bool) -> list[tuple[int, int]]:
+    """(after, upto): the stretches of the log that are searched at a time; all of it where there is an index, as for authors."""
+    most = end - start if whole else _CANCEL_RANGE
     return [(after, min(after + most, end)) for after in range(start, end, max(most, 1))]
 
 

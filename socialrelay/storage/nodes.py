@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from sys import intern
 from typing import Any
@@ -20,6 +20,8 @@ _COLUMNS = """
 """
 
 _GET = f"SELECT {_COLUMNS} FROM node WHERE host = %(host)s"
+
+_NAMED = f"SELECT {_COLUMNS} FROM node WHERE host = ANY(%(hosts)s::text[])"
 
 _LISTED = """
     WITH listed AS (
@@ -81,6 +83,10 @@ class PostgresNodes:
     def get(self, host: str) -> Deferred[NodeRecord | None]:
         """See L{Nodes.get}."""
         return self._records(_GET, {"host": host}).addCallback(lambda found: found[0] if found else None)
+
+    def named(self, hosts: Collection[str]) -> Deferred[list[NodeRecord]]:
+        """See L{Nodes.named}."""
+        return self._records(_NAMED, {"hosts": list(hosts)})
 
     def listed(self, source: str, hosts: Mapping[str, datetime], now: datetime) -> Deferred[int]:
         """See L{Nodes.listed}."""

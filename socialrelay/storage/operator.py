@@ -1,4 +1,4 @@
-"""What the operator and the authors wish, in PostgreSQL."""
+"""Whom the operator subscribed, and what the authors wish, in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sys import intern
 
 from twisted.internet.defer import Deferred
 
-from socialrelay.boundaries import Contacts, ManualSubscription, Rule, Rules, Subscriptions
+from socialrelay.boundaries import Contacts, ManualSubscription, Subscriptions
 from socialrelay.routing.subscription import Scope, Subscription
 from socialrelay.storage.database import Queries, Rows
 
@@ -21,17 +21,6 @@ _SUBSCRIBE = """
 """
 
 _UNSUBSCRIBE = "DELETE FROM subscription WHERE host = %(host)s RETURNING 1"
-
-_RULES = 'SELECT action, subject, reason, created_at, created_by FROM rule ORDER BY action COLLATE "C", subject COLLATE "C"'
-
-_PUT_RULE = """
-    INSERT INTO rule (action, subject, reason, created_at, created_by)
-    VALUES (%(action)s, %(subject)s, %(reason)s, %(created_at)s, %(created_by)s)
-        ON CONFLICT (action, subject) DO UPDATE
-       SET reason = excluded.reason, created_at = excluded.created_at, created_by = excluded.created_by
-"""
-
-_REMOVE_RULE = "DELETE FROM rule WHERE action = %(action)s AND subject = %(subject)s RETURNING 1"
 
 _CONTACTS = "SELECT handle, wishes FROM contact"
 
@@ -81,32 +70,6 @@ class PostgresSubscriptions:
         return self._database.query(_UNSUBSCRIBE, {"host": host}).addCallback(bool)
 
 
-class PostgresRules:
-    """See L{Rules}."""
-
-    def __init__(self, database: Queries) -> None:
-        self._database = database
-
-    def all(self) -> Deferred[list[Rule]]:
-        """See L{Rules.all}."""
-        return self._database.query(_RULES, idempotent=True).addCallback(lambda found: [Rule(*row) for row in found])
-
-    def put(self, rule: Rule) -> Deferred[None]:
-        """See L{Rules.put}."""
-        parameters = {
-            "action": rule.action,
-            "subject": rule.subject,
-            "reason": rule.reason,
-            "created_at": rule.created_at,
-            "created_by": rule.created_by,
-        }
-        return self._database.query(_PUT_RULE, parameters, idempotent=True).addCallback(_nothing)
-
-    def remove(self, action: str, subject: str) -> Deferred[bool]:
-        """See L{Rules.remove}."""
-        return self._database.query(_REMOVE_RULE, {"action": action, "subject": subject}).addCallback(bool)
-
-
 class PostgresContacts:
     """See L{Contacts}."""
 
@@ -132,5 +95,4 @@ def _nothing(_: object) -> None:
 
 
 _conforms_subscriptions: type[Subscriptions] = PostgresSubscriptions
-_conforms_rules: type[Rules] = PostgresRules
 _conforms_contacts: type[Contacts] = PostgresContacts

@@ -78,9 +78,9 @@ class MemoryDestinations:
         return evolve(row, failures=0, failing_since=None, next_attempt=None, last_reason="", gone_answers=0, gone_since=None)
 
     @answering
-    def close(self, number: int) -> None:
+    def close(self, *numbers: int) -> None:
         """See L{Destinations.close}."""
-        if number in self._tables.destinations:
+        for number in self._tables.destinations.keys() & set(numbers):
             self._tables.destinations[number] = evolve(self._tables.destinations[number], subscribed=False, following=False)
 
     @answering

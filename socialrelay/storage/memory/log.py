@@ -65,14 +65,26 @@ class MemoryPostLog:
         return len(self._naming(destination, after, upto))
 
     @answering
-    def cancel(self, *, author: str = "", guid: str = "", host: str = "") -> list[int]:
+    def cancel(
+        self,
+        *,
+        authors: Collection[str] = (),
+        guids: Collection[str] = (),
+        hosts: Collection[str] = (),
+        tags: Collection[str] = (),
+    ) -> list[int]:
         """See L{PostLog.cancel}."""
+
+        def named(post: Publication) -> bool:
+            below = any(within(post.author_host, host) for host in hosts)
+            return post.author in authors or post.guid in guids or below or not post.tags.isdisjoint(tags)
+
         posts = self._tables.posts
         if not posts:
             return []
         since = posts[max(posts)].published_at - timedelta(days=7)
-        named = self._named(author, guid, host)
-        found = [position for position in named if posts[position].published_at >= since and not posts[position].retraction]
+        late = (position for position, post in posts.items() if post.published_at >= since and not post.retraction)
+        found = [position for position in late if named(posts[position])]
         self._tables.cancelled.update(found)
         return found
 

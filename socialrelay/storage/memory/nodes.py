@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from attrs import evolve, frozen
 
-from socialrelay.boundaries import Contacts, ManualSubscription, NodeRecord, Nodes, Rule, Rules, Subscriptions
+from socialrelay.boundaries import Contacts, ManualSubscription, NodeRecord, Nodes, Subscriptions
 from socialrelay.storage.memory.tables import MemoryTables, answering
 
 
@@ -21,6 +21,11 @@ class MemoryNodes:
     def get(self, host: str) -> NodeRecord | None:
         """See L{Nodes.get}."""
         return self._tables.nodes.get(host)
+
+    @answering
+    def named(self, hosts: Collection[str]) -> list[NodeRecord]:
+        """See L{Nodes.named}."""
+        return [self._tables.nodes[host] for host in hosts if host in self._tables.nodes]
 
     @answering
     def listed(self, source: str, hosts: Mapping[str, datetime], now: datetime) -> int:
@@ -101,28 +106,6 @@ class MemorySubscriptions:
 
 
 @frozen
-class MemoryRules:
-    """L{Rules} that are forgotten when the process ends."""
-
-    _tables: MemoryTables
-
-    @answering
-    def all(self) -> list[Rule]:
-        """See L{Rules.all}."""
-        return [rule for _, rule in sorted(self._tables.rules.items())]
-
-    @answering
-    def put(self, rule: Rule) -> None:
-        """See L{Rules.put}."""
-        self._tables.rules[rule.action, rule.subject] = rule
-
-    @answering
-    def remove(self, action: str, subject: str) -> bool:
-        """See L{Rules.remove}."""
-        return self._tables.rules.pop((action, subject), None) is not None
-
-
-@frozen
 class MemoryContacts:
     """L{Contacts} that are forgotten when the process ends."""
 
@@ -146,5 +129,4 @@ class MemoryContacts:
 
 _conforms_nodes: type[Nodes] = MemoryNodes
 _conforms_subscriptions: type[Subscriptions] = MemorySubscriptions
-_conforms_rules: type[Rules] = MemoryRules
 _conforms_contacts: type[Contacts] = MemoryContacts
