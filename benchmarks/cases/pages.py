@@ -17,10 +17,10 @@ USER = "X-Remote-User"
 PUBLIC = {"first": "/", "month": "/?period=30d", "tags": "/tags", "tags_found": "/tags?q=photo", "names": "/nodes"}
 ADMIN = {
     "nodes": "/admin/nodes",
-    "nodes_found": "/admin/nodes?q=harbour",
+    "nodes_found": "/admin/nodes?text=harbour",
     "nodes_failing": "/admin/nodes?which=failing",
     "nodes_by_state": "/admin/nodes?sort=state",
-    "nodes_last": "/admin/nodes?page=100",
+    "nodes_last": "/admin/nodes?page=200",
     "node": f"/admin/nodes/{seed.hosts()[0]}",
     "queue": "/admin/queue",
 }
