@@ -14,6 +14,7 @@ from socialrelay.identity import RelayIdentity
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
 from tests.test_web_check import Counts, FakeSelfService
+from tests.test_web_live import Connection
 from tests.test_web_pages import FakeOverview
 from tests.test_web_receive import FakeIntake
 from tests.web_requests import GUID, ask, config
@@ -92,6 +93,23 @@ class PublicSiteTests(SynchronousTestCase):
         public = make()
         self.assertEqual(ask(self, public.site.resource, "/receive/public", "POST", data=b"<me:env/>").code, 202)
         self.assertEqual(public.counters, {"receive-202": 1})
+
+    def test_live(self) -> None:
+        """
+        The numbers come as they change, to so many pages of a client and no more.
+        """
+        public = make()
+        page, second = Connection(public.site), Connection(public.site)
+        page.ask(b"/live")
+        self.assertIn(b'event: stats\ndata: {"at": "2026-11-22', page.read())
+        second.ask(b"/live")
+        refusal = second.read()
+        self.assertIn(b" 503 ", refusal)
+        self.assertIn(b"Retry-After: 30\r\n", refusal)
+        page.hang_up()
+        second.ask(b"/live")
+        self.assertIn(b"event: stats", second.read())
+        self.assertEqual(public.counters, {"streams-opened": 2, "refused-streams-client": 1})
 
     def test_limits(self) -> None:
         """
