@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
@@ -22,6 +22,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
+from twisted.logger import globalLogPublisher
 
 from socialrelay import __version__
 from socialrelay.adjusting import Adjustable
@@ -60,6 +61,7 @@ from socialrelay.network.trust import load_trust
 from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
 from socialrelay.operators.backlog import Backlog
+from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
 from socialrelay.operators.repairs import Repairs
@@ -74,6 +76,7 @@ from socialrelay.running.finishing import Finishing
 from socialrelay.running.lag import LoopLag
 from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
 from socialrelay.running.listening import local_port
+from socialrelay.running.logs import quiet
 from socialrelay.running.reloading import Reloader
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
@@ -89,6 +92,10 @@ from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.stores import Storage
 from socialrelay.subscribers import Subscribers
 from socialrelay.unhurried import Unhurried
+from socialrelay.web.admin.events import LiveLog
+from socialrelay.web.admin.places import SOCKET_NAME as ADMIN_SOCKET
+from socialrelay.web.admin.places import AdminSocket, Places, login_offer
+from socialrelay.web.admin.site import AdminSite, admin_site
 from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
@@ -151,12 +158,12 @@ class Assembly:
     """
     @ivar parts: (name, service), in the order in which they start.
     @ivar public: the public site.
-    @ivar metrics: for the operators' site.
+    @ivar admin: the operators' site.
     """
 
     parts: tuple[tuple[str, IService], ...]
     public: PublicSite
-    metrics: MetricsPage
+    admin: AdminSite
 
 
 def assemble(
@@ -167,6 +174,7 @@ def assemble(
     identity: RelayIdentity,
     health: Health,
     log_end: int,
+    operators_at: Sequence[str],
     *,
     surroundings: Surroundings,
 ) -> Assembly:
@@ -174,6 +182,7 @@ def assemble(
     Make all parts over storage that is open.
 
     @param log_end: the log's end at this moment; nobody writes to it before the parts are started.
+    @param operators_at: endpoints at which the operators' site is listened.
     @raise NoTrustRoot: the system has no trusted certificates.
     @raise OSError: C{network.ca_file} cannot be read.
     """
@@ -371,9 +380,6 @@ def assemble(
         tag_key=tag_key,
         max_tags=config.polling.max_tags_per_node,
     )
-    control = ControlService(
-        reactor, runtime_directory(config.state_dir) / SOCKET_NAME, views, operations, lambda uid: in_thread(user_name, uid)
-    )
     counters: Counter[str] = Counter()
     streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)
     public = public_site(
@@ -422,7 +428,25 @@ def assemble(
     )
     asking = AskingMetrics(poller, directory, keyring, resolver, subscribers)
     registry = relay_registry([IntakeMetrics(public, relay, tally), delivered, asking, stored_metrics, process])
-    metrics = MetricsPage(registry, delivered.prepare)
+    seen = LiveLog()
+    shown_views, acts = view_offers(views), act_offers(operations)
+    admin = admin_site(
+        views=shown_views,
+        acts=acts,
+        health=health,
+        identity=identity,
+        config=config,
+        clock=reactor,
+        in_thread=in_thread,
+        log=seen,
+        streams=streams,
+        to_reactor=reactor.callFromThread,
+        parts={b"metrics": MetricsPage(registry, delivered.prepare)},
+    )
+    runtime = runtime_directory(config.state_dir)
+    own_socket = None if config.admin_listen else runtime / ADMIN_SOCKET
+    login = login_offer(admin.links, Places.of(operators_at, own_socket), config.host)
+    control = ControlService(reactor, runtime / SOCKET_NAME, shown_views, {**acts, "login": login}, lambda uid: in_thread(user_name, uid))
     Adjustable(
         public=public,
         streams=streams,
@@ -474,7 +498,9 @@ def assemble(
         await keyring.stop()
 
     rounds = config.production
+    log = quiet(seen, "info")
     parts: list[tuple[str, IService]] = [
+        ("events for operators", Part(lambda: globalLogPublisher.addObserver(log), lambda: globalLogPublisher.removeObserver(log))),
         ("the network", Part(lambda: None, end_network)),
         ("counts", Finishing(periodic("counts", tally.flush, TALLY_EVERY, TALLY_EVERY), tally.flush)),
         ("retention", periodic("retention", forget, FORGET_EVERY, FORGET_EVERY)),
@@ -488,10 +514,11 @@ def assemble(
         ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),
         ("rules", Finishing(periodic("rules", rule_lists.round, rule_list.ROUND, 0.0), rule_lists.stop)),
         ("the control socket", control),
+        *([("the operators' socket", AdminSocket(reactor, own_socket, admin.site))] if own_socket is not None else []),
         ("live pages", Part(lambda: None, streams.stop)),
         ("requests in hand", Part(lambda: None, lambda: within(public.reception.drain(), DRAIN, reactor))),
     ]
-    return Assembly(tuple(parts), public, metrics)
+    return Assembly(tuple(parts), public, admin)
 
 
 def limits(delivery: Delivery, budget: int) -> Limits:

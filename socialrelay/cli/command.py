@@ -19,7 +19,10 @@ from socialrelay.cli import output as cli_output
 from socialrelay.cli.context import FAILED, Command, answered
 
 LATER: dict[str, str] = {
+    "login": "socialrelay.cli.access:login",
+    "password": "socialrelay.cli.access:password",
     "migrate": "socialrelay.cli.migrate:migrate",
+    "import": "socialrelay.cli.takeover:takeover",
     "export": "socialrelay.cli.backup:export",
     "restore": "socialrelay.cli.backup:restore",
 }

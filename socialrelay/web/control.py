@@ -7,22 +7,19 @@ C{{"error": {"code": …, "message": …}}} with a status other than 200.  Who m
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import pwd
 import socket
-import stat
 import struct
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from attrs import frozen
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorUNIX
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorUNIX
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -30,14 +27,14 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.operators.offers import Offer, act_offers, checked, view_offers
-from socialrelay.operators.operations import Operations
+from socialrelay.operators.offers import MAX_LIST_BODY, Offer, checked
 from socialrelay.operators.plain import Plain
-from socialrelay.operators.views import ActError, Views
-from socialrelay.services import StartFailed, reason_of
+from socialrelay.operators.terms import ActError
+from socialrelay.operators.who import COMMAND, done_by
+from socialrelay.web.unixsocket import SocketService
 
 SOCKET_NAME = "control.sock"
-MAX_BODY = 128 * 1024
+MAX_BODY = MAX_LIST_BODY
 IDLE_TIMEOUT = 60.0
 _SO_PEERGROUPS = 59  # Linux >= 4.13; Python has no name for it
 _STATUS = {"unknown-node": 404, "no-rule": 404, "not-found": 404, "refused": 409, "not-subscribed": 409, "forbidden": 403, "too-large": 413}
@@ -132,7 +129,7 @@ class ControlResource(Resource):
                 raise ActError("forbidden", _FORBIDDEN)
             offer, fields = self._asked(request)
             if request.method == b"POST":
-                fields["who"] = await self._name_of(peer.uid)
+                fields["who"] = done_by(await self._name_of(peer.uid), COMMAND)
             self._send(request, 200, await offer.run(**fields))
         except ActError as error:
             self._send_error(request, error.code, str(error))
@@ -152,19 +149,27 @@ class ControlResource(Resource):
             kind = "view" if request.method == b"GET" else "act"
             raise ActError("not-found", f"There is no such {kind}; below /v1/ there are: {', '.join(offers)}.")
         offer = offers[name]
+        assert request.content is not None
+        if request.content.seek(0, 2) > offer.max_body:
+            raise ActError("too-large", f"The request is too long; {name} may have {offer.max_body} bytes.")
+        request.content.seek(0)
         return offer, checked(offer, self._query(request, offer) if request.method == b"GET" else self._body(request))
 
     def _query(self, request: BoundedRequest, offer: Offer) -> dict[str, object]:
         said: dict[str, object] = {}
         for raw_name, raw_values in request.args.items():
             name, text = raw_name.decode("utf-8", "replace"), raw_values[-1].decode("utf-8", "replace")
-            number = offer.fields.get(name) is int and text.isascii() and text.isdecimal() and len(text) < 10
-            said[name] = int(text) if number else text
+            kind = offer.fields.get(name)
+            if kind is int and text.isascii() and text.isdecimal() and len(text) < 10:
+                said[name] = int(text)
+            elif kind is bool and text.lower() in ("true", "false"):
+                said[name] = text.lower() == "true"
+            else:
+                said[name] = text
         return said
 
     def _body(self, request: BoundedRequest) -> dict[str, object]:
         try:
-            assert request.content is not None
             return read_object(request.content.read() or b"{}")
         except NotJSON as error:
             raise ActError("bad-request", "The body must be a JSON object.") from error
@@ -199,6 +204,10 @@ class QuietSite(Site):
     def log(self, request: object) -> None:
         """Nothing is written per request."""
 
+    def getContentFile(self, length: int | None) -> BytesIO:
+        """Bodies are in memory: a file would be written in the reactor's thread."""
+        return BytesIO()
+
 
 _FORBIDDEN = "You may not control this relay: only root, its own user and the members of the socket's group may."
 _AWAY = "The relay's database cannot be reached now; nothing was changed. `socialrelay status` says more."
@@ -210,32 +219,8 @@ class HasSocket(Protocol):
     socket: socket.socket
 
 
-def remove_stale(path: Path) -> None:
-    """
-    Make room for our socket: one that nobody listens at any more is removed.
-
-    @raise CannotListenError: somebody listens at it, or it is no socket.
-    """
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise CannotListenError("unix", str(path), FileExistsError(errno.EEXIST, "there is something else of this name"))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        refused = probe.connect_ex(str(path)) in (errno.ECONNREFUSED, errno.ENOENT)
-    if not refused:
-        raise CannotListenError("unix", str(path), FileExistsError(errno.EADDRINUSE, "another daemon listens there"))
-    path.unlink(missing_ok=True)
-
-
-class ControlService(Service):
-    """
-    Listens on the control socket while it runs.
-
-    @ivar path: of the socket.
-    """
+class ControlService(SocketService):
+    """Listens on the control socket while it runs."""
 
     _log = Logger()
 
@@ -243,17 +228,15 @@ class ControlService(Service):
         self,
         reactor: IReactorUNIX,
         path: Path,
-        views: Views,
-        operations: Operations,
+        views: Mapping[str, Offer],
+        acts: Mapping[str, Offer],
         name_of: Callable[[int], Deferred[str]],
     ) -> None:
         """@param name_of: a user's name, L{user_name} in a thread."""
-        self.path = path
-        self._reactor = reactor
-        self._port: IListeningPort | None = None
+        resource = ControlResource(views, acts, self._admits, name_of)
+        site: Any = QuietSite(resource, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, parsePOSTFormSubmission=False)
+        super().__init__(reactor, path, site, "control socket")
         self._gid = -1
-        resource = ControlResource(view_offers(views), act_offers(operations), self._admits, name_of)
-        self._site: Any = QuietSite(resource, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, parsePOSTFormSubmission=False)
 
     def startService(self) -> None:
         """
@@ -262,24 +245,8 @@ class ControlService(Service):
         @raise StartFailed: another daemon listens there, or no socket can be made there.
         """
         super().startService()
-        try:
-            remove_stale(self.path)
-            self._port = self._reactor.listenUNIX(str(self.path), self._site, mode=0o660)
-            self._gid = self.path.stat().st_gid
-        except CannotListenError as error:
-            raise StartFailed(f"control socket {self.path}", reason_of(error.socketError)) from error
+        self._gid = self.path.stat().st_gid
         self._log.info("Operators are heard at {path}.", path=str(self.path))
-
-    def stopService(self) -> Deferred[None]:
-        """Listen no more; the socket is gone when this fires."""
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        if self._port is not None:
-            port, self._port = self._port, None
-            await maybeDeferred(port.stopListening)
-            self.path.unlink(missing_ok=True)
 
     def _admits(self, peer: Peer) -> bool:
         return may_control(peer, os.geteuid(), self._gid)

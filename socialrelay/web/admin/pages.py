@@ -1,0 +1,208 @@
+"""The operators' pages to look at: each is a view of the catalogue, as a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from attrs import define
+from twisted.internet.defer import Deferred
+from twisted.web.server import Request
+from werkzeug.exceptions import NotFound
+
+from socialrelay.boundaries import Unavailable
+from socialrelay.operators.offers import Offer, checked
+from socialrelay.operators.plain import Plain
+from socialrelay.operators.terms import ActError
+from socialrelay.web.addresses import limited_as
+from socialrelay.web.admin.attention import matters
+from socialrelay.web.admin.events import KEPT, Feed
+from socialrelay.web.admin.look import Look, away
+from socialrelay.web.admin.paging import PAGE, Column, Paging, address, headings, page_number, query_of
+from socialrelay.web.admin.visits import known
+from socialrelay.web.answers import answer as answer_whole
+from socialrelay.web.answers import application, sentence
+from socialrelay.web.pages import shielded
+
+NODE_KINDS = (
+    ("all", "all"),
+    ("subscribed", "subscribed"),
+    ("refusing", "those that want nothing"),
+    ("failing", "those whose poll failed"),
+    ("active", "active"),
+    ("deferred", "deferred"),
+    ("dead", "dead"),
+    ("gone", "gone"),
+    ("suspended", "suspended"),
+)
+RULES = 100
+ACTIONS = ("block", "limit", "allow", "forward")
+STATES = ("active", "deferred", "dead", "gone", "suspended")
+NODE_COLUMNS = (
+    Column("Node", "host"),
+    Column("Gets", "scope"),
+    Column("Deliveries", "state"),
+    Column("Behind", "behind", number=True, downwards=True),
+    Column("Delivered", "delivered", number=True, downwards=True),
+    Column("Last answer (UTC)", "last_answer", downwards=True),
+    Column("Trouble"),
+)
+
+SHOWN_LEVELS = (("info", "all"), ("warn", "warnings and errors"), ("error", "errors"))
+
+
+@define(eq=False, slots=False)
+class AdminPages:
+    """
+    @ivar answerable: the relay's pages say whom to ask, or where its source is.
+    """
+
+    views: Mapping[str, Offer]
+    look: Look
+    feed: Feed
+    answerable: bool = True
+
+    app = application()
+
+    @app.route("/admin", methods=["GET"])
+    def bare(self, request: Request) -> bytes:
+        """The overview is below."""
+        return away(request, "/admin/")
+
+    @app.route("/admin/", methods=["GET"])
+    async def overview(self, request: Request) -> bytes:
+        """How the relay is, and what needs attention."""
+        visit = known(request)
+        status = await self._view("status")
+        identity = await self._view("identity")
+        found = matters(status, await self._waiting(), answerable=self.answerable)
+        return self.look.page(request, "overview.html", visit, status=status, identity=identity, matters=found)
+
+    @app.route("/admin/nodes", methods=["GET"])
+    async def nodes(self, request: Request) -> bytes:
+        """All nodes that the relay has heard of."""
+        asked = query_of(request)
+        chosen = {"text": asked.get("text", ""), "which": asked.get("which", "all")}
+        sort = {"sort": asked.get("sort", "host"), "descending": asked.get("desc") == "1"}
+        page = page_number(asked.get("page", ""))
+        answer = await self._view("nodes", **chosen, **sort, offset=(page - 1) * PAGE, limit=PAGE)
+        fields = {**chosen, "sort": sort["sort"], "desc": "1" if sort["descending"] else ""}
+        return self.look.page(
+            request,
+            "nodes.html",
+            known(request),
+            here="nodes",
+            **chosen,
+            kinds=NODE_KINDS,
+            nodes=answer["nodes"],
+            heads_of=headings(NODE_COLUMNS, "/admin/nodes", chosen, str(sort["sort"]), bool(sort["descending"])),
+            paging=Paging("/admin/nodes", fields, page, answer["total"]),
+        )
+
+    @app.route("/admin/nodes/<host>", methods=["GET"])
+    async def node(self, request: Request, host: str) -> bytes:
+        """All that is known of one node."""
+        answer = await self._view("node", host=host)
+        path = f"/admin/nodes/{quote(answer['host'])}"
+        return self.look.page(request, "node.html", known(request), here="nodes", node=answer, path=path)
+
+    @app.route("/admin/queue", methods=["GET"])
+    async def queue(self, request: Request) -> bytes:
+        """What deliveries do not reach, and what waits."""
+        state = query_of(request).get("state", "")
+        answer = await self._view("queue", state=state, limit=500)
+        return self.look.page(
+            request,
+            "queue.html",
+            known(request),
+            here="queue",
+            state=state,
+            states=STATES,
+            queue=answer,
+            deferred=await self._view("deferred", limit=100),
+            waiting=await self._view("waiting"),
+            quarantine=await self._view("quarantine", limit=100),
+        )
+
+    @app.route("/admin/rejected", methods=["GET"])
+    async def rejected(self, request: Request) -> bytes:
+        """What was not relayed lately."""
+        answer = await self._view("rejected", limit=500)
+        return self.look.page(request, "rejected.html", known(request), here="rejected", **answer)
+
+    @app.route("/admin/rules", methods=["GET"])
+    async def rules(self, request: Request) -> bytes:
+        """What operators decided, and the lists of others."""
+        asked = query_of(request)
+        chosen = {name: asked.get(name, "") for name in ("text", "action", "list")}
+        page = page_number(asked.get("page", ""))
+        answer = await self._view("rules", **chosen, offset=(page - 1) * RULES, limit=RULES)
+        paging = Paging("/admin/rules", chosen, page, answer["total"], RULES)
+        return self.look.page(
+            request,
+            "rules.html",
+            known(request),
+            here="rules",
+            **chosen,
+            actions=ACTIONS,
+            rules=answer["rules"],
+            lists=answer["lists"],
+            subscriptions=answer["subscriptions"],
+            paging=paging,
+            path=address("/admin/rules", {**chosen, "page": page if page > 1 else ""}),
+        )
+
+    @app.route("/admin/rules/export", methods=["GET"])
+    async def export(self, request: Request) -> bytes:
+        """Rules as a file, to take elsewhere."""
+        asked = query_of(request)
+        answer = await self._view("rules-export", **{name: asked.get(name, "") for name in ("list", "format", "action")})
+        kind, ending = ("text/csv", "csv") if answer["format"] == "csv" else ("text/plain", "txt")
+        named = re.sub(r"[^a-z0-9._-]", "", asked.get("list", "")) or asked.get("action", "") or "rules"
+        headers = {"Content-Disposition": f'attachment; filename="{named}.{ending}"', "Cache-Control": "no-store"}
+        return answer_whole(request, answer["text"].encode(), f"{kind}; charset=utf-8", headers=headers)
+
+    @app.route("/admin/events", methods=["GET"])
+    def events(self, request: Request) -> bytes:
+        """What the relay logged lately."""
+        level = query_of(request).get("level", "info")
+        entries = self.feed.log.entries(level=level)[::-1]
+        visit = known(request)
+        return self.look.page(request, "events.html", visit, here="events", entries=entries, level=level, levels=SHOWN_LEVELS, kept=KEPT)
+
+    @app.route("/admin/events/stream", methods=["GET"])
+    def stream(self, request: Request) -> bytes | Deferred[None]:
+        """The same as it happens, for the page's script."""
+        visit, asked = known(request), query_of(request)
+        after = int(asked["after"]) if re.fullmatch(r"\d{1,15}", asked.get("after", "")) else 0
+        if not self.feed.open(request, visit.session, limited_as(visit.client), after, asked.get("level", "info")):
+            return sentence(request, 503, "Too many pages are kept up to date.", headers={"Retry-After": "30", "Cache-Control": "no-store"})
+        return Deferred()  # whoever ends the stream ends the answer
+
+    async def _waiting(self) -> Plain:
+        try:
+            return await self._view("waiting")
+        except Unavailable:  # that is what the conditions say
+            return {}
+
+    async def _view(self, name: str, **fields: object) -> Plain:
+        offer = self.views[name]
+        said = checked(offer, {key: value for key, value in fields.items() if value not in ("", None)})
+        # A query that was begun is never cancelled, though the browser goes away.
+        return await shielded(Deferred.fromCoroutine(offer.run(**said)))
+
+    @app.handle_errors(ActError)  # type: ignore[arg-type]
+    def _wrong(self, request: Request, failure: Any) -> bytes:
+        code = 404 if failure.value.code in ("unknown-node", "no-rule") else 400
+        return self.look.trouble(request, known(request), code, "There is nothing to show", str(failure.value))
+
+    @app.handle_errors(Unavailable)  # type: ignore[arg-type]
+    def _away(self, request: Request, _failure: Any) -> bytes:
+        text = "The relay's database cannot be reached now. The relay goes on as far as it can, and this page works when it is back."
+        return self.look.trouble(request, known(request), 503, "The database is away", text, Retry_After="30")
+
+    @app.handle_errors(NotFound)  # type: ignore[arg-type]
+    def _nothing(self, request: Request, _failure: Any) -> bytes:
+        return self.look.trouble(request, known(request), 404, "There is no such page")
