@@ -53,6 +53,7 @@ from socialrelay.metrics.process import LogCounts, ProcessMetrics
 from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.moderation import lists as rule_list
+from socialrelay.moderation.hourly import HourlyLimits
 from socialrelay.moderation.importing import Importer
 from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
@@ -76,7 +77,7 @@ from socialrelay.running.finishing import Finishing
 from socialrelay.running.lag import LoopLag
 from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
 from socialrelay.running.listening import local_port
-from socialrelay.running.logs import quiet
+from socialrelay.running.logs import Quiet
 from socialrelay.running.reloading import Reloader
 from socialrelay.scheduler.backoff import HOST_STEPS, POST_STEPS, Backoff
 from socialrelay.scheduler.manager import QueueManager
@@ -103,6 +104,7 @@ from socialrelay.web.public import PublicSite, public_site
 T = TypeVar("T")
 
 TALLY_EVERY = 5.0
+LAPSE_EVERY = 10.0
 LIST_TIMEOUT = 60.0
 """Seconds for a list of rules, which may have 4 MiB."""
 FORGET_EVERY = 60.0
@@ -110,6 +112,8 @@ FORGET_STEPS = 50
 """Small steps of a round, at most."""
 FORGET_WORTH = 1000
 """A step that removes fewer rows is the round's last."""
+ENDED = timedelta(days=30)
+"""A rule is shown for so long after its end."""
 UNLISTED = timedelta(days=30)
 """A node that no list names and that does not answer for so long is forgotten."""
 NEWEST_BEYOND = 100
@@ -263,6 +267,7 @@ def assemble(
         now=now,
         unhurried=Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0)),
     )
+    hourly = HourlyLimits(config.policy, reactor.seconds)
     authors = Authors(storage.contacts, config.policy, lambda: subscribers.rules, now)
     lookup = KeyLookup(of_authors, config.discovery.concurrency, in_thread)
     keyring = keyrings.DiscoveringKeyring(
@@ -291,6 +296,7 @@ def assemble(
         erasure=erasure,
         tally=tally,
         quota=quota,
+        hourly=hourly,
         in_thread=in_thread,
         clock=reactor,
         now=now,
@@ -478,6 +484,7 @@ def assemble(
             if await storage.log.prune(now()) < FORGET_WORTH:
                 break
         await storage.nodes.forget(now() - UNLISTED)
+        await storage.rules.forget(now() - ENDED)
         await storage.profiles.prune((now() - timedelta(days=config.retention.keys)).date())
 
     async def end_network() -> None:
@@ -498,7 +505,7 @@ def assemble(
         await keyring.stop()
 
     rounds = config.production
-    log = quiet(seen, "info")
+    log = Quiet(seen, "info")
     parts: list[tuple[str, IService]] = [
         ("events for operators", Part(lambda: globalLogPublisher.addObserver(log), lambda: globalLogPublisher.removeObserver(log))),
         ("the network", Part(lambda: None, end_network)),
@@ -512,7 +519,8 @@ def assemble(
         ("the judge", Part(judge.start, judge.stop)),
         ("polls", Finishing(periodic("polls", poller.round, pollers.ROUND, 1.0) if rounds else None, poller.stop)),
         ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),
-        ("rules", Finishing(periodic("rules", rule_lists.round, rule_list.ROUND, 0.0), rule_lists.stop)),
+        ("rules that end", periodic("rules that end", subscribers.lapse, LAPSE_EVERY, LAPSE_EVERY)),
+        ("lists of rules", Finishing(periodic("lists of rules", rule_lists.round, rule_list.ROUND, 0.0), rule_lists.stop)),
         ("the control socket", control),
         *([("the operators' socket", AdminSocket(reactor, own_socket, admin.site))] if own_socket is not None else []),
         ("live pages", Part(lambda: None, streams.stop)),

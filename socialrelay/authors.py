@@ -60,7 +60,11 @@ class Authors:
         """Why a verified post is not relayed; empty if it is."""
         if self.policy.max_tags and len(verdict.tags) > self.policy.max_tags:
             return "too-many-tags"
-        return self.refuses(verdict.author)
+        return self.refuses(verdict.author) or self._rules().refuses_tags(verdict.tags)
+
+    def limits(self, verdict: Verdict) -> bool:
+        """Whether a verified post that is not refused is kept and not relayed."""
+        return self._rules().limits(verdict.author, verdict.tags)
 
     async def wish(self, author: str, wishes: bool) -> bool:
         """

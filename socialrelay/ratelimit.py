@@ -91,3 +91,9 @@ class TokenBuckets:
             return (1.0 - tokens) / self._rate
         self._buckets[key] = (tokens - 1.0, now)
         return 0.0
+
+    def give_back(self, key: str) -> None:
+        """What a token was taken for did not happen."""
+        if (held := self._buckets.get(key)) is not None:
+            tokens, since = held
+            self._buckets[key] = (min(self._burst, tokens + 1.0), since)

@@ -38,9 +38,11 @@ from socialrelay.boundaries import (
     Rejection,
     Unavailable,
 )
+from socialrelay.digest import digest_of
 from socialrelay.erasure import Erasure
 from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
 from socialrelay.inhand import InHand
+from socialrelay.moderation.hourly import HourlyLimits
 from socialrelay.quota import ClientQuota, place_of
 from socialrelay.retractions import Holding, Retractions
 from socialrelay.routing.hosts import host_of
@@ -61,6 +63,9 @@ ACCOUNT_ENDS = "account"
 
 ACCOUNT_DELETED = "account_deletion"
 """The kind of such a body that says it is deleted: what is known of the author goes at once."""
+
+LIMITED = "limited"
+"""A post that is kept and not relayed: what is counted, and the reason."""
 
 KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
@@ -115,6 +120,7 @@ class Relay:
         erasure: Erasure,
         tally: Tally,
         quota: ClientQuota,
+        hourly: HourlyLimits,
         in_thread: Callable[..., Deferred[Verdict]],
         clock: IReactorTime,
         now: Callable[[], datetime],
@@ -131,9 +137,11 @@ class Relay:
         self._retractions = Retractions(log, queue, self._publishing, self._write, self._admit)
         self._tally = tally
         self._quota = quota
+        self._hourly = hourly
         self._in_thread = in_thread
         self._now = now
         self._sparing = Sparing(clock, self._not_shown)
+        self._sparing_of_waiting = Sparing(clock, self._waiting_not_shown)
         self.verified = Verified()
         self.on_kept: Callable[[], None] = lambda: None
 
@@ -156,7 +164,7 @@ class Relay:
         try:
             sealed = self._protocol.open(body)
         except Refused as refused:
-            self.refused(refused.reason, refused.sender)
+            self.refused(refused.reason, refused.sender, body=body)
             return
         unwanted = "" if sealed.recalls else self._authors.refuses(sealed.sender)
         held = None if unwanted else self._keyring.at_hand(sealed.sender)
@@ -188,6 +196,8 @@ class Relay:
             raise
         if number is not None:
             self._quota.took(client, number, arrival.sender_host, len(arrival.body))
+            if not arrival.private and self._sparing_of_waiting.shows():
+                self._log.info("Took in {post} of {handle}; it waits for the key.", post=digest_of(arrival.body), handle=arrival.sender)
             self.on_kept()
 
     async def _keep_or_make_room(self, arrival: Arrival) -> int | None:
@@ -227,7 +237,7 @@ class Relay:
         @raise Full: likewise.
         """
         if verdict.ruling is Ruling.REJECT:
-            self.refused(verdict.reason, sealed.sender, verdict)
+            self.refused(verdict.reason, sealed.sender, verdict, sealed.body)
         else:
             self._queue.alive(host_of(verdict.author), reopen=False)
             if verdict.ruling is Ruling.RETRACT:
@@ -235,8 +245,11 @@ class Relay:
                 return
             unwanted = verdict.reason or self._authors.refuses_post(verdict)
             if not unwanted:
-                recipients = self._recipients(verdict.tags, host_of(verdict.author))
-                await self._publish(self._publication(sealed, verdict, received_at, incoming, recipients))
+                unwanted = self._hourly.take(verdict.author)
+            if not unwanted:
+                limited = self._authors.limits(verdict)
+                recipients: AbstractSet[int] = frozenset() if limited else self._recipients(verdict.tags, host_of(verdict.author))
+                await self._publish(self._publication(sealed, verdict, received_at, incoming, recipients), limited)
                 return
             await self._ignore(verdict, unwanted)
         if incoming is not None:
@@ -267,16 +280,32 @@ class Relay:
             identities=verdict.identities,
             body=sealed.body,
             incoming=incoming,
+            digest=digest_of(sealed.body),
         )
 
-    async def _publish(self, post: Publication) -> None:
-        with self._publishing.doing(*post.identities):
-            position = await self._write(post)
-            if position is None:
-                return
-            self._admit(position, post)
+    async def _publish(self, post: Publication, limited: bool) -> None:
+        """@param limited: it has no recipients because a rule says so; it occupies its identities all the same."""
+        published = False
+        try:
+            with self._publishing.doing(*post.identities):
+                position = await self._write(post)
+                if position is None:
+                    return
+                published = True
+                self._admit(position, post, LIMITED if limited else "accepted")
+        finally:
+            if not published:
+                self._hourly.give_back(post.author)
+        if limited:
+            self._tally.rejected(Rejection(self._now(), LIMITED, post.author, post.guid, post.kind))
+            self._log.info("Kept {guid} of {handle} as {post}, and did not relay it.", guid=post.guid, handle=post.author, post=post.digest)
+            return
         self._log.info(
-            "Accepted {guid} of {handle}; nodes that want it: {count}.", guid=post.guid, handle=post.author, count=len(post.recipients)
+            "Accepted {guid} of {handle} as {post}; nodes that want it: {count}.",
+            guid=post.guid,
+            handle=post.author,
+            post=post.digest,
+            count=len(post.recipients),
         )
 
     async def _write(self, post: Publication) -> int | None:
@@ -290,12 +319,16 @@ class Relay:
             self._tally.count("duplicate", post.author_host)
         return position
 
-    def _admit(self, position: int, post: Publication) -> None:
-        """To the queue, in the turn in which it was told its position."""
-        entry = LogEntry(position, post.author, post.published_at, len(post.body), received_at=post.received_at)
+    def _admit(self, position: int, post: Publication, event: str = "accepted") -> None:
+        """
+        To the queue, in the turn in which it was told its position.
+
+        @param event: as what it is counted.
+        """
+        entry = LogEntry(position, post.author, post.published_at, len(post.body), received_at=post.received_at, digest=post.digest)
         self._queue.published(entry, post.recipients, post.body)
         if not post.retraction or post.withdraws is not None:  # of an unknown post it is ignored
-            self._tally.count("accepted", post.author_host)
+            self._tally.count(event, post.author_host)
 
     async def _take_back(self, retraction: Publication, target: bytes) -> None:
         """
@@ -308,16 +341,20 @@ class Relay:
         if unknown:  # without the names, which the author wants to be forgotten
             self.ignored(Verdict(Ruling.IGNORE, unknown, retraction.kind))
 
-    def refused(self, reason: str, sender: str, verdict: Verdict | None = None) -> None:
+    def refused(self, reason: str, sender: str, verdict: Verdict | None = None, body: bytes = b"") -> None:
         """It is not authentic or malformed: counted, kept for the operator to read, dropped."""
         guid, kind = ("", "") if verdict is None else (verdict.guid, verdict.kind)
         self._tally.count("rejected", reason)
         self._tally.rejected(Rejection(self._now(), reason, sender, guid, kind))
-        say = self._log.info if self._sparing.shows() else self._log.debug
-        say("Rejected {guid} of {handle}: {reason}.", guid=guid or "a body", handle=sender or "nobody", reason=reason)
+        say, digest = (self._log.info, digest_of(body)) if self._sparing.shows() else (self._log.debug, "")
+        what = guid or "a body"
+        say("Rejected {guid} of {handle} as {post}: {reason}.", guid=what, handle=sender or "nobody", post=digest, reason=reason)
 
     def _not_shown(self, count: int) -> None:
         self._log.info("Rejected {count} more that are not shown here.", count=count)
+
+    def _waiting_not_shown(self, count: int) -> None:
+        self._log.info("Took in {count} more that wait for keys, and are not shown here.", count=count)
 
     def ignored(self, verdict: Verdict, reason: str = "") -> None:
         """It is well signed, and policy says no: counted and dropped."""

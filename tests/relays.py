@@ -19,6 +19,7 @@ from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.erasure import Erasure
 from socialrelay.federation import DeliveryRequest
 from socialrelay.judging import Judge
+from socialrelay.moderation.hourly import HourlyLimits
 from socialrelay.quota import ClientQuota
 from socialrelay.relay import Relay
 from socialrelay.routing.subscription import Preferences, Scope
@@ -180,6 +181,7 @@ class WholeRelay:
             erasure=self.erasure,
             tally=self.tally,
             quota=self.quota,
+            hourly=HourlyLimits(policy, self.clock.seconds),
             in_thread=lambda work, *args: succeed(work(*args)),
             clock=self.clock,
             now=self.now,

@@ -9,15 +9,10 @@ from typing import Any
 
 from attrs import frozen
 
-from socialrelay.moderation.formats import MAX_LIST
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.plain import Plain
 from socialrelay.operators.terms import ActError
 from socialrelay.operators.views import Views
-
-MAX_BODY = 128 * 1024
-MAX_LIST_BODY = 2 * MAX_LIST
-"""A list, with what JSON adds to it."""
 
 
 @frozen
@@ -27,13 +22,11 @@ class Offer:
 
     @ivar fields: name -> type of what may be said; C{list} means a list of texts.
     @ivar required: without these there is no sense.
-    @ivar max_body: bytes of all that may be said, as it comes.
     """
 
     run: Callable[..., Coroutine[Any, Any, Plain]]
     fields: Mapping[str, type] = {}
     required: tuple[str, ...] = ()
-    max_body: int = MAX_BODY
 
 
 def view_offers(views: Views) -> dict[str, Offer]:
@@ -69,7 +62,7 @@ def act_offers(operations: Operations) -> dict[str, Offer]:
         "allow": Offer(rules.allow, rule, ("subject",)),
         "unblock": Offer(rules.unblock, subject, ("subject",)),
         "forward": Offer(rules.forward, {**host, "off": bool, "reason": str, "until": str}, ("host",)),
-        "rules-import": Offer(rules.rules_import, listed, ("name",), max_body=MAX_LIST_BODY),
+        "rules-import": Offer(rules.rules_import, listed, ("name",)),
         "rules-remove": Offer(rules.rules_remove, {"name": str}, ("name",)),
         "rules-fetch": Offer(rules.rules_fetch, {"name": str, "anyway": bool}),
         "poll": Offer(operations.poll, host, ("host",)),
