@@ -338,7 +338,7 @@ def assemble(
     rule_views = RuleViews(rules=storage.rules, subscriptions=storage.subscriptions, configured=lambda: rule_lists.configured, now=now)
     rule_acts = RuleActs(
         own_host=identity.host,
-        allow_list=config.policy.allow_list,
+        allow_list=lambda: subscribers.allow_list,
         rules=storage.rules,
         nodes=storage.nodes,
         membership=subscribers,

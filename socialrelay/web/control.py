@@ -27,14 +27,16 @@ from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.operators.offers import MAX_LIST_BODY, Offer, checked
+from socialrelay.moderation.formats import MAX_LIST
+from socialrelay.operators.offers import Offer, checked
 from socialrelay.operators.plain import Plain
 from socialrelay.operators.terms import ActError
 from socialrelay.operators.who import COMMAND, done_by
 from socialrelay.web.unixsocket import SocketService
 
 SOCKET_NAME = "control.sock"
-MAX_BODY = MAX_LIST_BODY
+MAX_BODY = 2 * MAX_LIST
+"""Bytes: a list of rules, with what JSON adds to it."""
 IDLE_TIMEOUT = 60.0
 _SO_PEERGROUPS = 59  # Linux >= 4.13; Python has no name for it
 _STATUS = {"unknown-node": 404, "no-rule": 404, "not-found": 404, "refused": 409, "not-subscribed": 409, "forbidden": 403, "too-large": 413}
@@ -149,10 +151,6 @@ class ControlResource(Resource):
             kind = "view" if request.method == b"GET" else "act"
             raise ActError("not-found", f"There is no such {kind}; below /v1/ there are: {', '.join(offers)}.")
         offer = offers[name]
-        assert request.content is not None
-        if request.content.seek(0, 2) > offer.max_body:
-            raise ActError("too-large", f"The request is too long; {name} may have {offer.max_body} bytes.")
-        request.content.seek(0)
         return offer, checked(offer, self._query(request, offer) if request.method == b"GET" else self._body(request))
 
     def _query(self, request: BoundedRequest, offer: Offer) -> dict[str, object]:
@@ -170,6 +168,7 @@ class ControlResource(Resource):
 
     def _body(self, request: BoundedRequest) -> dict[str, object]:
         try:
+            assert request.content is not None
             return read_object(request.content.read() or b"{}")
         except NotJSON as error:
             raise ActError("bad-request", "The body must be a JSON object.") from error
