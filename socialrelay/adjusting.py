@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attrs import evolve, frozen
+from twisted.python.failure import Failure
 
 from socialrelay.authors import Authors
+from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config, Delivery
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
 from socialrelay.delivery.news import DeliveryNews
 from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.discovery.keyring import DiscoveringKeyring
+from socialrelay.moderation.hourly import HourlyLimits
+from socialrelay.moderation.lists import RuleLists
 from socialrelay.nodes.directory import NodeDirectory
 from socialrelay.nodes.poller import NodePoller
 from socialrelay.quota import ClientQuota
@@ -25,6 +29,7 @@ from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
 from socialrelay.scheduler.pacing import Pacer
 from socialrelay.storage.stores import Storage
+from socialrelay.subscribers import Subscribers
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite
@@ -78,6 +83,9 @@ class Adjustable:
     quota: ClientQuota
     storage: Storage
     authors: Authors
+    hourly: HourlyLimits
+    subscribers: Subscribers
+    rule_lists: RuleLists
     protocol: Diaspora
     dispatcher: Dispatcher
     manager: QueueManager
@@ -93,7 +101,9 @@ class Adjustable:
         """Say which keys can change."""
         reloader.register(INTAKE, self._intake)
         reloader.register(("dashboard.streams", "dashboard.streams_per_address"), _later(self._streams))
-        reloader.register(("policy.uninvited", "policy.max_tags", "policy.reshares"), _later(self._policy))
+        reloader.register(("policy.",), _later(self._policy))
+        reloader.register(("moderation.",), _later(self._moderation))
+        reloader.each_time(self.rule_lists.fetch_soon)
         reloader.register(DELIVERY, _later(self._delivery))
         reloader.register(("retention.",), _later(self._bounds))
         reloader.register(POLLING, _later(self._polling))
@@ -120,7 +130,14 @@ class Adjustable:
 
     def _policy(self, config: Config) -> None:
         self.authors.policy = config.policy
+        self.hourly.adjust(config.policy)
+        if self.subscribers.allow_list != config.policy.allow_list:
+            self.subscribers.allow_list = config.policy.allow_list
+            self.subscribers.rules_changed().addErrback(_not_yet)
         self.protocol.reshares = config.policy.reshares
+
+    def _moderation(self, config: Config) -> None:
+        self.rule_lists.adjust(config.moderation)
 
     def _delivery(self, config: Config) -> None:
         delivery = config.delivery
@@ -137,6 +154,11 @@ class Adjustable:
 
     def _discovery(self, config: Config) -> None:
         self.keyring.config = config.discovery
+
+
+def _not_yet(failure: Failure) -> None:
+    """Rules that cannot be acted upon now are so when storage is back."""
+    failure.trap(Unavailable)
 
 
 def _later(apply: Callable[[Config], object]) -> Prepare:

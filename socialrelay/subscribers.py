@@ -49,6 +49,7 @@ class Subscribers:
 
     One change is made at a time, so that two polls of a node cannot overtake each other.
 
+    @ivar allow_list: only who is allowed is served. Who changes it calls L{rules_changed}.
     @ivar rules: the operator's rules as they are now.
     @ivar next_end: when one of them ends.
     @ivar _acted_upon: the rules that subscriptions are in step with, and of whose subjects what was queued is cancelled.
@@ -79,7 +80,7 @@ class Subscribers:
         self._protocol = protocol
         self._default_url = default_url
         self._own_host = own_host
-        self._allow_list = allow_list
+        self.allow_list = allow_list
         self._max_entries = max_entries
         self._nodes = nodes
         self._subscriptions = subscriptions
@@ -259,7 +260,7 @@ class Subscribers:
     async def _read_rules(self) -> RuleBook:
         found = await self._rules.in_force(self._now())
         self.next_end = found.next_end
-        return RuleBook.of(found.by_hand, found.of_lists, allow_list=self._allow_list)
+        return RuleBook.of(found.by_hand, found.of_lists, allow_list=self.allow_list)
 
     async def _wishes(self) -> dict[str, Effective]:
         """What all hosts that may have a subscription, or had one, are subscribed to."""

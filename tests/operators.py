@@ -238,7 +238,7 @@ class Relay:
         )
         self.rules = RuleActs(
             own_host=HOST,
-            allow_list=allow_list,
+            allow_list=lambda: allow_list,
             rules=self.stores.rules,
             nodes=self.stores.nodes,
             membership=self.membership,

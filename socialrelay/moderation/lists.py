@@ -75,9 +75,12 @@ class RuleLists:
         """The lists of the configuration."""
         return self._config.lists
 
-    def adopt(self, config: Moderation) -> None:
-        """The configuration was read anew: with the next round all of its lists are fetched."""
+    def adjust(self, config: Moderation) -> None:
+        """Subscribe to other lists, or fetch them at other times."""
         self._config = config
+
+    def fetch_soon(self) -> None:
+        """All lists are due with the next round."""
         self._due.clear()
         self._told_orphans = False
 

@@ -54,12 +54,12 @@ class RuleActs:
     The operators' acts about rules.
 
     @ivar own_host: the relay's.
-    @ivar allow_list: only who is allowed is relayed.
+    @ivar allow_list: whether only who is allowed is relayed.
     @ivar tag_key: a hashtag without C{#} as subscriptions compare it; empty for what can be none.
     """
 
     own_host: str
-    allow_list: bool
+    allow_list: Callable[[], bool]
     rules: Rules
     nodes: Nodes
     membership: Membership
@@ -107,7 +107,7 @@ class RuleActs:
             raise ActError("bad-host", "A tag cannot be put on the allow list, only a host or an author.")
         rule = await self._put("allow", checked, reason, until, who)
         message = f"{checked} is on the allow list{_until(rule)}."
-        if not self.allow_list:
+        if not self.allow_list():
             message += " The list is not in use: everybody is relayed who is not blocked, unless the configuration sets policy.allow_list."
         rules = await self._in_force(checked)
         if any(each.subject == checked and each.list != BY_HAND for each in rules):
