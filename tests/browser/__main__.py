@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from unittest import TestLoader, TestResult, TestSuite, TextTestRunner
+from unittest import TestLoader, TestSuite, TextTestRunner
 
 import click
 from playwright.sync_api import sync_playwright
@@ -18,6 +18,7 @@ from playwright.sync_api import sync_playwright
 from tests.browser import acts, admin, every, pictures, public
 from tests.browser.case import BrowserCase
 from tests.browser.stage import Stage, chromium
+from tests.closing import closing
 
 MODULES = (public, admin, acts, every)
 FLAGS = [
@@ -67,21 +68,6 @@ def _test(arguments: argparse.Namespace) -> int:
     result = TextTestRunner(verbosity=2 if arguments.v else 1, descriptions=False, tb_locals=False).run(suite)
     click.echo(closing(result))
     return 0 if result.wasSuccessful() and result.testsRun else 1
-
-
-def closing(result: TestResult) -> str:
-    """How trial would end."""
-    # A part of a test (subTest) that fails counts as a failure of its own.
-    broken = {getattr(test, "test_case", test).id() for test, _ in (*result.failures, *result.errors)}
-    counts = {
-        "skips": len(result.skipped),
-        "failures": len(result.failures),
-        "errors": len(result.errors),
-        "unexpectedSuccesses": len(result.unexpectedSuccesses),
-        "successes": result.testsRun - len(broken) - len(result.skipped) - len(result.expectedFailures),
-    }
-    said = ", ".join(f"{name}={count}" for name, count in counts.items() if count)
-    return f"{'PASSED' if result.wasSuccessful() else 'FAILED'}{f' ({said})' if said else ''}"
 
 
 if __name__ == "__main__":
