@@ -117,7 +117,7 @@ class ControlTests(TestCase):
         An act is done in the name of whoever connected, and no field can say otherwise.
         """
         await self.act("block", subject="pod.example")
-        self.assertEqual(self.relay.tables.rules["block", "pod.example"].created_by, "ada")
+        self.assertEqual(self.relay.tables.rules["block", "pod.example", ""].created_by, "ada")
         code, answer = await self.act("block", subject="other.example", who="eve")
         self.assertEqual((code, answer["error"]["code"]), (400, "bad-request"))
 

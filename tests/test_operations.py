@@ -78,7 +78,7 @@ class SubscribeTests(OperatorTestCase):
         """
         A subscription that another rule keeps from having effect is kept, and it is said that nothing is sent.
         """
-        self.now(self.acts.block("pod.example", who="ada"))
+        self.now(self.acts.rules.block("pod.example", who="ada"))
         answer = self.now(self.acts.subscribe("pod.example", everything=True, who="ada"))
         self.assertEqual(
             answer["message"],
@@ -146,7 +146,7 @@ class UnsubscribeTests(OperatorTestCase):
         """
         A node that is forwarded to is not unsubscribed; the operator learns what would do it.
         """
-        self.now(self.acts.forward("pod.example", who="ada"))
+        self.now(self.acts.rules.forward("pod.example", who="ada"))
         self.assertIn("`socialrelay forward pod.example --off`", str(self.refused(self.acts.unsubscribe("pod.example", who="ada"))))
 
     def test_none(self) -> None:
@@ -154,109 +154,6 @@ class UnsubscribeTests(OperatorTestCase):
         Without any subscription there is nothing to end.
         """
         self.assertEqual(str(self.refused(self.acts.unsubscribe("pod.example", who="ada"))), "pod.example has no subscription.")
-
-
-class RuleTests(OperatorTestCase):
-    def test_block_host(self) -> None:
-        """
-        A blocked host loses its subscription, its subdomains too.
-        """
-        for host in ("pod.example", "sub.pod.example", "other.example"):
-            self.now(self.relay.publishes(host, EVERYTHING))
-        self.now(self.acts.block("pod.example", who="ada", reason="spam"))
-        self.assertEqual(list(self.relay.membership.subscribed()), ["other.example"])
-        self.assertEqual(self.relay.tables.rules["block", "pod.example"], Rule("block", "pod.example", "spam", NOW, "ada"))
-
-    def test_block_handle(self) -> None:
-        """
-        An author is blocked by handle, with the port if there is one, and what waits of it is cancelled.
-        """
-        answer = self.now(self.acts.block("Eve@Pod.example:8443", who="ada"))
-        self.assertIn("eve@pod.example:8443", answer["message"])
-        self.assertEqual(self.relay.queue.cancelled, [([], "blocked by the operator")])
-
-    def test_bad_subjects(self) -> None:
-        """
-        What is neither a host nor a handle is not blocked.
-        """
-        for subject in ("@pod.example", "eve@", "eve@pod.example:", "eve@pod.example:x", "a b@pod.example", "eve@localhost", "*", ""):
-            error = self.refused(self.acts.block(subject, who="ada"))
-            self.assertEqual(error.code, "bad-host", subject)
-            self.assertIn(repr(subject), str(error))
-        self.assertEqual(self.relay.tables.rules, {})
-
-    def test_long_reason(self) -> None:
-        """
-        A reason that is too long is refused.
-        """
-        self.assertEqual(self.refused(self.acts.block("pod.example", who="ada", reason="x" * 501)).code, "bad-request")
-
-    def test_allow_says_if_unused(self) -> None:
-        """
-        Who allows somebody learns whether the allow list is in use, and of rules that win over it.
-        """
-        self.now(self.acts.block("pod.example", who="ada"))
-        answer = self.now(self.acts.allow("eve@sub.pod.example", who="ada"))
-        self.assertIn("The list is not in use", answer["message"])
-        self.assertIn("still blocked by the rule for pod.example", answer["message"])
-
-    def test_allow_list(self) -> None:
-        """
-        With the allow list in use, a node is served when it is on it.
-        """
-        self.relay = Relay(allow_list=True)
-        self.now(self.relay.membership.load())
-        self.now(self.relay.publishes("pod.example", EVERYTHING))
-        self.assertEqual(self.relay.membership.subscribed(), {})
-        answer = self.now(self.relay.operations.allow("pod.example", who="ada"))
-        self.assertEqual(answer["message"], "pod.example is on the allow list.")
-        self.assertEqual(list(self.relay.membership.subscribed()), ["pod.example"])
-
-    def test_unblock_undoes_both(self) -> None:
-        """
-        Block and allow rules go together, and the node is served again.
-        """
-        self.now(self.relay.publishes("pod.example", EVERYTHING))
-        self.now(self.acts.block("pod.example", who="ada"))
-        self.now(self.acts.allow("pod.example", who="ada"))
-        answer = self.now(self.acts.unblock("pod.example", who="ada"))
-        self.assertEqual(answer["message"], "The block rule and the allow rule for pod.example are removed.")
-        self.assertEqual(list(self.relay.membership.subscribed()), ["pod.example"])
-
-    def test_unblock_below_a_blocked_domain(self) -> None:
-        """
-        Who unblocks a host below a blocked domain learns that it is still blocked.
-        """
-        self.now(self.acts.block("pod.example", who="ada"))
-        self.now(self.acts.block("sub.pod.example", who="ada"))
-        answer = self.now(self.acts.unblock("sub.pod.example", who="ada"))
-        self.assertEqual(
-            answer["message"], "The block rule for sub.pod.example is removed. It is still blocked by the rule for pod.example."
-        )
-
-    def test_unblock_nothing(self) -> None:
-        """
-        Without a rule there is nothing to undo.
-        """
-        self.assertEqual(self.refused(self.acts.unblock("pod.example", who="ada")).code, "no-rule")
-
-    def test_forward(self) -> None:
-        """
-        A host is forwarded to, and no longer.
-        """
-        answer = self.now(self.acts.forward("pod.example", who="ada"))
-        self.assertEqual(answer["message"], "pod.example is sent every post, from now on, at https://pod.example/receive/public.")
-        answer = self.now(self.acts.forward("pod.example", off=True, who="ada"))
-        self.assertEqual(answer["message"], "The forward rule is removed; pod.example gets nothing now.")
-        self.assertEqual(self.refused(self.acts.forward("pod.example", off=True, who="ada")).code, "no-rule")
-
-    def test_forward_refused(self) -> None:
-        """
-        Nothing is forwarded to a node that publishes that it wants nothing.
-        """
-        self.now(self.relay.publishes("pod.example", REFUSAL))
-        self.assertEqual(self.refused(self.acts.forward("pod.example", who="ada")).code, "refused")
-        self.assertEqual(self.relay.tables.rules, {})
 
 
 class EraseTests(OperatorTestCase):
@@ -281,7 +178,7 @@ class EraseTests(OperatorTestCase):
         """
         All of a host is erased; that a rule keeps its new posts out is said.
         """
-        self.now(self.acts.block("example.org", who="root"))
+        self.now(self.acts.rules.block("example.org", who="root"))
         answer = self.now(self.acts.erase(who="root", host="pod.example.org"))
         self.assertEqual(self.relay.eraser.asked, [{"author": "", "guid": "", "host": "pod.example.org"}])
         self.assertEqual(answer["message"], "The relay knows nothing of the authors of pod.example.org and its subdomains.")
@@ -408,7 +305,7 @@ class DeliveryTests(OperatorTestCase):
             lambda: self.acts.wake("pod.example", who="ada"),
             lambda: self.acts.resume("pod.example", who="ada"),
             lambda: self.acts.subscribe("pod.example", who="ada", everything=True),
-            lambda: self.acts.forward("pod.example", who="ada"),
+            lambda: self.acts.rules.forward("pod.example", who="ada"),
         ):
             self.gone()
             seen = self.now(self.relay.views.node("pod.example"))["subscription"]
@@ -441,8 +338,8 @@ class DeliveryTests(OperatorTestCase):
         A host that is gone and was blocked meanwhile is not sent anything, and the operator is told why.
         """
         self.gone()
-        self.relay.tables.rules["block", "pod.example"] = Rule("block", "pod.example", "", NOW, "ada")
-        self.relay.membership.rules = RuleBook.of([("block", "pod.example")], allow_list=False)
+        self.relay.tables.rules["block", "pod.example", ""] = Rule("block", "pod.example", "", NOW, "ada")
+        self.relay.membership.rules = RuleBook.of({"block": ["pod.example"]})
         self.assertIn("nothing is sent: blocked by the operator", self.now(self.acts.wake("pod.example", who="ada"))["message"])
 
     def test_unknown(self) -> None:
@@ -520,8 +417,8 @@ class ViewTests(OperatorTestCase):
         One node is shown with its preferences, the rules that concern it, and its deliveries.
         """
         self.now(self.relay.publishes("pod.example", EVERYTHING))
-        self.now(self.acts.block("eve@pod.example", who="ada"))
-        self.now(self.acts.block("other.example", who="ada"))
+        self.now(self.acts.rules.block("eve@pod.example", who="ada"))
+        self.now(self.acts.rules.block("other.example", who="ada"))
         answer = self.now(self.views.node("pod.example"))
         self.assertEqual(answer["subscription"]["why"], "the node publishes it")
         self.assertEqual([rule["subject"] for rule in answer["rules"]], ["eve@pod.example"])
@@ -583,16 +480,6 @@ class ViewTests(OperatorTestCase):
         answer = self.now(self.views.rejected())
         self.assertEqual(answer["reasons"], {"unknown-key": 1, "bad-signature": 1})
         self.assertEqual([each["reason"] for each in answer["rejected"]], ["unknown-key", "bad-signature"])
-
-    def test_rules(self) -> None:
-        """
-        Rules and manual subscriptions are shown together.
-        """
-        self.now(self.acts.subscribe("pod.example", tags=["cats"], who="ada"))
-        self.now(self.acts.block("eve@pod.example", who="bob"))
-        answer = self.now(self.views.rules())
-        self.assertEqual([(each["host"], each["tags"]) for each in answer["subscriptions"]], [("pod.example", ["cats"])])
-        self.assertEqual([(each["action"], each["created_by"]) for each in answer["rules"]], [("block", "bob")])
 
     def test_about(self) -> None:
         """

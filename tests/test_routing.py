@@ -37,20 +37,20 @@ class RuleBookTests(SynchronousTestCase):
 
     def test_subdomains(self) -> None:
         """A block of a host holds for what is below it, and for nothing else."""
-        rules = RuleBook.of([("block", "bad.example")], allow_list=False)
+        rules = RuleBook.of({"block": ["bad.example"]})
         self.assertEqual(
             [rules.refuses_host(host) for host in ("bad.example", "a.b.bad.example", "notbad.example")], ["blocked", "blocked", ""]
         )
 
     def test_author(self) -> None:
         """An author is refused by name, or with the host, whatever the port."""
-        rules = RuleBook.of([("block", "eve@pod.example"), ("block", "bad.example")], allow_list=False)
+        rules = RuleBook.of({"block": ["eve@pod.example", "bad.example"]})
         refused = [rules.refuses_author(author) for author in ("eve@pod.example", "ada@pod.example", "ada@bad.example:8443")]
         self.assertEqual(refused, ["blocked", "", "blocked"])
 
     def test_allow_list(self) -> None:
         """With the allow list on, whoever is not on it is refused, and a block counts before it."""
-        rules = RuleBook.of([("allow", "good.example"), ("allow", "ada@bad.example"), ("block", "x.good.example")], allow_list=True)
+        rules = RuleBook.of({"allow": ["good.example", "ada@bad.example"], "block": ["x.good.example"]}, allow_list=True)
         authors = ("a@good.example", "a@other.example", "ada@bad.example", "a@x.good.example")
         self.assertEqual([rules.refuses_author(author) for author in authors], ["", "not-allowed", "", "blocked"])
 
@@ -67,8 +67,8 @@ class EffectiveTests(SynchronousTestCase):
 
     def test_who_counts(self) -> None:
         """A block, then the node's refusal, then C{forward}, then the operator's word, then the node's."""
-        blocked = RuleBook.of([("block", "a.example"), ("forward", "a.example")], allow_list=False)
-        forward = RuleBook.of([("forward", "a.example")], allow_list=False)
+        blocked = RuleBook.of({"block": ["a.example"], "forward": ["a.example"]})
+        forward = RuleBook.of({"forward": ["a.example"]})
         plain = RuleBook()
         self.assertIs(self.scope(blocked, self.cats, self.everything), Scope.NONE)
         self.assertIs(self.scope(forward, self.no, self.everything), Scope.NONE)
@@ -80,7 +80,7 @@ class EffectiveTests(SynchronousTestCase):
     def test_gone(self) -> None:
         """Whoever answered 410 Gone to deliveries gets nothing until then, also what the operator wanted for it; and it is said until when."""
         until = datetime(2026, 3, 8, tzinfo=UTC)
-        forward = RuleBook.of([("forward", "a.example")], allow_list=False)
+        forward = RuleBook.of({"forward": ["a.example"]})
         for rules, published, manual in ((forward, None, None), (RuleBook(), None, self.everything), (RuleBook(), self.cats, None)):
             found = effective("a.example", rules, published, manual, "https://a.example/receive/public", until)
             self.assertEqual(found, Effective(Scope.NONE, why="it answers 410 Gone to deliveries", until=until))

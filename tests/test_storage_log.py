@@ -122,10 +122,10 @@ class LogContract:
         old = await log.publish(publication(published_at=ago(days=8)))
         mine = [await log.publish(publication(published_at=ago(days=6))), await log.publish(publication())]
         other = await log.publish(publication(author="eve@pod.example"))
-        self.assertEqual(await log.cancel(author="ada@pod.example"), mine)
+        self.assertEqual(await log.cancel(authors=["ada@pod.example"]), mine)
         marks = {entry.position: entry.cancelled for entry in await log.read(0, 0, other)}
         self.assertEqual(marks, {old: False, mine[0]: True, mine[1]: True, other: False})
-        self.assertEqual(await log.cancel(author="ada@pod.example"), mine)
+        self.assertEqual(await log.cancel(authors=["ada@pod.example"]), mine)
 
     async def test_cancel_host(self):
         """
@@ -134,15 +134,32 @@ class LogContract:
         log = (await self.storage()).log
         hosts = ("pod.example", "a.pod.example", "notpod.example", "example", "pod_example")
         positions = [await log.publish(publication(author=f"x@{host}", author_host=host)) for host in hosts]
-        self.assertEqual(await log.cancel(host="pod.example"), positions[:2])
-        self.assertEqual(await log.cancel(host="example"), positions[:4])
+        self.assertEqual(await log.cancel(hosts=["pod.example"]), positions[:2])
+        self.assertEqual(await log.cancel(hosts=["example"]), positions[:4])
+
+    async def test_cancel_many(self):
+        """
+        Many names of several kinds are cancelled together, tags among them; each post is told of once, and retractions stay.
+        """
+        log = (await self.storage()).log
+        posts = (
+            publication(author="eve@pod.example", tags=frozenset({"cats"})),
+            publication(author="x@a.bad.example", author_host="a.bad.example", tags=frozenset({"cats", "dögs"})),
+            publication(tags=frozenset({"dögs"})),
+            publication(tags=frozenset({"dogs"})),
+            publication(author="eve@pod.example", retraction=True),
+        )
+        positions = [await log.publish(post) for post in posts]
+        authors = {f"nobody{number}@pod.example" for number in range(100)} | {"eve@pod.example"}
+        self.assertEqual(await log.cancel(authors=authors, hosts=["bad.example", "it's.example"], tags=["dögs"]), positions[:3])
+        self.assertEqual([entry.cancelled for entry in await log.read(0, 0, positions[-1])], [True, True, True, False, False])
 
     async def test_cancel_nothing(self):
         """
         Cancelling in an empty log, or nobody in particular, marks nothing.
         """
         log = (await self.storage()).log
-        self.assertEqual(await log.cancel(host="pod.example"), [])
+        self.assertEqual(await log.cancel(hosts=["pod.example"]), [])
         await log.publish(publication())
         self.assertEqual(await log.cancel(), [])
 
@@ -332,9 +349,9 @@ class LogContract:
             await log.publish(publication(guid="2" * 16, author=who, identities=(who.encode(),))) for who in ("a@b.example", "c@d.example")
         ]
         await log.publish(publication())
-        self.assertNotIn(retraction, await log.cancel(author="ada@pod.example"))
-        self.assertNotIn(retraction, await log.cancel(host="pod.example"))
-        self.assertEqual(await log.cancel(guid="2" * 16), posts)
+        self.assertNotIn(retraction, await log.cancel(authors=["ada@pod.example"]))
+        self.assertNotIn(retraction, await log.cancel(hosts=["pod.example"]))
+        self.assertEqual(await log.cancel(guids=["2" * 16]), posts)
         marks = {entry.position: entry.cancelled for entry in await log.read(0, 0, posts[-1])}
         self.assertEqual(marks, {retraction: False, posts[0]: True, posts[1]: True})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from socialrelay.boundaries import ManualSubscription, NodeRecord, Rule
+from socialrelay.boundaries import ManualSubscription, NodeRecord
 from socialrelay.routing.subscription import Preferences, Scope, Subscription
 from tests.storing import NOW, InMemory, InPostgres, ago
 
@@ -25,6 +25,16 @@ class NodesContract:
         self.assertEqual((await nodes.get("a.example")).last_listed, ago(days=1))
         self.assertIsNone(await nodes.get("x.example"))
         self.assertEqual(await nodes.count(), 3)
+
+    async def test_named(self):
+        """
+        Several nodes are looked up together; who is not known is left out.
+        """
+        nodes = (await self.storage()).nodes
+        await nodes.listed("one", {"a.example": NOW, "b.example": NOW, "c.example": NOW}, NOW)
+        found = await nodes.named(["a.example", "c.example", "x.example"])
+        self.assertEqual(sorted(node.host for node in found), ["a.example", "c.example"])
+        self.assertEqual(await nodes.named([]), [])
 
     async def test_save(self):
         """
@@ -107,19 +117,6 @@ class WishesContract:
         self.assertEqual(await subscriptions.all(), [everything, evolve(tags, created_by="ada")])
         self.assertEqual([await subscriptions.remove("b.example") for _ in range(2)], [True, False])
         self.assertEqual(await subscriptions.all(), [everything])
-
-    async def test_rules(self):
-        """
-        Rules are put, replaced and removed; one subject may have several.
-        """
-        rules = (await self.storage()).rules
-        block = Rule("block", "pod.example", "spam", NOW, "root")
-        allow = Rule("allow", "pod.example", "", NOW, "root")
-        for rule in (block, allow, evolve(block, reason="much spam")):
-            await rules.put(rule)
-        self.assertEqual(await rules.all(), [allow, evolve(block, reason="much spam")])
-        self.assertEqual([await rules.remove("block", "pod.example") for _ in range(2)], [True, False])
-        self.assertEqual(await rules.all(), [allow])
 
     async def test_contacts(self):
         """

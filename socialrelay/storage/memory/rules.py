@@ -76,8 +76,8 @@ class MemoryRules:
             del self._tables.rules[rule.action, rule.subject, rule.list]
         for entry in entries:
             new = Rule(entry.action, entry.subject, entry.reason, taken.fetched_at, taken.fetched_by, taken.name)
-            rule = before.get((entry.action, entry.subject))
-            self._tables.rules[entry.action, entry.subject, taken.name] = evolve(rule, reason=entry.reason) if rule else new
+            old = before.get((entry.action, entry.subject))
+            self._tables.rules[entry.action, entry.subject, taken.name] = evolve(old, reason=entry.reason) if old else new
         self._tables.rule_lists[taken.name] = evolve(taken, error="", count=0)
         return changes
 
