@@ -251,6 +251,12 @@ class Daemon:
         await self.eventually(ask, lambda log: log.count(text) >= times)
 
 
+async def command(*words: str) -> Said:
+    """Run the operators' command where there is no daemon."""
+    out, err, code = await getProcessOutputAndValue(sys.executable, ["-m", "socialrelay", *words], environment())
+    return Said(code, out.decode(), err.decode())
+
+
 def environment() -> dict[str, str]:
     """That of a relay which is told everything by its options."""
     ours = {key: value for key, value in os.environ.items() if not key.startswith("SOCIALRELAY_")}

@@ -17,14 +17,11 @@ from socialrelay.backup.manifest import BackupError, Table, Who
 from socialrelay.backup.reading import Opened
 from socialrelay.backup.tables import columns_of, filling, tables_of
 from socialrelay.identity import read_key, write_key
-from socialrelay.storage.blocking import connected
+from socialrelay.storage.blocking import connected, require_alone
 from socialrelay.storage.migrate import VERSIONS, Migration, apply, run, schema
 
 APPLICATION = "socialrelay restore"
 
-_DAEMONS = """
-    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'socialrelay'
-"""
 _IDENTITY = "SELECT host, username, guid, key_hash FROM relay_identity"
 _LAST = "SELECT setval(%(sequence)s::regclass, %(last)s)"
 
@@ -70,9 +67,7 @@ def restore(
     manifest = export.manifest
     applied = [migration for migration in migrations if migration.version <= manifest.schema]
     with connected(dsn, APPLICATION) as connection, connection.cursor() as cursor:
-        cursor.execute(_DAEMONS)
-        if cursor.fetchone()[0]:
-            raise BackupError("a relay is connected to the database: stop it first")
+        require_alone(cursor)
         _clear(cursor, migrations, manifest.identity, force)
         cursor.execute(VERSIONS)
         for migration in applied:

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from socialrelay import __version__
+from socialrelay.boundaries.node_table import KINDS, ORDERS
 from socialrelay.cli import output as cli_output
 from socialrelay.cli.context import FAILED, Command, answered
 
@@ -92,13 +93,15 @@ def status(command: Command, as_json: bool) -> None:
 
 @main.command()
 @click.argument("text", required=False, default="", metavar="[PART OF HOST]")
-@click.option("--which", type=click.Choice(["all", "subscribed", "refusing", "failing"]), default="all", help="Only these.")
+@click.option("--which", type=click.Choice(KINDS), default="all", help="Only these; from active on, by the state of deliveries.")
+@click.option("--sort", type=click.Choice(ORDERS), default="host", show_default=True, help="By what to sort them.")
+@click.option("--descending", is_flag=True, help="The greatest, or latest, first.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, metavar="N", help="How many.")
-@click.option("--after", default="", metavar="HOST", help="Go on after this host.")
+@click.option("--offset", type=click.IntRange(0, 1_000_000), default=0, metavar="N", help="Leave out the first of them.")
 @answered
-def nodes(command: Command, as_json: bool, text: str, which: str, limit: int, after: str) -> None:
+def nodes(command: Command, as_json: bool, **fields: Any) -> None:
     """List the servers that the relay has heard of."""
-    command.show(as_json, lambda daemon: daemon.view("nodes", text=text, which=which, limit=limit, after=after), cli_output.nodes)
+    command.show(as_json, lambda daemon: daemon.view("nodes", **fields), cli_output.nodes)
 
 
 @main.command()

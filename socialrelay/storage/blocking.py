@@ -52,3 +52,17 @@ def connected(dsn: str, application: str = "socialrelay tool", seconds: int = CO
 def one_line(error: BaseException) -> str:
     """What the database said."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+_DAEMONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'socialrelay'"
+
+
+def require_alone(cursor: Any) -> None:
+    """
+    See that no daemon works with this database, on whatever machine.
+
+    @raise StorageError: one does.
+    """
+    cursor.execute(_DAEMONS)
+    if cursor.fetchone()[0]:
+        raise StorageError("a relay is connected to the database: stop it first")
