@@ -1,15 +1,16 @@
 """
 Counts over time as bars: where each is drawn, and what it says.
 
-A chart is as wide as the page lets it be and of a fixed height, so that its labels stay as large as other text: places along the time are
-shares of the width, heights are pixels.  What went well stands on the base line; what failed hangs below it, on a scale of its own, since
-it is rarely as much.
+A chart is as wide as the page lets it be and of a fixed height, so that its labels stay as large as other text: along the time the unit is
+one span, heights are pixels.  What went well stands on the base line; what failed hangs below it, on a scale of its own, since it is rarely
+as much.  All bars of a kind are one path: a week has 168 of them, and a page is made while everybody else waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from attrs import frozen
 
@@ -20,6 +21,12 @@ PERIODS = {"24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 
 _FILLED = 0.78
 """How much of its time's width a bar takes."""
+
+_GAP = 2
+"""Pixels between the base line and what hangs below it."""
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 Point = Mapping[str, object]
 """One span of time: C{at}, its start in ISO 8601, and counts by name."""
@@ -82,23 +89,18 @@ DELIVERIES = Kind(
 )
 
 
-@frozen
-class Bar:
+class Bar(NamedTuple):
     """
     One span of time.
 
-    @ivar x: where it begins, and C{left}, C{width}: its bars in it; shares of the width, as SVG writes them.
-    @ivar went: (y, height) of what went well; no height: no bar.
-    @ivar failed: likewise, of what failed.
     @ivar text: what it says when it is pointed at.
+    @ivar went: how high it stands on the base line.
+    @ivar failed: how far it hangs below it.
     """
 
-    x: str
-    left: str
-    width: str
-    went: tuple[float, float]
-    failed: tuple[float, float]
     text: str
+    went: float
+    failed: float
 
 
 @frozen
@@ -106,6 +108,7 @@ class Label:
     """
     A time below the bars.
 
+    @ivar x: a share of the width, as SVG writes it.
     @ivar minor: left out where there is little room.
     """
 
@@ -114,26 +117,45 @@ class Label:
     minor: bool
 
 
+class Row(NamedTuple):
+    """
+    Of the table.
+
+    @ivar at: ISO 8601.
+    @ivar name: the same for people.
+    @ivar counts: in the order of the columns.
+    """
+
+    at: str
+    name: str
+    counts: list[int]
+
+
 @frozen
 class Chart:
     """
-    @ivar step: how wide one span is.
+    @ivar unit: what a span is: an hour or a day.
+    @ivar went: path of the bars on the base line, but for the last one, whose time is not over.
+    @ivar failed: path of those below.
+    @ivar last: likewise, both, of the last one.
     @ivar most: (label, y) of the lines above the base line.
     @ivar worst: the number at the lower end, empty if nothing failed.
-    @ivar rows: of the table, the latest first: (ISO 8601, time for people, counts).
+    @ivar sums: of what went well, and of what failed.
+    @ivar rows: the latest first.
     """
 
     kind: Kind
     unit: str
     description: str
-    step: str
     bars: tuple[Bar, ...]
+    went: str
+    failed: str
+    last: tuple[str, str]
     labels: tuple[Label, ...]
     most: tuple[tuple[str, float], ...]
     worst: str
-    went: int
-    failed: int
-    rows: tuple[tuple[str, str, tuple[int, ...]], ...]
+    sums: tuple[int, int]
+    rows: tuple[Row, ...]
 
 
 def charts(points: Sequence[Point], period: str) -> tuple[Chart, Chart]:
@@ -150,35 +172,35 @@ def chart(kind: Kind, points: Sequence[Point], period: str) -> Chart:
     """One chart."""
     unit = "day" if period == "30d" else "hour"
     times = [datetime.fromisoformat(str(point["at"])) for point in points]
+    names = [f"{at.day} {_MONTHS[at.month - 1]}" + ("" if unit == "day" else f", {at.hour:02}:{at.minute:02}") for at in times]
     went = [count(point, kind.went[0]) for point in points]
     failed = [sum(count(point, name) for name in kind.failures) for point in points]
     top, low = ceiling(max(went, default=0)), max(failed, default=0)
-    step = 100 / max(len(points), 1)
-    names = [f"{at:%-d %b}" if unit == "day" else f"{at:%-d %b, %H:%M}" for at in times]
+    bars = tuple(
+        Bar(
+            f"{name}: {number(well)} {kind.went[1]}, {number(badly)} {kind.failed}",
+            _pixels(well, top, FRAME.base - FRAME.top),
+            _pixels(badly, low, FRAME.bottom - FRAME.base - _GAP),
+        )
+        for name, well, badly in zip(names, went, failed, strict=True)
+    )
+    up = [_bar(place, FRAME.base, -bar.went) for place, bar in enumerate(bars)]
+    down = [_bar(place, FRAME.base + _GAP, bar.failed) for place, bar in enumerate(bars)]
     return Chart(
         kind=kind,
         unit=unit,
         description=_description(kind, unit, PERIODS[period], names, went, failed),
-        step=_share(step),
-        bars=tuple(
-            Bar(
-                x=_share(index * step),
-                left=_share((index + (1 - _FILLED) / 2) * step),
-                width=_share(_FILLED * step),
-                went=_above(well, top),
-                failed=_below(badly, low),
-                text=f"{name}: {number(well)} {kind.went[1]}, {number(badly)} {kind.failed}",
-            )
-            for index, (name, well, badly) in enumerate(zip(names, went, failed, strict=True))
-        ),
-        labels=tuple(_labels(times, period, step)),
+        bars=bars,
+        went="".join(up[:-1]),
+        failed="".join(down[:-1]),
+        last=("".join(up[-1:]), "".join(down[-1:])),
+        labels=tuple(_labels(times, period)),
         most=((short(top), FRAME.top), *([(short(top // 2), (FRAME.top + FRAME.base) / 2)] if top % 2 == 0 else ())),
         worst=short(low) if low else "",
-        went=sum(went),
-        failed=sum(failed),
+        sums=(sum(went), sum(failed)),
         rows=tuple(
-            (at.isoformat(timespec="seconds"), name, tuple(count(point, column) for column, _ in kind.columns))
-            for at, name, point in reversed(list(zip(times, names, points, strict=True)))
+            Row(str(point["at"]), name, [count(point, column) for column, _ in kind.columns])
+            for name, point in zip(reversed(names), reversed(points), strict=True)
         ),
     )
 
@@ -207,35 +229,27 @@ def short(value: int) -> str:
     return number(value)
 
 
-def _above(value: int, top: int) -> tuple[float, float]:
-    height = _pixels(value, top, FRAME.base - FRAME.top)
-    return FRAME.base - height, height
-
-
-def _below(value: int, low: int) -> tuple[float, float]:
-    return FRAME.base + 2, _pixels(value, low, FRAME.bottom - FRAME.base - 2)
-
-
 def _pixels(value: int, greatest: int, room: int) -> float:
     """A height: nothing for nothing, and a line that can be seen for whatever there is."""
     return round(max(value * room / greatest, 1.5), 1) if value else 0
 
 
-def _share(percent: float) -> str:
-    return f"{percent:.3f}".rstrip("0").rstrip(".") + "%"
+def _bar(place: int, base: int, height: float) -> str:
+    """A piece of a path: the bar of one span; nothing for nothing."""
+    return f"M{place + (1 - _FILLED) / 2:g} {base}v{height:g}h{_FILLED}v{-height:g}z" if height else ""
 
 
-def _labels(times: Sequence[datetime], period: str, step: float) -> list[Label]:
-    found: list[tuple[int, str]] = []
-    for index, at in enumerate(times):
+def _labels(times: Sequence[datetime], period: str) -> list[Label]:
+    found: list[tuple[int, str, bool]] = []
+    for place, at in enumerate(times):
+        day = f"{at.day} {_MONTHS[at.month - 1]}"
         if period == "24h" and at.hour % 3 == 0:
-            found.append((index, f"{at:%-d %b}" if at.hour == 0 else f"{at:%H:%M}"))
+            found.append((place, day if at.hour == 0 else f"{at:%H:%M}", at.hour % 6 != 0))
         elif period == "7d" and at.hour == 0:
-            found.append((index, f"{at:%a %-d}"))
-        elif period == "30d" and (len(times) - 1 - index) % 5 == 0:
-            found.append((index, f"{at:%-d %b}"))
-    main = [at.hour % 6 == 0 if period == "24h" else place % 2 == 0 for place, at in enumerate(times[index] for index, _ in found)]
-    return [Label(_share((index + 0.5) * step), text, minor=not important) for (index, text), important in zip(found, main, strict=True)]
+            found.append((place, f"{_DAYS[at.weekday()]} {at.day}", len(found) % 2 == 1))
+        elif period == "30d" and (len(times) - 1 - place) % 5 == 0:
+            found.append((place, day, len(found) % 2 == 1))
+    return [Label(f"{(place + 0.5) * 100 / len(times):.2f}%", text, minor) for place, text, minor in found]
 
 
 def _description(kind: Kind, unit: str, period: str, names: Sequence[str], went: Sequence[int], failed: Sequence[int]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 from urllib.parse import urlencode
 
 from klein import Klein
+from markupsafe import Markup
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -19,7 +21,7 @@ from socialrelay.config import Config
 from socialrelay.diaspora.identity import Introduction
 from socialrelay.web.addresses import limited_as
 from socialrelay.web.answers import HTML, answer, application, as_json, sentence
-from socialrelay.web.charts import FRAME, PERIODS, charts
+from socialrelay.web.charts import FRAME, PERIODS, Point, charts
 from socialrelay.web.live import RETRY, LiveNumbers
 from socialrelay.web.privacy import kept
 from socialrelay.web.request import client_address
@@ -30,6 +32,7 @@ T = TypeVar("T")
 STATIC = {
     "site.css": "text/css; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
+    "copy.js": "text/javascript; charset=utf-8",
     "hero.svg": "image/svg+xml",
     "logo.svg": "image/svg+xml",
     "logo-300.png": "image/png",
@@ -105,6 +108,7 @@ class Pages:
         self._tags = environment.get_template("tags.html")
         self._nodes = environment.get_template("nodes.html")
         self._privacy = environment.get_template("privacy.html").render(kept=kept(config)).encode()
+        self._kept: dict[str, tuple[Sequence[Point], Markup]] = {}
         self._static = {name: static_file(name) for name in STATIC}
 
     # the first page
@@ -119,7 +123,7 @@ class Pages:
         period = period if period in PERIODS else next(iter(PERIODS))
         stats, series = maybeDeferred(self._overview.stats), maybeDeferred(self._overview.series, period)
         shown, points = await self._had(stats), await self._had(series)
-        drawn = None if points is None else charts(points, period)
+        drawn = None if points is None else self._drawn(points, period)
         page = self._index.render(stats=shown, charts=drawn, period=period)
         return answer(request, page.encode(), HTML, headers=LIVE | BRIEFLY)
 
@@ -132,7 +136,14 @@ class Pages:
         points = await self._had(maybeDeferred(self._overview.series, period))
         if points is None:
             return self._not_to_be_had(request)
-        return answer(request, self._charts.render(charts=charts(points, period)).encode(), HTML, headers=STRICT | BRIEFLY)
+        return answer(request, self._drawn(points, period).encode(), HTML, headers=STRICT | BRIEFLY)
+
+    def _drawn(self, points: Sequence[Point], period: str) -> Markup:
+        """The charts as HTML; a week takes some milliseconds, so what was drawn of the very same points is used again."""
+        known = self._kept.get(period)
+        if known is None or known[0] is not points:
+            known = self._kept[period] = points, Markup(self._charts.render(charts=charts(points, period)))  # noqa: S704 (it is escaped)
+        return known[1]
 
     @app.route("/stats.json", methods=["GET"])
     async def stats(self, request: Request) -> bytes:
