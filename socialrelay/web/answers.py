@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from klein import Klein
 from twisted.logger import Logger
@@ -47,14 +48,18 @@ def as_json(request: Request, document: object, *, code: int = 200, headers: Map
     return answer(request, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n", JSON, code=code, headers=headers)
 
 
-def application() -> Klein:
+def application(errors: Mapping[type[Exception], Any] = MappingProxyType({})) -> Klein:
     """
     A Klein whose routes mean exactly what they say (no redirects to tidier paths: senders follow none) and whose errors are sentences.
+
+    @param errors: what is answered instead to errors of some kinds.
     """
     app = Klein()
     app.url_map.strict_slashes = False
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
+    for kind, handler in errors.items():
+        app.handle_errors(kind)(handler)
     app.handle_errors(HTTPException)(_refused)  # type: ignore[arg-type]  # Klein names the parameters otherwise
     app.handle_errors(Exception)(_broken)  # type: ignore[arg-type]
     return app

@@ -6,11 +6,12 @@ import errno
 import socket
 import stat
 from pathlib import Path
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorUNIX
+from twisted.internet.interfaces import IListeningPort, IReactorUNIX
 
 from socialrelay.services import StartFailed, reason_of
 
@@ -44,7 +45,7 @@ class SocketService(Service):
     @ivar path: of the socket.
     """
 
-    def __init__(self, reactor: IReactorUNIX, path: Path, factory: IProtocolFactory, what: str) -> None:
+    def __init__(self, reactor: IReactorUNIX, path: Path, factory: Any, what: str) -> None:
         """@param what: the socket is called, where it cannot be made."""
         self.path = path
         self._reactor = reactor

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.web.server import Request
-from werkzeug.exceptions import NotFound
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.operators.offers import Offer, checked
@@ -37,10 +36,10 @@ class ActPages:
     @app.route("/admin/act/<name>", methods=["POST"])
     async def act(self, request: Request, name: str) -> bytes:
         """Do it, and go back to the page that it was asked from; what came of it is shown there."""
+        form, visit = form_of(request), known(request)
         offer = self.acts.get(name)
         if offer is None:
-            raise NotFound
-        form, visit = form_of(request), known(request)
+            return self.look.trouble(request, visit, 404, "There is no such act")
         try:
             said = form.said(offer.fields)
             if "source" in offer.fields and (file := form.get("text.file")):
@@ -50,7 +49,7 @@ class ActPages:
                 question = await shielded(Deferred.fromCoroutine(self.consequences.of(name, fields)))
                 if question is not None:
                     asked = {"act": name, "question": question, "fields": _again(form, offer), "back": back(form)}
-                    return self.look.page(request, "confirm.html", visit, **asked)
+                    return self.look.page(request, "confirm.html", visit, asked)
             # What was begun is finished, though the browser goes away.
             done = await shielded(Deferred.fromCoroutine(offer.run(**fields, who=visit.who)))
             flash = Flash(str(done["message"]), notes=tuple(done.get("notes", ())))

@@ -102,7 +102,12 @@ class Feed:
 
         @return: whether there was a place for it.
         """
-        stream = self._streams.open(request, client, lambda: self._pages.pop(stream, None) if stream is not None else None)
+
+        def ended() -> None:
+            if stream is not None:
+                self._pages.pop(stream, None)
+
+        stream = self._streams.open(request, client, ended)
         if stream is None:
             return False
         self._pages[stream] = _Page(session, after, level)

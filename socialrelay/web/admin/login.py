@@ -107,6 +107,5 @@ class LoginPages:
         )
 
     def _form(self, request: Request, error: str = "", *, link: str = "", code: int = 200, headers: dict[str, str] | None = None) -> bytes:
-        return self.look.page(
-            request, "login.html", None, code=code, headers=headers or {}, error=error, link=link, by_password=bool(self.passwords.known)
-        )
+        facts = {"error": error, "link": link, "by_password": bool(self.passwords.known)}
+        return self.look.page(request, "login.html", None, facts, code=code, headers=headers or {})

@@ -101,32 +101,33 @@ class Look:
         request: Request,
         name: str,
         visit: Visit | None,
+        facts: Mapping[str, object],
         *,
-        here: str = "",
+        here: str | None = None,
         code: int = 200,
         headers: Mapping[str, str] = MappingProxyType({}),
-        **facts: object,
     ) -> bytes:
         """
         A whole page.  What acts said to this visitor is shown on it, and on no other.
 
         @param name: of the template below C{admin/}.
+        @param facts: what this template names.
         @param here: which of L{SECTIONS} it belongs to.
         """
         told = visit.session.told() if visit is not None else []
         text = self._environment.get_template(f"admin/{name}").render(
-            facts | {"visit": visit, "csrf": visit.session.token if visit is not None else "", "flashes": told, "here": here}
+            {**facts, "visit": visit, "csrf": visit.session.token if visit is not None else "", "flashes": told, "here": here}
         )
         return answer(request, text.encode(), HTML, code=code, headers=HEADERS | dict(headers))
 
-    def trouble(self, request: Request, visit: Visit | None, code: int, title: str, text: str = "", **headers: str) -> bytes:
+    def trouble(
+        self,
+        request: Request,
+        visit: Visit | None,
+        code: int,
+        title: str,
+        text: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
         """A page that says what is wrong."""
-        return self.page(
-            request,
-            "trouble.html",
-            visit,
-            code=code,
-            headers={name.replace("_", "-"): value for name, value in headers.items()},
-            title=title,
-            text=text,
-        )
+        return self.page(request, "trouble.html", visit, {"title": title, "text": text}, code=code, headers=headers)

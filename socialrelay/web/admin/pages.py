@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 from urllib.parse import quote
 
 from attrs import define
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
@@ -53,6 +54,21 @@ NODE_COLUMNS = (
 SHOWN_LEVELS = (("info", "all"), ("warn", "warnings and errors"), ("error", "errors"))
 
 
+def _wrong(pages: AdminPages, request: Request, failure: Failure) -> bytes:
+    error = cast(ActError, failure.value)
+    code = 404 if error.code in ("unknown-node", "no-rule", "no-list") else 400
+    return pages.look.trouble(request, known(request), code, "There is nothing to show", str(error))
+
+
+def _away(pages: AdminPages, request: Request, _failure: Failure) -> bytes:
+    text = "The relay cannot reach its database now. It goes on as far as it can, and this page works again when the database is back."
+    return pages.look.trouble(request, known(request), 503, "The database is away", text, {"Retry-After": "30"})
+
+
+def _nothing(pages: AdminPages, request: Request, _failure: Failure) -> bytes:
+    return pages.look.trouble(request, known(request), 404, "There is no such page")
+
+
 @define(eq=False, slots=False)
 class AdminPages:
     """
@@ -64,7 +80,7 @@ class AdminPages:
     feed: Feed
     answerable: bool = True
 
-    app = application()
+    app = application({ActError: _wrong, Unavailable: _away, NotFound: _nothing})
 
     @app.route("/admin", methods=["GET"])
     def bare(self, request: Request) -> bytes:
@@ -78,59 +94,52 @@ class AdminPages:
         status = await self._view("status")
         identity = await self._view("identity")
         found = matters(status, await self._waiting(), answerable=self.answerable)
-        return self.look.page(request, "overview.html", visit, status=status, identity=identity, matters=found)
+        return self.look.page(request, "overview.html", visit, {"status": status, "identity": identity, "matters": found}, here="")
 
     @app.route("/admin/nodes", methods=["GET"])
     async def nodes(self, request: Request) -> bytes:
         """All nodes that the relay has heard of."""
         asked = query_of(request)
         chosen = {"text": asked.get("text", ""), "which": asked.get("which", "all")}
-        sort = {"sort": asked.get("sort", "host"), "descending": asked.get("desc") == "1"}
+        sort, descending = asked.get("sort", "host"), asked.get("desc") == "1"
         page = page_number(asked.get("page", ""))
-        answer = await self._view("nodes", **chosen, **sort, offset=(page - 1) * PAGE, limit=PAGE)
-        fields = {**chosen, "sort": sort["sort"], "desc": "1" if sort["descending"] else ""}
-        return self.look.page(
-            request,
-            "nodes.html",
-            known(request),
-            here="nodes",
+        answer = await self._view("nodes", **chosen, sort=sort, descending=descending, offset=(page - 1) * PAGE, limit=PAGE)
+        facts = {
             **chosen,
-            kinds=NODE_KINDS,
-            nodes=answer["nodes"],
-            heads_of=headings(NODE_COLUMNS, "/admin/nodes", chosen, str(sort["sort"]), bool(sort["descending"])),
-            paging=Paging("/admin/nodes", fields, page, answer["total"]),
-        )
+            "kinds": NODE_KINDS,
+            "nodes": answer["nodes"],
+            "heads_of": headings(NODE_COLUMNS, "/admin/nodes", chosen, sort, descending),
+            "paging": Paging("/admin/nodes", {**chosen, "sort": sort, "desc": "1" if descending else ""}, page, answer["total"]),
+        }
+        return self.look.page(request, "nodes.html", known(request), facts, here="nodes")
 
     @app.route("/admin/nodes/<host>", methods=["GET"])
     async def node(self, request: Request, host: str) -> bytes:
         """All that is known of one node."""
         answer = await self._view("node", host=host)
         path = f"/admin/nodes/{quote(answer['host'])}"
-        return self.look.page(request, "node.html", known(request), here="nodes", node=answer, path=path)
+        return self.look.page(request, "node.html", known(request), {"node": answer, "path": path}, here="nodes")
 
     @app.route("/admin/queue", methods=["GET"])
     async def queue(self, request: Request) -> bytes:
         """What deliveries do not reach, and what waits."""
         state = query_of(request).get("state", "")
         answer = await self._view("queue", state=state, limit=500)
-        return self.look.page(
-            request,
-            "queue.html",
-            known(request),
-            here="queue",
-            state=state,
-            states=STATES,
-            queue=answer,
-            deferred=await self._view("deferred", limit=100),
-            waiting=await self._view("waiting"),
-            quarantine=await self._view("quarantine", limit=100),
-        )
+        facts = {
+            "state": state,
+            "states": STATES,
+            "queue": answer,
+            "deferred": await self._view("deferred", limit=100),
+            "waiting": await self._view("waiting"),
+            "quarantine": await self._view("quarantine", limit=100),
+        }
+        return self.look.page(request, "queue.html", known(request), facts, here="queue")
 
     @app.route("/admin/rejected", methods=["GET"])
     async def rejected(self, request: Request) -> bytes:
         """What was not relayed lately."""
         answer = await self._view("rejected", limit=500)
-        return self.look.page(request, "rejected.html", known(request), here="rejected", **answer)
+        return self.look.page(request, "rejected.html", known(request), answer, here="rejected")
 
     @app.route("/admin/rules", methods=["GET"])
     async def rules(self, request: Request) -> bytes:
@@ -139,20 +148,16 @@ class AdminPages:
         chosen = {name: asked.get(name, "") for name in ("text", "action", "list")}
         page = page_number(asked.get("page", ""))
         answer = await self._view("rules", **chosen, offset=(page - 1) * RULES, limit=RULES)
-        paging = Paging("/admin/rules", chosen, page, answer["total"], RULES)
-        return self.look.page(
-            request,
-            "rules.html",
-            known(request),
-            here="rules",
+        facts = {
             **chosen,
-            actions=ACTIONS,
-            rules=answer["rules"],
-            lists=answer["lists"],
-            subscriptions=answer["subscriptions"],
-            paging=paging,
-            path=address("/admin/rules", {**chosen, "page": page if page > 1 else ""}),
-        )
+            "actions": ACTIONS,
+            "rules": answer["rules"],
+            "lists": answer["lists"],
+            "subscriptions": answer["subscriptions"],
+            "paging": Paging("/admin/rules", chosen, page, answer["total"], RULES),
+            "path": address("/admin/rules", {**chosen, "page": page if page > 1 else ""}),
+        }
+        return self.look.page(request, "rules.html", known(request), facts, here="rules")
 
     @app.route("/admin/rules/export", methods=["GET"])
     async def export(self, request: Request) -> bytes:
@@ -169,8 +174,8 @@ class AdminPages:
         """What the relay logged lately."""
         level = query_of(request).get("level", "info")
         entries = self.feed.log.entries(level=level)[::-1]
-        visit = known(request)
-        return self.look.page(request, "events.html", visit, here="events", entries=entries, level=level, levels=SHOWN_LEVELS, kept=KEPT)
+        facts = {"entries": entries, "level": level, "levels": SHOWN_LEVELS, "kept": KEPT}
+        return self.look.page(request, "events.html", known(request), facts, here="events")
 
     @app.route("/admin/events/stream", methods=["GET"])
     def stream(self, request: Request) -> bytes | Deferred[None]:
@@ -192,17 +197,3 @@ class AdminPages:
         said = checked(offer, {key: value for key, value in fields.items() if value not in ("", None)})
         # A query that was begun is never cancelled, though the browser goes away.
         return await shielded(Deferred.fromCoroutine(offer.run(**said)))
-
-    @app.handle_errors(ActError)  # type: ignore[arg-type]
-    def _wrong(self, request: Request, failure: Any) -> bytes:
-        code = 404 if failure.value.code in ("unknown-node", "no-rule") else 400
-        return self.look.trouble(request, known(request), code, "There is nothing to show", str(failure.value))
-
-    @app.handle_errors(Unavailable)  # type: ignore[arg-type]
-    def _away(self, request: Request, _failure: Any) -> bytes:
-        text = "The relay's database cannot be reached now. The relay goes on as far as it can, and this page works when it is back."
-        return self.look.trouble(request, known(request), 503, "The database is away", text, Retry_After="30")
-
-    @app.handle_errors(NotFound)  # type: ignore[arg-type]
-    def _nothing(self, request: Request, _failure: Any) -> bytes:
-        return self.look.trouble(request, known(request), 404, "There is no such page")

@@ -23,7 +23,7 @@ READING = (b"GET", b"HEAD")
 
 def visit_of(request: Request) -> Visit | None:
     """Who asks, as L{Visits} found out."""
-    return cast(Any, request).visit  # type: ignore[no-any-return]
+    return cast(Any, request).visit
 
 
 def known(request: Request) -> Visit:
@@ -35,7 +35,7 @@ def known(request: Request) -> Visit:
 
 def form_of(request: Request) -> Form:
     """What the form says that the request brought; empty for one that only reads."""
-    return cast(Any, request).form  # type: ignore[no-any-return]
+    return cast(Any, request).form
 
 
 class Visits(Resource):
@@ -73,7 +73,7 @@ class Visits(Resource):
         visit = self._gate.visit(request)
         told: Any = request
         told.visit, told.form = visit, Form()
-        segments = [*request.postpath, b"", b""]
+        segments = [*(request.postpath or ()), b"", b""]
         refusal = self._stranger(request) if visit is None and segments[1] != OPEN else None
         if refusal is None and request.method not in READING:
             refusal = await self._posted(request, visit)
