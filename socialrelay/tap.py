@@ -182,6 +182,7 @@ def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:
     yield "This is a relay for trying out: it fetches no list of servers and polls none. Set host (--host) to run a public one.", {}
     if port := local_port(config.listen):
         yield "Look at {url}, or ask it: {command} status", {"url": f"http://127.0.0.1:{port}/", "command": command(config)}
+    yield "This leads to the operators' pages: {command} login", {"command": command(config)}
 
 
 def command(config: Config) -> str:
