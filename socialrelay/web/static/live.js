@@ -32,8 +32,10 @@
 
   const say = (live) => {
     state.classList.toggle("is-live", live);
-    const time = at && new Date(at).toISOString().slice(11, 16);
-    words.textContent = live ? `Live, ${time} UTC` : `Updated ${time} UTC`;
+    const time = document.createElement("time");
+    time.dateTime = at;
+    time.textContent = at && `${new Date(at).toISOString().slice(11, 16)} UTC`;
+    words.replaceChildren(live ? "Live, " : "Updated ", time);
   };
 
   const show = (stats) => {
