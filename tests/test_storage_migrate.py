@@ -9,7 +9,7 @@ from twisted.trial.unittest import TestCase
 
 from socialrelay.boundaries import Unavailable
 from socialrelay.storage.database import StorageError
-from socialrelay.storage.migrate import Migration, apply, known_migrations, migrate
+from socialrelay.storage.migrate import Migration, Schema, apply, inspect, known_migrations, migrate
 from tests import servers
 
 
@@ -70,7 +70,31 @@ class MigrateTests(TestCase):
         dsn = servers.empty_database()
         apply(dsn, [Migration(7, "later", "SELECT 1")])
         error = self.assertRaises(StorageError, apply, dsn, [Migration(6, "known", "SELECT 1")])
-        self.assertIn("schema 7", str(error))
+        self.assertIn("the database has schema 7", str(error))
+        self.assertIn("Install that version or a later one", str(error))
+        self.assertRaises(StorageError, inspect, dsn, [Migration(6, "known", "SELECT 1")])
+
+    def test_changed_migration(self):
+        """
+        A migration that is not the one that was applied is refused by name, and nothing is applied after it.
+        """
+        dsn = servers.empty_database()
+        apply(dsn, [Migration(1, "first", "CREATE TABLE one (n integer)")])
+        changed = [Migration(1, "first", "CREATE TABLE one (n bigint)"), Migration(2, "second", "CREATE TABLE two (n integer)")]
+        error = self.assertRaises(StorageError, apply, dsn, changed)
+        self.assertIn("migration 0001.first.sql is not the one that this database was made with", str(error))
+        self.assertEqual(rows(dsn, "SELECT to_regclass('two') IS NULL"), [(True,)])
+
+    def test_inspect(self):
+        """
+        What is missing is told, and nothing is changed.
+        """
+        dsn = servers.empty_database()
+        steps = [Migration(1, "first", "SELECT 1"), Migration(2, "second", "SELECT 2")]
+        self.assertEqual(inspect(dsn, steps), Schema(0, tuple(steps)))
+        self.assertEqual(rows(dsn, "SELECT to_regclass('schema_version') IS NULL"), [(True,)])
+        apply(dsn, steps[:1])
+        self.assertEqual(inspect(dsn, steps), Schema(1, (steps[1],)))
 
     def test_no_server(self):
         """
