@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import SelfService, Unavailable
-from socialrelay.web.check import IN_ALL, PER_CLIENT, PER_DOMAIN, CheckPage, typed_host
+from socialrelay.scheduler.outcome import Trouble
+from socialrelay.web.check import IN_ALL, PER_CLIENT, PER_DOMAIN, SHOWN_TAGS, CheckPage, remedy, typed_host, verdict
 from tests.test_web_pages import outline_faults
 from tests.web_requests import Answer, ask, config, introduction
 
@@ -122,6 +123,45 @@ class CheckPageTests(SynchronousTestCase):
         for text in ("does not take posts at the moment", "connection refused", "21 November 2026, 22:00 UTC", "none yet"):
             self.assertIn(text, page)
 
+    def test_times(self) -> None:
+        """
+        Times are marked up for programs, too.
+        """
+        well = {"state": "active", "delivered": 1, "last_success": "2026-11-21T20:00:00+00:00", "last_reason": "", "behind": 0}
+        self.service.report = report(deliveries=well | {"next_attempt": None})
+        page = self.ask("/check?node=pod.example").text
+        for time in ("2026-11-21T20:00:00+00:00", "2026-11-21T21:00:00+00:00"):
+            self.assertIn(f'<time datetime="{time}">', page)
+        self.assertIn("1 post<", page)
+
+    def test_many_tags(self) -> None:
+        """
+        Many hashtags are folded, and all of them are there.
+        """
+        tags = [f"tag{number:03}" for number in range(SHOWN_TAGS + 5)]
+        self.service.report = report(subscription={"scope": "tags", "tags": tags, "why": "the node asks for it"})
+        seen, folded = self.ask("/check?node=pod.example").text.split("<details")
+        self.assertEqual((seen.count("#tag"), folded.count("#tag"), "Show 5 more" in folded), (SHOWN_TAGS, 5, True))
+
+    def test_remedy(self) -> None:
+        """
+        Beside a fault stands what to do about it, if that is known.
+        """
+        self.service.report = report(faults=["It could not be read: name does not resolve.", "A fault that is new."])
+        page = self.ask("/check?node=pod.example").text
+        self.assertEqual((page.count("→"), "A or AAAA record" in page), (1, True))
+        self.assertEqual(outline_faults(page), [])
+
+    def test_refused_in_words(self) -> None:
+        """
+        Who checks too often reads on the page why, and that nothing is lost.
+        """
+        self.cache.counts["check:all"] = IN_ALL
+        found = self.ask("/check?node=pod.example")
+        self.assertEqual((found.code, outline_faults(found.text)), (429, []))
+        for text in ("Many nodes are being checked", "once an hour by itself", 'role="alert"', 'value="pod.example"'):
+            self.assertIn(text, found.text)
+
     def test_json(self) -> None:
         """
         A program gets the report as JSON, by asking for it or by accepting nothing else.
@@ -207,3 +247,51 @@ class CheckPageTests(SynchronousTestCase):
         Anything can be typed, and no scheme, path or space is left of it.
         """
         self.assertFalse(set(typed_host(text)) & set("/?# \t"))
+
+
+class VerdictTests(SynchronousTestCase):
+    """Whether all is well, at one glance."""
+
+    def judge(self, state: str | None = None, scope: str = "all", **changes: object) -> tuple[str, str]:
+        deliveries = None if state is None else {"state": state}
+        found = verdict(report(subscription={"scope": scope, "tags": ["a", "b"], "why": "because"}, deliveries=deliveries, **changes))
+        return found.kind, found.title
+
+    def test_well(self) -> None:
+        """
+        A node that is subscribed and takes posts is well, also before the first one.
+        """
+        self.assertEqual(self.judge(), ("good", "Subscribed to all public posts. All is well."))
+        self.assertEqual(self.judge("active", scope="tags"), ("good", "Subscribed to 2 hashtags. All is well."))
+
+    def test_faults(self) -> None:
+        """
+        A fault that leaves the subscription is worth a look.
+        """
+        self.assertEqual(self.judge(faults=["tags: one was left out."])[0], "warm")
+
+    def test_deliveries(self) -> None:
+        """
+        A node that takes no posts is in trouble, the more so if nobody tries much longer.
+        """
+        states = ("deferred", "suspended", "dead", "gone")
+        self.assertEqual([self.judge(state)[0] for state in states], ["warm", "warm", "bad", "bad"])
+        self.assertEqual(self.judge("deferred")[1], "Subscribed to all public posts. Posts do not arrive.")
+
+    def test_not_subscribed(self) -> None:
+        """
+        A node that says that it wants nothing has what it wants; one that cannot be read has not.
+        """
+        refusal = {"scope": "none", "tags": [], "receive_url": "", "dropped_tags": 0}
+        self.assertEqual(self.judge(scope="none", preferences=refusal), ("", "Not subscribed."))
+        self.assertEqual(self.judge(scope="none", preferences=None), ("bad", "Not subscribed."))
+
+    def test_remedies(self) -> None:
+        """
+        There is advice for the troubles that a node's administrator can end.
+        """
+        helpless = {Trouble.PROTOCOL, Trouble.TOO_LARGE, Trouble.CLOSED, Trouble.BROKEN}
+        self.assertEqual({trouble for trouble in Trouble if not remedy(trouble.value)}, helpless)
+        for reason in ("HTTP 404", "HTTP 403", "HTTP 503", "HTTP 301 to https://www.pod.example/"):
+            self.assertNotEqual(remedy(reason), "", reason)
+        self.assertEqual(remedy("who knows"), "")
