@@ -91,7 +91,7 @@ class Daemon:
 
         @raise CallFailed: it was refused or failed.
         """
-        return self._ask("POST", f"/v1/{name}", json.dumps(fields).encode("utf-8"))
+        return self._ask("POST", f"/v1/{name}", json.dumps(fields, ensure_ascii=False).encode("utf-8", "replace"))
 
     def _ask(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
         connection = _UnixConnection(self.path, self.patience)

@@ -17,6 +17,7 @@ import click
 from socialrelay import __version__
 from socialrelay.boundaries.node_table import KINDS, ORDERS
 from socialrelay.cli import output as cli_output
+from socialrelay.cli import rules as cli_rules
 from socialrelay.cli.context import FAILED, Command, answered
 
 LATER: dict[str, str] = {
@@ -30,8 +31,6 @@ LATER: dict[str, str] = {
 """Name of a command -> where it is: C{"doctor": "socialrelay.cli.doctor:doctor"}."""
 
 _host = click.argument("host")
-_subject = click.argument("subject", metavar="HOST|HANDLE")
-_reason = click.option("--reason", default="", help="Why, for whoever looks at the rule later.")
 _path = click.Path(path_type=Path)
 
 
@@ -138,15 +137,7 @@ def rejected(command: Command, as_json: bool, limit: int) -> None:
     command.show(as_json, lambda daemon: daemon.view("rejected", limit=limit), cli_output.rejected)
 
 
-@main.command()
-@answered
-def rules(command: Command, as_json: bool) -> None:
-    """
-    Show what operators decided.
-
-    Who is blocked, allowed, forwarded to, and subscribed by hand; since when, by whom and why.
-    """
-    command.show(as_json, lambda daemon: daemon.view("rules"), cli_output.rules)
+main.add_command(cli_rules.rules)
 
 
 @main.command()
@@ -182,52 +173,8 @@ def unsubscribe(command: Command, as_json: bool, host: str) -> None:
     _act(command, as_json, "unsubscribe", host=host)
 
 
-@main.command()
-@_host
-@click.option("--off", is_flag=True, help="No longer.")
-@_reason
-@answered
-def forward(command: Command, as_json: bool, host: str, off: bool, reason: str) -> None:
-    """
-    Send a server every post that is relayed.
-
-    It is meant for other relays and archives. A server that publishes that it wants nothing is not forwarded to.
-    """
-    _act(command, as_json, "forward", host=host, off=off, reason=reason)
-
-
-@main.command()
-@_subject
-@_reason
-@answered
-def block(command: Command, as_json: bool, subject: str, reason: str) -> None:
-    """
-    Relay nothing from and to a server, or nothing of an author.
-
-    A server's subdomains are blocked too. What waits to be delivered is cancelled at once.
-    """
-    _act(command, as_json, "block", subject=subject, reason=reason)
-
-
-@main.command()
-@_subject
-@_reason
-@answered
-def allow(command: Command, as_json: bool, subject: str, reason: str) -> None:
-    """
-    Put a server or an author on the allow list.
-
-    The list counts only with policy.allow_list in the configuration.
-    """
-    _act(command, as_json, "allow", subject=subject, reason=reason)
-
-
-@main.command()
-@_subject
-@answered
-def unblock(command: Command, as_json: bool, subject: str) -> None:
-    """Undo `block` and `allow` for a server or an author."""
-    _act(command, as_json, "unblock", subject=subject)
+for _command in (cli_rules.block, cli_rules.limit, cli_rules.allow, cli_rules.unblock, cli_rules.forward):
+    main.add_command(_command)
 
 
 @main.command()

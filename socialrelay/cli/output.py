@@ -193,19 +193,30 @@ def nodes(answer: Answer, now: datetime) -> str:
     if not answer["nodes"]:
         return "No node matches."
     listing = table(
-        ["host", "gets", "last answer (UTC)", "trouble"],
-        [
-            (
-                node["host"],
-                "refuses relays" if (node["preferences"] or {}).get("scope") == "none" else scope(node["subscription"], 3),
-                when(node["last_answer"], now, zone=""),
-                node["poll_error"],
-            )
-            for node in answer["nodes"]
-        ],
+        ["host", "gets", "deliveries", "last answer (UTC)", "trouble"],
+        [(node["host"], _gets(node), _standing(node), when(node["last_answer"], now, zone=""), _trouble(node)) for node in answer["nodes"]],
     )
-    more = f"There are more: go on with --after {clean(answer['next'])}" if answer["next"] else ""
-    return paragraphs(listing, more)
+    first, total = answer["offset"], answer["total"]
+    last = first + len(answer["nodes"])
+    more = f"These are {first + 1} to {last} of {total}." if total > last - first else ""
+    return paragraphs(listing, f"{more} Go on with --offset {last}." if last < total else more)
+
+
+def _gets(node: Answer) -> str:
+    if node["scope"] == "none":
+        return "refuses relays"
+    subscription = node["subscription"]
+    return counted(subscription["tags"], "tag") if subscription["scope"] == "tags" else scope(subscription)
+
+
+def _standing(node: Answer) -> str:
+    if node["state"] is None:
+        return "–"
+    return f"{node['state']}, {node['behind']} behind" if node["behind"] else str(node["state"])
+
+
+def _trouble(node: Answer) -> str:
+    return str(node["last_reason"] if node["state"] in ("deferred", "dead", "gone") else node["poll_error"])
 
 
 def node(answer: Answer, now: datetime) -> str:
@@ -266,9 +277,20 @@ def _publishes(known: Answer) -> str:
     return "no preferences that could be read" if known["last_poll"] else "not polled yet"
 
 
+def until(rule: Answer, now: datetime) -> str:
+    """When a rule ends, or that it has."""
+    if rule["ends_at"] is None:
+        return ""
+    at = when(rule["ends_at"], now, zone="")
+    return f"ended {at}" if rule["ended"] else at
+
+
 def _rule(rule: Answer, now: datetime) -> str:
+    """A rule in a sentence."""
     reason = f" ({rule['reason']})" if rule["reason"] else ""
-    return prose(f"Rule: {rule['action']} {rule['subject']}{reason}, by {rule['created_by']}, {when(rule['created_at'], now)}.")
+    of = f", of the list {rule['list']}" if rule["list"] else ""
+    end = f", {'' if rule['ended'] else 'until '}{until(rule, now)}" if rule["ends_at"] else ""
+    return prose(f"Rule: {rule['action']} {rule['subject']}{reason}{of}, by {rule['created_by']}, {when(rule['created_at'], now)}{end}.")
 
 
 def _destination(record: Answer, now: datetime) -> str:
@@ -359,18 +381,6 @@ def rejected(answer: Answer, now: datetime) -> str:
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in answer["reasons"].items())
     return paragraphs(listing, prose(f"Of these: {reasons}."))
-
-
-def rules(answer: Answer, now: datetime) -> str:
-    """What the operator decided."""
-    made = [(rule["action"], rule["subject"], rule["created_by"], rule["created_at"], rule["reason"]) for rule in answer["rules"]]
-    made += [("subscribe", each["host"], each["created_by"], each["created_at"], scope(each)) for each in answer["subscriptions"]]
-    if not made:
-        return "There are no rules and no subscriptions made by hand."
-    return table(
-        [".what", "whom", ".by", "when (UTC)", "reason or scope"],
-        [(what, whom, who, when(at, now, zone=""), why) for what, whom, who, at, why in made],
-    )
 
 
 def identity(answer: Answer, now: datetime) -> str:
