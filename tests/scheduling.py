@@ -15,7 +15,7 @@ from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble, judge
 from socialrelay.scheduler.pacing import Pacer
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap
+from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 START = Moment(1000.0, EPOCH)
@@ -47,6 +47,7 @@ class World:
     @ivar counting: likewise.
     @ivar rows: that were read.
     @ivar gaps: that were written down.
+    @ivar bounces: likewise.
     @ivar arrived: (host, position), in the order of the answers.
     """
 
@@ -62,6 +63,7 @@ class World:
     settled: list[Settled] = field(factory=list)
     stored: dict[int, DestinationRecord] = field(factory=dict)
     deferred: dict[tuple[int, int], DeferredDelivery] = field(factory=dict)
+    bounces: dict[tuple[int, int], Bounce] = field(factory=dict)
     under_way: list[Attempt] = field(factory=list)
     storage: bool = True
     followed: int = 0
@@ -113,6 +115,12 @@ class World:
         entry, to = self.log[position - 1]
         self.log[position - 1] = (evolve(entry, cancelled=True), to)
         self.manager.cancel([position], "blocked", self.now)
+
+    def requeue(self, number: int, position: int) -> str:
+        """The operator wants a post that bounced to be tried once more, if it is stored as such; why not, or nothing."""
+        assert (number, position) in self.bounces
+        [found] = [found for found in self.manager.all() if found.number == number]
+        return self.manager.requeue(found, position, self.now)
 
     def begin(self) -> list[Attempt]:
         """Do what the manager wants, but let no answer come; what is newly under way."""
@@ -193,6 +201,10 @@ class World:
         self.gaps += progress.gaps
         for key in progress.settled:
             self.deferred.pop(key, None)
+        for key in progress.requeued:
+            self.bounces.pop(key, None)
+        for bounce in progress.bounces:
+            self.bounces[bounce.destination, bounce.position] = bounce
         for entry in progress.deferred:
             self.deferred[entry.destination, entry.position] = entry
 
@@ -236,7 +248,7 @@ class World:
         waiting = [entry for entry in self._named(number, found.cursor, len(self.log)) if entry.position not in found.ahead]
         waiting += [e for each in found.missed for e in self._named(number, each.after, each.upto) if e.position not in each.done]
         ending = [position for position in found.in_flight if not found.pending(position) and position not in found.deferred]
-        settled = found.delivered + found.bounced + found.expired + found.cancelled
+        settled = found.delivered + found.bounced - found.requeued + found.expired + found.cancelled
         return settled + len(waiting) + len(ending) + len(found.deferred)
 
     def at(self, number: int) -> DestinationRecord:

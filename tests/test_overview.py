@@ -98,7 +98,7 @@ class SeriesTests(OperatorTestCase):
             (first - HOUR, "accepted", "x"): 100,
             (first, "accepted", "x"): 1,
             (first + 23 * HOUR, "accepted", "y"): 2,
-            (NOW, "accepted", "x"): 4,
+            (THIS_HOUR, "accepted", "x"): 4,
         }
         self.successResultOf(self.relay.stores.statistics.add(counts))
         month = self.series("30d")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from attrs import evolve
 
 from socialrelay.boundaries import NodeRecord
@@ -92,7 +94,7 @@ class NodeTableContract:
                 values = [getattr(row, sort) for row in rows]
                 known = [value for value in values if value is not None]
                 self.assertEqual(values, sorted(known, reverse=descending) + [None] * (len(values) - len(known)), sort)
-                for one, other in zip(rows, rows[1:], strict=False):
+                for one, other in pairwise(rows):
                     self.assertTrue(sort == "host" or getattr(one, sort) != getattr(other, sort) or one.host < other.host, sort)
 
     async def test_pages(self):

@@ -9,7 +9,7 @@ No caller may cancel or time out a Deferred of a store: abandoning a query is sa
 
 from __future__ import annotations
 
-from socialrelay.boundaries.destinations import DatedGap, Destinations
+from socialrelay.boundaries.destinations import BouncedPost, DatedGap, Destinations, SinglePost
 from socialrelay.boundaries.errors import FetchFailed, Full, HostFull, KeyUnavailable, Unavailable
 from socialrelay.boundaries.incoming import Arrival, Incoming, Rejection, Rejections, Waiting
 from socialrelay.boundaries.keys import HeldKey, Keyring, Profiles
@@ -39,6 +39,7 @@ __all__ = [
     "BY_HAND",
     "LIST_FAILED",
     "Arrival",
+    "BouncedPost",
     "BoundIdentity",
     "Cache",
     "Changes",
@@ -79,6 +80,7 @@ __all__ = [
     "RuleSet",
     "Rules",
     "SelfService",
+    "SinglePost",
     "Statistics",
     "Stream",
     "Streams",

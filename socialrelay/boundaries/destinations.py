@@ -6,7 +6,42 @@ from typing import Protocol
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress
+from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress
+
+BOUNCES_KEPT = 100
+"""Of each destination."""
+
+COUNTED = 100_000
+"""Positions of the log that are counted at a time."""
+
+
+@frozen
+class BouncedPost:
+    """
+    A bounce as it is looked up.
+
+    @ivar author, guid: as far as the log still knows them.
+    @ivar published_at: C{None} if the log does not reach back so far.
+    @ivar kept: its body is kept.
+    @ivar cancelled: it is not wanted any more.
+    """
+
+    bounce: Bounce
+    author: str
+    guid: str
+    published_at: datetime | None
+    kept: bool
+    cancelled: bool
+
+
+@frozen
+class SinglePost:
+    """A post that is tried on its own, as it is looked up. C{author} and C{guid} as in L{BouncedPost}."""
+
+    host: str
+    delivery: DeferredDelivery
+    author: str
+    guid: str
 
 
 @frozen
@@ -38,6 +73,22 @@ class Destinations(Protocol):
 
     def deferred(self, destination: int | None = None) -> Deferred[list[DeferredDelivery]]:
         """Posts that are tried on their own; of all destinations if none is named. At most 100 000."""
+
+    def bounced(self, destination: int, limit: int, position: int | None = None) -> Deferred[list[BouncedPost]]:
+        """
+        Posts that it refused for themselves, the latest first; only one if its position is given.
+
+        The last L{BOUNCES_KEPT} are kept, for as long as rejections are.
+        """
+
+    def singles(self, limit: int) -> Deferred[tuple[list[SinglePost], int]]:
+        """Posts that are tried on their own, the next to be tried first; and how many there are."""
+
+    def backlog(self, destination: int, after: int) -> Deferred[tuple[int, datetime | None]]:
+        """
+        How many posts after a position name a destination, of the L{COUNTED} positions that follow, and when the first of them was
+        published.
+        """
 
     def gaps(self, destination: int, limit: int) -> Deferred[list[DatedGap]]:
         """The stretches of the log that it was never sent, the latest first."""

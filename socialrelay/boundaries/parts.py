@@ -141,6 +141,13 @@ class Queue(Protocol):
 
     def resume(self, host: str) -> bool: ...
 
+    def requeue(self, host: str, position: int) -> str:
+        """
+        Try a post once more that is stored as bounced at this host.
+
+        @return: why not, as a part of a sentence; empty if so.
+        """
+
     def destination(self, host: str) -> DestinationStatus | None: ...
 
     def summary(self, served: Callable[[str], bool]) -> dict[str, int]:

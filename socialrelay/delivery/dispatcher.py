@@ -231,6 +231,13 @@ class Dispatcher:
         self._soon()
         return known
 
+    def requeue(self, host: str, position: int) -> str:
+        """Try a post that bounced once more."""
+        found = self._manager.of_host(host)
+        refused = self._manager.requeue(found[0], position, self._moment()) if found else "nothing was ever delivered to it"
+        self._soon()
+        return refused
+
     def destination(self, host: str) -> DestinationStatus | None:
         """How it stands with a host."""
         found = self._manager.of_host(host)

@@ -50,7 +50,7 @@ class Destination:
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
         "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "missed", "number", "protocol", "queue", "reach",
-        "read", "ready", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "waits_in",
+        "read", "ready", "requeued", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "waits_in",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -66,6 +66,7 @@ class Destination:
         self.ahead = list(record.ahead)
         self.delivered, self.bounced = record.delivered, record.bounced
         self.expired, self.cancelled = record.expired, record.cancelled
+        self.requeued = record.requeued
         self.last_bounce = record.last_bounce
         self.tried = record.tried
         self.unsure = 0
@@ -286,4 +287,5 @@ class Destination:
             following=self.joined,
             tried=self.tried,
             missed=tuple((each.after, each.upto, tuple(sorted(each.done))) for each in self.missed),
+            requeued=self.requeued,
         )

@@ -7,7 +7,7 @@ from math import inf
 
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.moment import Moment
-from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress, State
+from socialrelay.scheduler.record import Bounce, DeferredDelivery, Gap, Progress, State
 
 LAZY_EVERY = 60.0
 """Seconds until the counts of a destination that just takes what it is sent are written down."""
@@ -37,12 +37,16 @@ class Journal:
         self._deferred: dict[tuple[int, int], DeferredDelivery] = {}
         self._over: set[tuple[int, int]] = set()
         self._gaps: list[Gap] = []
+        self._bounces: dict[tuple[int, int], Bounce | str | None] = {}
+        """As they are to be written, or only the reason; C{None}: it is tried once more."""
+        self._requeueing: frozenset[tuple[int, int]] = frozenset()
+        """Of what was last taken, and may be not written yet: posts that are tried once more."""
         self._moved = False
         self._left: frozenset[int] = frozenset()
         self._refreshed = followed
 
     def __bool__(self) -> bool:
-        return bool(self._moved or self._changed or self._due or self._deferred or self._over or self._gaps)
+        return bool(self._moved or self._changed or self._due or self._deferred or self._over or self._gaps or self._bounces)
 
     def moved(self) -> None:
         """The log grew, or somebody who has joined took something: the shared position may be further on."""
@@ -88,6 +92,22 @@ class Journal:
         self._deferred.pop(key, None)
         self._over.add(key)
 
+    def bounced(self, destination: Destination, position: int, reason: str) -> None:
+        """A post was refused."""
+        key = destination.number, position
+        self._bounces[key] = reason
+        self._requeueing -= {key}
+
+    def requeued(self, entry: DeferredDelivery) -> None:
+        """A post that had been refused is tried once more."""
+        self._bounces[entry.destination, entry.position] = None
+        self.deferred(entry)
+
+    def requeueing(self, number: int, position: int) -> bool:
+        """That a post is tried once more may be not written yet: what is stored still says that it was refused."""
+        key = number, position
+        return key in self._requeueing or (key in self._bounces and self._bounces[key] is None)
+
     def gap(self, gap: Gap) -> None:
         """A stretch of the log was given up."""
         self._gaps.append(gap)
@@ -108,14 +128,17 @@ class Journal:
             destination.advance(end, floor)
             destination.joined = self._joins(destination, end, floor)
         self._left = frozenset(each.number for each in chosen if not each.joined and each.number in had_joined)
+        self._requeueing = frozenset(key for key, bounce in self._bounces.items() if bounce is None)
         progress = Progress(
             tuple(destination.record(now) for destination in chosen),
             tuple(self._deferred.values()),
             tuple(self._over),
             tuple(self._gaps),
             self.followed,
+            tuple(_dated(key, bounce, now) for key, bounce in self._bounces.items() if bounce is not None),
+            tuple(self._requeueing),
         )
-        self._deferred, self._over, self._gaps, self._moved = {}, set(), [], False
+        self._deferred, self._over, self._gaps, self._bounces, self._moved = {}, set(), [], {}, False
         return progress
 
     def _make_due(self, now: float, everything: bool) -> None:
@@ -131,7 +154,8 @@ class Journal:
 
         Whoever had joined must be written, else the shared position would count for it; so must those of whom something else is written.
         """
-        tied = {number for number, _ in self._deferred} | {number for number, _ in self._over} | {gap.destination for gap in self._gaps}
+        tied = {number for keys in (self._deferred, self._over, self._bounces) for number, _ in keys}
+        tied |= {gap.destination for gap in self._gaps}
         chosen = {number: each for number, each in self._changed.items() if each.joined or number in tied}
         for rest in (self._changed, self._due):
             for number, destination in list(rest.items()):
@@ -172,6 +196,14 @@ class Journal:
         for entry in progress.deferred:
             if entry.position in destinations[entry.destination].deferred:
                 self._deferred.setdefault((entry.destination, entry.position), entry)
-        self._over.update(progress.settled)
+        self._over.update(key for key in progress.settled if key[1] not in destinations[key[0]].deferred)
         self._gaps[:0] = progress.gaps
+        for bounce in progress.bounces:
+            self._bounces.setdefault((bounce.destination, bounce.position), bounce)
+        for key in progress.requeued:
+            self._bounces.setdefault(key, None)
         self._moved = True
+
+
+def _dated(key: tuple[int, int], bounce: Bounce | str, now: Moment) -> Bounce:
+    return Bounce(*key, bounce, now.wall) if isinstance(bounce, str) else bounce

@@ -26,48 +26,52 @@ class Ledger:
         self._alarms = alarms
         self._pacer = pacer
 
-    def count(self, destination: Destination, position: int, outcome: str, reason: str, posts: int = 1) -> None:
+    def count(self, destination: Destination, position: int, outcome: str, reason: str, posts: int = 1, digest: str = "") -> None:
         """
         Posts are over at a destination.
 
         @param position: the last of them.
         @param outcome: delivered, bounced, expired or cancelled.
+        @param digest: as in L{Settled}.
         """
         setattr(destination, outcome, getattr(destination, outcome) + posts)
         if outcome == "bounced":
             destination.last_bounce = reason
+            self.journal.bounced(destination, position, reason)
         self.journal.changed(destination)
-        self.settlements.append(Settled(outcome, destination.host.name, position, reason, posts))
+        self.settlements.append(Settled(outcome, destination.host.name, position, reason, posts, digest=digest))
 
-    def delivered(self, destination: Destination, position: int, reason: str, now: Moment, delay: float | None = None) -> None:
+    def delivered(
+        self, destination: Destination, position: int, reason: str, now: Moment, delay: float | None = None, digest: str = ""
+    ) -> None:
         """
         It took a post.
 
-        @param delay: as in L{Settled}.
+        @param delay: as in L{Settled}, and so is C{digest}.
         """
         if position in destination.deferred:
-            self.end_deferred(destination, position, "delivered", reason)
+            self.end_deferred(destination, position, "delivered", reason, digest)
             return
         if destination.missed:
             self.journal.changed(destination)
         destination.settle(position, self.end, self._pacer.floor)
         destination.delivered += 1
         self.journal.delivered(destination, now.seconds)
-        self.settlements.append(Settled("delivered", destination.host.name, position, reason, delay=delay))
+        self.settlements.append(Settled("delivered", destination.host.name, position, reason, delay=delay, digest=digest))
 
-    def finish(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
+    def finish(self, destination: Destination, position: int, outcome: str, reason: str, digest: str = "") -> None:
         """A post is over, whether it was next in the log or tried on its own."""
         if position in destination.deferred:
-            self.end_deferred(destination, position, outcome, reason)
+            self.end_deferred(destination, position, outcome, reason, digest)
         else:
             destination.settle(position, self.end, self._pacer.floor)
-            self.count(destination, position, outcome, reason)
+            self.count(destination, position, outcome, reason, digest=digest)
 
-    def end_deferred(self, destination: Destination, position: int, outcome: str, reason: str) -> None:
+    def end_deferred(self, destination: Destination, position: int, outcome: str, reason: str, digest: str = "") -> None:
         """A post that was tried on its own is over."""
         del destination.deferred[position]
         self.journal.over(destination, position)
-        self.count(destination, position, outcome, reason)
+        self.count(destination, position, outcome, reason, digest=digest)
 
     def defer_post(self, destination: Destination, position: int, attempts: int, delay: float, reason: str, now: Moment) -> None:
         """The post is tried on its own after C{delay} seconds: settled for the cursor."""
@@ -79,6 +83,14 @@ class Ledger:
         self._alarms.put(now.seconds + delay, destination.number, position)
         if not known:
             destination.settle(position, self.end, self._pacer.floor)
+
+    def requeue(self, destination: Destination, position: int, reason: str, now: Moment) -> None:
+        """A post that had bounced is tried once more, on its own."""
+        destination.requeued += 1
+        entry = destination.deferred[position] = DeferredDelivery(destination.number, position, 0, now.wall, reason)
+        self.journal.requeued(entry)
+        self.journal.changed(destination)
+        self._alarms.put(now.seconds, destination.number, position)
 
     def advance(self, destination: Destination) -> None:
         """Move its cursor as far as it may."""

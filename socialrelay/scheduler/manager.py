@@ -34,7 +34,7 @@ from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, 
 from socialrelay.scheduler.outcome import Judgement
 from socialrelay.scheduler.pacing import Pacer
 from socialrelay.scheduler.reader import QUEUE_MAX, Reader
-from socialrelay.scheduler.reckoning import Reckoning
+from socialrelay.scheduler.reckoning import DEFERRED_POSTS_MAX, Reckoning
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
 from socialrelay.scheduler.roster import Roster
 from socialrelay.scheduler.turns import Turns
@@ -444,6 +444,22 @@ class QueueManager:
     def resume(self, host: str, now: Moment) -> bool:
         """See L{Breaker.resume}."""
         return self._breaker.resume(host, now)
+
+    def requeue(self, destination: Destination, position: int, now: Moment) -> str:
+        """
+        A post that bounced is tried once more, on its own, from now on.
+
+        @param position: of a post that is stored as bounced there.
+        @return: why not, as a part of a sentence; empty if so.
+        """
+        if not destination.wanted:
+            return "it takes nothing now"
+        if position in destination.deferred or destination.pending(position) or self._journal.requeueing(destination.number, position):
+            return "it is to be tried already"
+        if len(destination.deferred) >= DEFERRED_POSTS_MAX:
+            return f"{DEFERRED_POSTS_MAX} posts are tried on their own there, which is as many as may be"
+        self._ledger.requeue(destination, position, "requeued by the operator", now)
+        return ""
 
     def of_host(self, host: str) -> Sequence[Destination]:
         """Its destinations."""

@@ -35,6 +35,7 @@ class DestinationRecord:
     @ivar following: since this was written nothing was heard of it but that it took what named it: up to L{Progress.followed} it has come.
     @ivar missed: stretches below the cursor that are not settled, ascending: after, up to, and what in them is settled all the same.
     @ivar tried: no post above this position was ever begun to be sent to it.
+    @ivar bounced: how often a post bounced; of these C{requeued} were put back, and became of them what the other counts and the queue say.
     """
 
     number: int
@@ -60,6 +61,17 @@ class DestinationRecord:
     following: bool = False
     tried: int = 0
     missed: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
+    requeued: int = 0
+
+
+@frozen
+class Bounce:
+    """A post that a destination refused for itself."""
+
+    destination: int
+    position: int
+    reason: str
+    bounced_at: datetime
 
 
 @frozen
@@ -95,6 +107,8 @@ class Progress:
     What changed, to be written in one transaction.
 
     @ivar settled: (destination, position) of deferred deliveries that are over.
+    @ivar bounces: posts that were refused.
+    @ivar requeued: (destination, position) of such as are tried once more.
     @ivar followed: the shared position: all destinations whose row says C{following} after this was written are settled up to here.
     """
 
@@ -103,3 +117,5 @@ class Progress:
     settled: tuple[tuple[int, int], ...] = ()
     gaps: tuple[Gap, ...] = ()
     followed: int = 0
+    bounces: tuple[Bounce, ...] = ()
+    requeued: tuple[tuple[int, int], ...] = ()

@@ -8,15 +8,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from socialrelay.boundaries import DatedGap, Destinations
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
-from socialrelay.storage.database import Queries
+from socialrelay.boundaries import BouncedPost, DatedGap, Destinations, SinglePost
+from socialrelay.boundaries.destinations import BOUNCES_KEPT, COUNTED
+from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
+from socialrelay.storage.database import Queries, Rows
 from socialrelay.storage.followers import Follower, FollowersTally
 from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
 
 _COLUMNS = """
     number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
-    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried, missed
+    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried, missed, requeued
 """
 
 _FOLLOWERS = """
@@ -97,11 +98,12 @@ _ADVANCE = """
            delivered = greatest(destination.delivered, now.delivered), bounced = greatest(destination.bounced, now.bounced),
            expired = greatest(destination.expired, now.expired), cancelled = greatest(destination.cancelled, now.cancelled),
            following = now.following AND %(followed)s >= (SELECT followed FROM log_state), tried = greatest(destination.tried, now.tried),
-           missed = CASE WHEN now.cursor < destination.cursor THEN destination.missed ELSE now.missed END
+           missed = CASE WHEN now.cursor < destination.cursor THEN destination.missed ELSE now.missed END,
+           requeued = greatest(destination.requeued, now.requeued)
       FROM json_to_recordset(%(destinations)s) AS now (
            number integer, cursor bigint, ahead bigint[], state text, failures integer, failing_since timestamptz, next_attempt timestamptz,
            last_success timestamptz, last_reason text, gone_answers integer, gone_since timestamptz, delivered bigint, bounced bigint,
-           expired bigint, cancelled bigint, last_bounce text, following boolean, tried bigint, missed jsonb)
+           expired bigint, cancelled bigint, last_bounce text, following boolean, tried bigint, missed jsonb, requeued bigint)
      WHERE destination.number = now.number;
 """
 
@@ -130,6 +132,24 @@ _GAPS = """
        SET upto = excluded.upto, posts = excluded.posts, reason = excluded.reason;
 """
 
+_BOUNCED = f"""
+    INSERT INTO bounce (destination, position, reason, bounced_at)
+    SELECT destination, position, reason, bounced_at
+      FROM json_to_recordset(%(bounces)s) AS bounce (destination integer, position bigint, reason text, bounced_at timestamptz)
+        ON CONFLICT (destination, position) DO UPDATE SET reason = excluded.reason, bounced_at = excluded.bounced_at;
+    DELETE FROM bounce
+     USING (SELECT destination, position, row_number() OVER (PARTITION BY destination ORDER BY bounced_at DESC, position DESC) AS place
+              FROM bounce
+             WHERE destination IN (SELECT destination FROM json_to_recordset(%(bounces)s) AS new (destination integer))) AS kept
+     WHERE bounce.destination = kept.destination AND bounce.position = kept.position AND place > {BOUNCES_KEPT};
+"""
+
+_REQUEUED = """
+    DELETE FROM bounce
+     USING json_to_recordset(%(requeued)s) AS requeued (destination integer, position bigint)
+     WHERE bounce.destination = requeued.destination AND bounce.position = requeued.position;
+"""
+
 _FOLLOWED = "UPDATE log_state SET followed = %(followed)s WHERE followed < %(followed)s;"
 
 
@@ -143,6 +163,34 @@ _GAPS_OF = """
      WHERE destination = %(destination)s
      ORDER BY after DESC, outcome
      LIMIT %(limit)s
+"""
+
+
+_BOUNCES_OF = """
+    SELECT destination, position, reason, bounced_at, coalesce(author, ''), coalesce(guid, ''), published_at,
+           EXISTS (SELECT FROM post_body WHERE post_body.position = bounce.position), coalesce(cancelled, false)
+      FROM bounce
+      LEFT JOIN post USING (position)
+     WHERE destination = %(destination)s AND (%(position)s::bigint IS NULL OR position = %(position)s)
+     ORDER BY bounced_at DESC, position DESC
+     LIMIT %(limit)s
+"""
+
+_SINGLES = """
+    SELECT host, tried.destination, position, attempts, tried.next_attempt, reason, coalesce(author, ''), coalesce(guid, ''),
+           (SELECT count(*) FROM deferred_delivery)
+      FROM (SELECT * FROM deferred_delivery ORDER BY next_attempt, destination, position LIMIT %(limit)s) AS tried
+      JOIN destination ON destination.number = tried.destination
+      LEFT JOIN post USING (position)
+     ORDER BY tried.next_attempt, tried.destination, position
+"""
+
+_BACKLOG = f"""
+    SELECT count(*), min(published_at)
+      FROM post
+     WHERE position > %(after)s
+       AND position <= %(after)s + {COUNTED}
+       AND CASE WHEN octet_length(recipients) > %(byte)s THEN get_bit(recipients, %(bit)s) = 1 ELSE false END
 """
 
 
@@ -191,6 +239,24 @@ class PostgresDestinations:
         query = self._database.query(_DEFERRED, {"destination": destination}, idempotent=True)
         return query.addCallback(lambda found: [DeferredDelivery(*row) for row in found])
 
+    def bounced(self, destination: int, limit: int, position: int | None = None) -> Deferred[list[BouncedPost]]:
+        """See L{Destinations.bounced}."""
+        query = self._database.query(_BOUNCES_OF, {"destination": destination, "limit": limit, "position": position}, idempotent=True)
+        return query.addCallback(lambda found: [BouncedPost(Bounce(*row[:4]), *row[4:]) for row in found])
+
+    def singles(self, limit: int) -> Deferred[tuple[list[SinglePost], int]]:
+        """See L{Destinations.singles}."""
+
+        def listed(found: Rows) -> tuple[list[SinglePost], int]:
+            return [SinglePost(row[0], DeferredDelivery(*row[1:6]), *row[6:8]) for row in found], found[0][-1] if found else 0
+
+        return self._database.query(_SINGLES, {"limit": limit}, idempotent=True).addCallback(listed)
+
+    def backlog(self, destination: int, after: int) -> Deferred[tuple[int, datetime | None]]:
+        """See L{Destinations.backlog}."""
+        span: dict[str, object] = {"after": after, "byte": destination >> 3, "bit": destination}
+        return self._database.query(_BACKLOG, span, idempotent=True).addCallback(lambda found: (int(found[0][0]), found[0][1]))
+
     def gaps(self, destination: int, limit: int) -> Deferred[list[DatedGap]]:
         """See L{Destinations.gaps}."""
         query = self._database.query(_GAPS_OF, {"destination": destination, "limit": limit}, idempotent=True)
@@ -223,6 +289,8 @@ class PostgresDestinations:
             ("deferred", _DEFER, {(each.destination, each.position): _delivery(each) for each in progress.deferred}),
             ("settled", _SETTLE, {key: {"destination": key[0], "position": key[1]} for key in progress.settled}),
             ("gaps", _GAPS, {(gap.destination, gap.after, gap.outcome): _gap(gap) for gap in progress.gaps}),
+            ("bounces", _BOUNCED, {(each.destination, each.position): _bounce(each) for each in progress.bounces}),
+            ("requeued", _REQUEUED, {key: {"destination": key[0], "position": key[1]} for key in progress.requeued}),
         ):
             if entries:
                 statements.append(statement)
@@ -233,9 +301,9 @@ class PostgresDestinations:
 
 
 def _record(row: tuple[Any, ...]) -> DestinationRecord:
-    number, host, protocol, url, cursor, subscribed, state, ahead, *others, missed = row
+    number, host, protocol, url, cursor, subscribed, state, ahead, *others, missed, requeued = row
     # Of one protocol and one reason there are thousands.
-    shared: list[Any] = [*(intern(each) if isinstance(each, str) else each for each in others), _stretches(missed)]
+    shared: list[Any] = [*(intern(each) if isinstance(each, str) else each for each in others), _stretches(missed), requeued]
     return DestinationRecord(number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared)
 
 
@@ -264,6 +332,7 @@ def _advance(record: DestinationRecord) -> dict[str, object]:
         "following": record.following,
         "tried": record.tried,
         "missed": record.missed,
+        "requeued": record.requeued,
     }
 
 
@@ -285,6 +354,15 @@ def _gap(gap: Gap) -> dict[str, object]:
         "posts": gap.posts,
         "outcome": gap.outcome,
         "reason": gap.reason,
+    }
+
+
+def _bounce(bounce: Bounce) -> dict[str, object]:
+    return {
+        "destination": bounce.destination,
+        "position": bounce.position,
+        "reason": bounce.reason,
+        "bounced_at": bounce.bounced_at,
     }
 
 

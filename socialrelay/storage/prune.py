@@ -108,6 +108,7 @@ _OTHERS = tuple(
         ("statistic", "hour", "statistics"),
         ("statistic_hour", "hour", "statistics"),
         ("gap", "made_at", "posts"),
+        ("bounce", "bounced_at", "rejections"),
     )
 )
 

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from socialrelay.boundaries import DatedGap, Destinations
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
+from socialrelay.boundaries import BouncedPost, DatedGap, Destinations, SinglePost
+from socialrelay.boundaries.destinations import BOUNCES_KEPT, COUNTED
+from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage.memory.tables import MemoryTables, answering
 
 DEFERRED_MAX = 100_000
@@ -44,6 +45,40 @@ class MemoryDestinations:
         """See L{Destinations.deferred}."""
         rows = (row for _, row in sorted(self._tables.deferred.items()))
         return [row for row in rows if destination is None or row.destination == destination][:DEFERRED_MAX]
+
+    @answering
+    def bounced(self, destination: int, limit: int, position: int | None = None) -> list[BouncedPost]:
+        """See L{Destinations.bounced}."""
+        found = [each for each in self._tables.bounces.values() if each.destination == destination and position in (None, each.position)]
+        found.sort(key=lambda each: (each.bounced_at, each.position), reverse=True)
+        return [self._bounced(each) for each in found[:limit]]
+
+    def _bounced(self, bounce: Bounce) -> BouncedPost:
+        tables, position = self._tables, bounce.position
+        author, guid = self._names(position)
+        published_at = tables.posts[position].published_at if position in tables.posts else None
+        return BouncedPost(bounce, author, guid, published_at, position in tables.bodies, position in tables.cancelled)
+
+    def _names(self, position: int) -> tuple[str, str]:
+        post = self._tables.posts.get(position)
+        return ("", "") if post is None else (post.author, post.guid)
+
+    @answering
+    def singles(self, limit: int) -> tuple[list[SinglePost], int]:
+        """See L{Destinations.singles}."""
+        rows = sorted(self._tables.deferred.values(), key=lambda each: (each.next_attempt, each.destination, each.position))
+        hosts = self._tables.destinations
+        return [SinglePost(hosts[each.destination].host, each, *self._names(each.position)) for each in rows[:limit]], len(rows)
+
+    @answering
+    def backlog(self, destination: int, after: int) -> tuple[int, datetime | None]:
+        """See L{Destinations.backlog}."""
+        found = [
+            post.published_at
+            for position, post in self._tables.posts.items()
+            if after < position <= after + COUNTED and destination in post.recipients
+        ]
+        return len(found), min(found, default=None)
 
     @answering
     def gaps(self, destination: int, limit: int) -> list[DatedGap]:
@@ -112,7 +147,19 @@ class MemoryDestinations:
             tables.deferred.pop(key, None)
         for gap in progress.gaps:
             tables.gaps[gap.destination, gap.after, gap.outcome] = gap
+        for bounce in progress.bounces:
+            tables.bounces[bounce.destination, bounce.position] = bounce
+        for key in progress.requeued:
+            tables.bounces.pop(key, None)
+        self._limit_bounces({bounce.destination for bounce in progress.bounces})
         tables.followed = max(tables.followed, progress.followed)
+
+    def _limit_bounces(self, numbers: set[int]) -> None:
+        for number in numbers:
+            found = [each for each in self._tables.bounces.values() if each.destination == number]
+            found.sort(key=lambda each: (each.bounced_at, each.position), reverse=True)
+            for each in found[BOUNCES_KEPT:]:
+                del self._tables.bounces[number, each.position]
 
 
 def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRecord:
@@ -131,6 +178,7 @@ def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRec
         expired=max(row.expired, record.expired),
         cancelled=max(row.cancelled, record.cancelled),
         tried=max(row.tried, record.tried),
+        requeued=max(row.requeued, record.requeued),
     )
 
 

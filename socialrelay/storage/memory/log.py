@@ -50,7 +50,14 @@ class MemoryPostLog:
         check_range(after, upto)
         posts, cancelled = self._tables.posts, self._tables.cancelled
         return [
-            LogEntry(position, posts[position].author, posts[position].published_at, len(posts[position].body), position in cancelled)
+            LogEntry(
+                position,
+                posts[position].author,
+                posts[position].published_at,
+                len(posts[position].body),
+                position in cancelled,
+                posts[position].digest,
+            )
             for position in self._naming(destination, after, upto)
         ]
 
@@ -165,8 +172,10 @@ class MemoryPostLog:
         quarantined = [number for number, row in tables.quarantine.items() if row.at < horizons.rejections]
         counts = [key for key in tables.counts if key[0] < horizons.statistics]
         sums = [key for key in tables.hours if key[0] < horizons.statistics]
+        bounces = [key for key, bounce in tables.bounces.items() if bounce.bounced_at < horizons.rejections]
         rejected = [rejection for rejection in tables.rejected if rejection.rejected_at >= horizons.rejections]
-        gone = len(posts) + len(identities) + len(quarantined) + len(counts) + len(sums) + len(tables.rejected) - len(rejected)
+        gone = len(posts) + len(identities) + len(quarantined) + len(counts) + len(sums) + len(bounces)
+        gone += len(tables.rejected) - len(rejected)
         for position in posts:
             del tables.posts[position]
             tables.bodies.pop(position, None)
@@ -178,6 +187,8 @@ class MemoryPostLog:
             del tables.quarantine[number]
         for key in counts:
             del tables.counts[key]
+        for bounce in bounces:
+            del tables.bounces[bounce]
         for hour in sums:
             del tables.hours[hour]
         tables.rejected = rejected

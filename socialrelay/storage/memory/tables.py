@@ -21,7 +21,7 @@ from socialrelay.boundaries import (
     RuleSet,
     Unavailable,
 )
-from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap
+from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap
 
 
 @frozen
@@ -66,6 +66,7 @@ class MemoryTables:
     destinations: dict[int, DestinationRecord] = Factory(dict)
     deferred: dict[tuple[int, int], DeferredDelivery] = Factory(dict)
     gaps: dict[tuple[int, int, str], Gap] = Factory(dict)
+    bounces: dict[tuple[int, int], Bounce] = Factory(dict)
     followed: int = 0
     nodes: dict[str, NodeRecord] = Factory(dict)
     subscriptions: dict[str, ManualSubscription] = Factory(dict)

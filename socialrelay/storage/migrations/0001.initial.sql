@@ -106,7 +106,8 @@ CREATE TABLE post (
     size          integer NOT NULL,
     publication   bigint NOT NULL,
     cancelled     boolean NOT NULL DEFAULT false,
-    retraction    boolean NOT NULL DEFAULT false
+    retraction    boolean NOT NULL DEFAULT false,
+    digest        bytea NOT NULL DEFAULT ''
 );
 CREATE INDEX post_author ON post (author, guid);
 CREATE INDEX post_published_at ON post (published_at, position);
@@ -128,6 +129,7 @@ COMMENT ON COLUMN post.size IS 'Bytes of the body; 0 when it was taken back or e
 COMMENT ON COLUMN post.publication IS 'Drawn for this act of publishing: when a connection is lost meanwhile, the relay finds by it whether the post was published';
 COMMENT ON COLUMN post.cancelled IS 'Taken back or erased, its author no longer wishes to be relayed, or the operator blocked it: what is pending of it is cancelled';
 COMMENT ON COLUMN post.retraction IS 'It takes another post back: guid is that of the other one, and it is not cancelled with the posts of its author. Its names go with its body';
+COMMENT ON COLUMN post.digest IS 'The first six bytes of the SHA-256 of the body as it was received: the name under which the log speaks of it';
 
 -- No foreign keys to post: what refers to a post is removed by the statement that removes the post, and a check for each row of a batch costs.
 CREATE TABLE post_body (
@@ -173,6 +175,7 @@ CREATE TABLE destination (
     following     boolean NOT NULL DEFAULT false,
     tried         bigint NOT NULL DEFAULT 0,
     missed        jsonb NOT NULL DEFAULT '[]',
+    requeued      bigint NOT NULL DEFAULT 0,
     created_at    timestamptz NOT NULL,
     UNIQUE (host, protocol)
 ) WITH (fillfactor = 50);
@@ -193,7 +196,8 @@ COMMENT ON COLUMN destination.last_reason IS 'The last failure, as the operator 
 COMMENT ON COLUMN destination.gone_answers IS 'How often it answered 410 in a row';
 COMMENT ON COLUMN destination.gone_since IS 'When the first of those came';
 COMMENT ON COLUMN destination.delivered IS 'Posts it took';
-COMMENT ON COLUMN destination.bounced IS 'Posts it refused for themselves';
+COMMENT ON COLUMN destination.bounced IS 'How often it refused a post for itself';
+COMMENT ON COLUMN destination.requeued IS 'How many of these were put back by the operator: bounced less requeued is what is lost';
 COMMENT ON COLUMN destination.expired IS 'Posts given up because they were older than the queue lifetime or the log';
 COMMENT ON COLUMN destination.cancelled IS 'Posts no longer wanted: unsubscribed, blocked, retracted, erased';
 COMMENT ON COLUMN destination.last_bounce IS 'Why it refused the last post that it refused for itself, as the operator reads it';
@@ -217,6 +221,20 @@ COMMENT ON COLUMN deferred_delivery.position IS 'Which post';
 COMMENT ON COLUMN deferred_delivery.attempts IS 'How often it was tried';
 COMMENT ON COLUMN deferred_delivery.next_attempt IS 'Not to be tried before';
 COMMENT ON COLUMN deferred_delivery.reason IS 'What the last try came to';
+
+CREATE TABLE bounce (
+    destination  integer NOT NULL REFERENCES destination,
+    position     bigint NOT NULL,
+    reason       text NOT NULL,
+    bounced_at   timestamptz NOT NULL,
+    PRIMARY KEY (destination, position)
+);
+CREATE INDEX bounce_bounced_at ON bounce (bounced_at);
+COMMENT ON TABLE bounce IS 'Posts that destinations refused for themselves: the last 100 of each, for a week; without what was put back';
+COMMENT ON COLUMN bounce.destination IS 'Who refused it';
+COMMENT ON COLUMN bounce.position IS 'Which post';
+COMMENT ON COLUMN bounce.reason IS 'The answer, as the operator reads it';
+COMMENT ON COLUMN bounce.bounced_at IS 'When it was written down';
 
 CREATE TABLE gap (
     destination  integer NOT NULL REFERENCES destination,
