@@ -19,7 +19,7 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
         (
             "Posts and their authors",
             (
-                ("Public posts, until every node that is to have them has them or the time is over", duration(days.bodies)),
+                ("Public posts, until one day after every node has them that is to have them", duration(days.bodies)),
                 ("Who posted something, with which hashtags, and for which nodes it was", duration(days.posts)),
                 ("That a node refused or never got a post, and why", duration(days.posts)),
                 ("A digest of each post, to know it again; nothing can be read from it", duration(days.identities)),
