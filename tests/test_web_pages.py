@@ -381,8 +381,8 @@ class PagesTests(SynchronousTestCase):
         )
         self.assertEqual([str(when("<")), str(when("2026-11-01T09:05:00", "%H:%M"))[-13:]], ["&lt;", ">09:05</time>"])
         self.assertEqual(
-            [seconds(0), seconds(9.94), seconds(59.6), seconds(3600), seconds(7200), seconds(None)],
-            ["0.0 s", "9.9 s", "60 s", "60 min", "2 h", "–"],
+            [seconds(0), seconds(0.02), seconds(9.94), seconds(59.6), seconds(3600), seconds(7200), seconds(None)],
+            ["0.0 s", "20 ms", "9.9 s", "60 s", "60 min", "2 h", "–"],
         )
         self.assertEqual([sentence("the node asks"), sentence("Done."), sentence("")], ["The node asks.", "Done.", ""])
         self.assertEqual(contact("javascript:alert(1)"), "javascript:alert(1)")

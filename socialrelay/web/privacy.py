@@ -57,7 +57,10 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
                     "What happened: names of authors and nodes, and reasons; no texts, no addresses of visitors",
                     "as long as the operator keeps logs",
                 ),
-                ("What operators did: who, from where, and what", "as long as the operator keeps logs"),
+                (
+                    "What operators did: who, from where, and what; logins that failed, with a shortened address",
+                    "as long as the operator keeps logs",
+                ),
             ),
         ),
     )

@@ -68,6 +68,8 @@ def seconds(value: object) -> str:
     """A span of seconds for people, in the unit that fits."""
     if not isinstance(value, (int, float)):
         return "–"
+    if 0 < value < 0.095:
+        return f"{value * 1000:.0f} ms"
     if value < 9.95:
         return f"{value:.1f} s"
     if value < 120:

@@ -25,6 +25,7 @@
 
   const seconds = (value) => {
     if (typeof value !== "number") return "–";
+    if (value > 0 && value < 0.095) return `${(value * 1000).toFixed(0)} ms`;
     if (value < 9.95) return `${value.toFixed(1)} s`;
     if (value < 120) return `${value.toFixed(0)} s`;
     return value < 7200 ? `${(value / 60).toFixed(0)} min` : `${(value / 3600).toFixed(0)} h`;
