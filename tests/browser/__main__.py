@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from unittest import TestLoader, TestSuite, TextTestRunner
+from unittest import TestCase, TestLoader, TestSuite, TextTestResult, TextTestRunner
 
 import click
 from playwright.sync_api import sync_playwright
@@ -61,11 +61,24 @@ def main() -> None:
     sys.exit(code)
 
 
+class Timed(TextTestResult):
+    """Says with C{-v} how long each test took."""
+
+    def startTest(self, test: TestCase) -> None:
+        self._started = time.monotonic()
+        super().startTest(test)
+
+    def stopTest(self, test: TestCase) -> None:
+        super().stopTest(test)
+        if self.showAll:
+            self.stream.writeln(f"    {time.monotonic() - self._started:.1f} s")
+
+
 def _test(arguments: argparse.Namespace) -> int:
     loader = TestLoader()
     loader.testNamePatterns = [f"*{pattern}*" for pattern in arguments.k] if arguments.k else None
     suite = TestSuite(loader.loadTestsFromModule(module) for module in MODULES)
-    result = TextTestRunner(verbosity=2 if arguments.v else 1, descriptions=False, tb_locals=False).run(suite)
+    result = TextTestRunner(verbosity=2 if arguments.v else 1, descriptions=False, resultclass=Timed).run(suite)
     click.echo(closing(result))
     return 0 if result.wasSuccessful() and result.testsRun else 1
 

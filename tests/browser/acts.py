@@ -118,7 +118,7 @@ class ActTests(BrowserCase):
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"Block {node.host}?")
         expect(page.get_by_role("main")).to_contain_text("subdomains")
         self.pressed(page, f"Block {node.host}", node.host)
-        expect(page.get_by_role("region", name="Rules about it")).to_contain_text("spam and worse")
+        expect(page.get_by_role("region", name="Rules about it").first).to_contain_text("spam and worse")
         to_it, from_it = self.brings(author, "To it #blocked1", witness), new_guid()
         self.stage.posts(blocked, "From it #blocked1", guid=from_it)
         self.settled(witness, author, "blocked2")

@@ -137,16 +137,16 @@ def axe(page: Page) -> list[str]:
     return [f"{name}: {len(nodes)}, such as {nodes[0][0]}: {' '.join(nodes[0][1].split())}" for name, nodes in found]
 
 
-def walk(page: Page, limit: int = 400) -> list[str]:
+def walk(page: Page, limit: int = 70) -> list[str]:
     """
-    Press the tab key until the page's end.
+    Press the tab key until the page's end; of a long list, for its beginning.
 
     @return: what is wrong.
     """
     wanted = page.evaluate(_USABLE)
     found, wrong = [], []
-    page.evaluate("() => { document.activeElement?.blur(); window.getSelection().removeAllRanges(); }")
-    for _ in range(min(len(wanted) + 5, limit)):
+    page.evaluate(_FROM_THE_START)
+    for _ in range(min(len(wanted) + 1, limit)):
         page.keyboard.press("Tab")
         at = page.evaluate(_FOCUSED)
         if at is None:
@@ -177,6 +177,14 @@ _USABLE = """() => {
     }
   }
   return found;
+}"""
+
+_FROM_THE_START = """() => {
+  const start = document.createElement('span');
+  start.tabIndex = -1;
+  document.body.prepend(start);
+  start.focus();
+  start.remove();
 }"""
 
 _FOCUSED = """() => {

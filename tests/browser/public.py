@@ -42,8 +42,8 @@ class FirstPageTests(BrowserCase):
             charts = page.locator(".chart")
             self.assertEqual(charts.count(), 2)
             for chart in charts.all():
-                expect(chart.get_by_role("img")).to_have_accessible_description(re.compile(r"\w+"))
-                self.assertEqual(chart.locator("svg g").count(), spans)
+                expect(chart.locator("svg[role=img]")).to_have_accessible_name(re.compile(f"in the last {words}"))
+                self.assertEqual(chart.locator("svg path.span").count(), spans)
                 expect(chart.get_by_role("table")).to_be_hidden()
                 chart.get_by_text("The same as a table").click()
                 expect(chart.get_by_role("table")).to_be_visible()
@@ -116,6 +116,7 @@ class TagsTests(BrowserCase):
         page = self.page(f"{self.stage.busy.public}/tags", java_script_enabled=False)
         page.get_by_role("searchbox").fill("#PHOTO")
         page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=2)).to_contain_text("with “#PHOTO”")
         found = page.locator(".tags li").all_inner_texts()
         self.assertIn("photography", found[0])
         self.assertTrue(all("photo" in each for each in found), found)
