@@ -115,6 +115,7 @@ class Life:
     arrivals: list[tuple[str, int, float]] = field(factory=list)
     events_seen: int = 0
     died: int = 0
+    requeued: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.chance = Random(self.seed)
@@ -230,6 +231,7 @@ class Life:
                     (0.01, self.suspend_or_resume),
                     (0.04, self.take_back),
                     (0.03, self.sign_of_life),
+                    (0.03, self.requeue),
                     (0.01, self.restart),
                 ):
                     if self.chance.random() < chance:
@@ -299,6 +301,17 @@ class Life:
         self.world.manager.wake(host, self.world.now, reopen=self.chance.random() < 0.5)
         self.begin()
         self.world.save()
+
+    def requeue(self) -> None:
+        """The operator has posts that bounced at somebody tried once more, some of them twice."""
+        bounced = [key for key in self.world.bounces if key[1] > self.forgotten[key[0]]]
+        for number, position in self.chance.choices(bounced, k=3) if bounced else ():
+            refused = self.world.requeue(number, position)
+            if refused:
+                continue
+            self.requeued += 1
+            self.post_earliest.pop((f"node-{number}.example", position), None)
+            self.case.assertNotEqual(self.world.requeue(number, position), "")
 
     def take_back(self) -> None:
         """An author takes back one of the last posts: who may have it is told, and nobody else gets it."""
@@ -375,7 +388,7 @@ class Life:
         at_most(len(manager._pacer), PACED_MAX)
         at_most(max(len(journal._changed), len(journal._lazy), len(journal._due), len(journal._busy)), nodes)
         at_most(len(journal._gaps), 0)
-        at_most(len(journal._deferred) + len(journal._over), 0)
+        at_most(len(journal._deferred) + len(journal._over) + len(journal._bounces), 0)
         at_most(len(manager._breaker.events) + len(manager._ledger.settlements), nodes)
 
     def check_destination(self, destination: Destination) -> None:
@@ -438,12 +451,13 @@ class DaysTests(SynchronousTestCase):
     def test_thousands_of_days(self) -> None:
         """
         Through two thousand days of nodes that are slow, flapping, away for days, dead, moved, gone, that refuse posts or choke on some, of
-        restarts, crashes, storage that is away, subscriptions that change, posts that are taken back and operators who hold nodes back: no
+        restarts, crashes, storage that is away, subscriptions that change, posts that are taken back and operators who hold nodes back, or
+        have posts tried once more that bounced: no
         post goes to whom it does not name, before it is due, or when it is too old; windows and what is under way stay within their bounds,
         and so does all that is held in memory; a dead host is tried 25 times a week at most; who may have a post that is taken back is told.
         When all is well again every post is delivered, bounced, expired or cancelled wherever it was to go, and nothing is pending.
         """
-        days = 0.0
+        days, requeued = 0.0, 0
         for seed in range(SEEDS):
             chance = Random(seed)
             life = Life(
@@ -467,7 +481,9 @@ class DaysTests(SynchronousTestCase):
             life.all_well()
             life.check_end()
             days += life.days
+            requeued += life.requeued
         self.assertGreaterEqual(days, 2000)
+        self.assertGreater(requeued, 200)
 
     def test_the_dead_are_not_felt(self) -> None:
         """To the second, who is alive gets each post when he would have got it if the fifty dead and hanging ones were not there."""
