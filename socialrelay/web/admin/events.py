@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from socialrelay.web.admin.sessions import Session, Sessions
 KEPT = 500
 TOGETHER = 0.3
 """Seconds for which events are gathered before pages are told."""
+_CLASS = re.compile(r"\.[A-Z]\w*\Z")
 LEVELS = ("info", "warn", "error", "critical")
 
 
@@ -60,7 +62,7 @@ class LiveLog:
             return
         at = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="seconds")
         level = event.get("log_level") or LogLevel.info
-        source = plain(str(event.get("log_namespace", "-"))).removeprefix("socialrelay.")
+        source = _CLASS.sub("", plain(str(event.get("log_namespace", "-"))).removeprefix("socialrelay."))
         self._entries.append(Entry(next(self._numbers), at, level.name, source, text))
         self.more()
 

@@ -92,6 +92,13 @@ class Sessions:
         self._sessions[_digest(name)] = session
         return name, session
 
+    def end_all(self) -> None:
+        """Everybody logs in again."""
+        for key in list(self._sessions):
+            session = self._sessions.discard(key)
+            if session is not None:
+                session.alive = False
+
     def find(self, name: str) -> Session | None:
         """The session with this id, which is used now."""
         session = self._sessions.get(_digest(name))

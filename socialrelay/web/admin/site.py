@@ -86,11 +86,13 @@ class AdminSite:
     @ivar site: to be listened with, where the public cannot reach it.
     @ivar parts: first segment of a path -> what answers there; more may be put in.
     @ivar links: log in whoever has one.
+    @ivar prepare: makes what depends on a configuration anew; what it returns puts it in place. With another password all sessions end.
     """
 
     site: GuardedSite
     parts: dict[bytes, IResource]
     links: Links
+    prepare: Callable[[Config], Callable[[], None]]
 
 
 def admin_site(
@@ -117,14 +119,19 @@ def admin_site(
     links = Links(clock.seconds)
     sessions = Sessions(config.admin.session, clock.seconds)
     gate = Gate(sessions, config.admin.user_header)
-    look = Look.of(config, identity, acts)
-    login = LoginPages(gate, links, Passwords(config.admin.password, in_thread), clock, look).app.resource()
-    answerable = bool(config.operator.source or config.operator.contact)
+    passwords = Passwords(config.admin.password, in_thread)
     feed = Feed(log, streams, sessions, clock, to_reactor)
-    pages = AdminPages(views, look, feed, answerable).app.resource()
-    inside = {b"login": login, b"logout": login, b"act": ActPages(acts, Consequences(views), look).app.resource()}
+
+    def visits(config: Config) -> Visits:
+        look = Look.of(config, identity, acts)
+        login = LoginPages(gate, links, passwords, clock, look).app.resource()
+        answerable = bool(config.operator.source or config.operator.contact)
+        pages = AdminPages(views, look, feed, answerable).app.resource()
+        inside = {b"login": login, b"logout": login, b"act": ActPages(acts, Consequences(views), look).app.resource()}
+        return Visits(gate, look, in_thread, inside, pages)
+
     answering: dict[bytes, IResource] = {
-        b"admin": Visits(gate, look, in_thread, inside, pages),
+        b"admin": visits(config),
         b"health": ReasonPages(health).app.resource(),
         **parts,
     }
@@ -138,4 +145,17 @@ def admin_site(
         room=Room(2 * SHARE * MAX_UPLOAD, clock),
         trusted_proxies=TrustedProxies.parse(config.receive.trusted_proxies),
     )
-    return AdminSite(site, answering, links)
+
+    def prepare(config: Config) -> Callable[[], None]:
+        anew = visits(config)
+
+        def commit() -> None:
+            answering[b"admin"] = anew
+            gate.user_header, sessions.lifetime = config.admin.user_header, config.admin.session
+            if passwords.known != config.admin.password:
+                passwords.known = config.admin.password
+                sessions.end_all()
+
+        return commit
+
+    return AdminSite(site, answering, links, prepare)
