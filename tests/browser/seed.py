@@ -20,7 +20,7 @@ from psycopg2.extras import execute_values
 
 from tests.envelopes import Author, pem
 
-NODES = 10_000
+NODES = 10_240
 SUBSCRIBERS = 640
 LOG = 2_000
 """Posts in the log."""
