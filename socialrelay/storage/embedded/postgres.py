@@ -85,6 +85,15 @@ class PostgresServer:
             command += ["-c", f"{name}={value}"]
         return command, account
 
+    def check_data(self) -> None:
+        """
+        See whether the installed server can run on the data directory, if there is one; nothing is changed. Blocks.
+
+        @raise EmbeddedError: it cannot.
+        """
+        if self.data.exists():
+            self._check(find_postgres(self._config.postgres_bin), Account.current(self._config.user))
+
     def place_sockets(self) -> Path:
         """Where its socket is, or will be."""
         self.sockets = runtime_directory(self._state_dir) / FOLDER
