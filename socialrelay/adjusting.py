@@ -31,6 +31,7 @@ from socialrelay.scheduler.pacing import Pacer
 from socialrelay.storage.stores import Storage
 from socialrelay.subscribers import Subscribers
 from socialrelay.web.addresses import TrustedProxies
+from socialrelay.web.admin.site import AdminSite
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite
 
@@ -59,6 +60,7 @@ DELIVERY = (
     "delivery.body_cache",
     "delivery.log_each",
 )
+PAGES = ("operator.", "dashboard.node_names", "retention.", "polling.max_tags_per_node")
 POLLING = (
     "polling.lists",
     "polling.list_interval",
@@ -79,6 +81,7 @@ class Adjustable:
     """
 
     public: PublicSite
+    admin: AdminSite
     streams: LiveStreams
     quota: ClientQuota
     storage: Storage
@@ -100,6 +103,8 @@ class Adjustable:
     def register(self, reloader: Reloader) -> None:
         """Say which keys can change."""
         reloader.register(INTAKE, self._intake)
+        reloader.register(PAGES, self.public.prepare)
+        reloader.register(("operator.", "admin."), self.admin.prepare)
         reloader.register(("dashboard.streams", "dashboard.streams_per_address"), _later(self._streams))
         reloader.register(("policy.",), _later(self._policy))
         reloader.register(("moderation.",), _later(self._moderation))

@@ -455,6 +455,7 @@ def assemble(
     control = ControlService(reactor, runtime / SOCKET_NAME, shown_views, {**acts, "login": login}, lambda uid: in_thread(user_name, uid))
     Adjustable(
         public=public,
+        admin=admin,
         streams=streams,
         quota=quota,
         storage=storage,

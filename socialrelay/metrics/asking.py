@@ -15,6 +15,11 @@ from socialrelay.nodes.poller import NodePoller
 from socialrelay.subscribers import Subscribers
 
 
+NAMES = ("found", "refused", "no-such-name", "no-answer")
+POLLS = ("published", "gone", "missing", "failed", "unreadable")
+KEYS = ("stored", "found", "none", "failed", "not-asked")
+
+
 @frozen(eq=False)
 class AskingMetrics:
     """Poller, node lists, keyring and resolver; and the rules."""
@@ -32,12 +37,12 @@ class AskingMetrics:
         yield gauge("names_in_memory", "Host names in the resolver's memory.", self.resolver.names)
         yield gauge("names_in_memory_limit", "How many there may be.", self.resolver.limit)
         yield gauge("names_pending", "Host names that are being looked up.", self.resolver.pending)
-        yield counters("name_lookups", "Look-ups of host names, by result.", "result", self.resolver.results)
+        yield counters("name_lookups", "Look-ups of host names, by result.", "result", self.resolver.results, NAMES)
         yield from self._subscriptions()
 
     def _nodes(self) -> Iterator[Metric]:
         poller = self.poller
-        yield counters("polls", "Polls of nodes' preferences, by result.", "result", poller.results)
+        yield counters("polls", "Polls of nodes' preferences, by result.", "result", poller.results, POLLS)
         yield gauges("polls_under_way", "Polls under way, by cause.", ["cause"], ((("due",), poller.due), (("asked",), poller.asked)))
         lists = self.directory.standing
         failing = [((name,), float(bool(each.fault))) for name, each in lists.items()]
@@ -50,7 +55,7 @@ class AskingMetrics:
         yield gauge("keys_held", "Authors' keys in memory.", keyring.held)
         yield gauge("keys_held_limit", "How many there may be (discovery.keys_in_memory).", keyring.limit)
         yield gauge("key_lookups_under_way", "Authors' nodes that are being asked for keys.", keyring.under_way)
-        yield counters("key_lookups", "Look-ups of authors' keys that were not in memory, by result.", "result", keyring.results)
+        yield counters("key_lookups", "Look-ups of authors' keys that were not in memory, by result.", "result", keyring.results, KEYS)
 
     def _subscriptions(self) -> Iterator[Metric]:
         count = self.subscribers.count()

@@ -21,10 +21,14 @@ def counter(name: str, what: str, value: float) -> Metric:
     return CounterMetricFamily(PREFIX + name, what, value=value)
 
 
-def counters(name: str, what: str, label: str, values: Mapping[str, float]) -> Metric:
-    """One for each value of a label; names that are none of ours are added up as L{OTHER}."""
+def counters(name: str, what: str, label: str, values: Mapping[str, float], known: Iterable[str] = ()) -> Metric:
+    """
+    One for each value of a label; names that are none of ours are added up as L{OTHER}.
+
+    @param known: values that are shown also while there is nothing to count, so that the first one is seen as an increase.
+    """
     family = CounterMetricFamily(PREFIX + name, what, labels=[label])
-    for key, value in sorted(bounded(values).items()):
+    for key, value in sorted(bounded(dict.fromkeys(known, 0.0) | dict(values)).items()):
         family.add_metric([key], value)
     return family
 

@@ -13,6 +13,7 @@ from socialrelay.statistics import Tally
 from socialrelay.web.public import PublicSite
 
 _ANSWER = "receive-"
+CODES = ("202", "400", "404", "500", "503", "hung-up")
 _REFUSED = "refused-"
 _ENDED = frozenset({"idle", "overdue", "gave-way"})
 """Connections that the relay has ended."""
@@ -30,7 +31,9 @@ class IntakeMetrics:
         """As L{prometheus_client.registry.Collector}."""
         counts = self.public.counters
         answers = {name.removeprefix(_ANSWER): many for name, many in counts.items() if name.startswith(_ANSWER)}
-        yield counters("intake_answers", "Bodies that were answered, by status; hung-up: nobody waited for the answer.", "code", answers)
+        yield counters(
+            "intake_answers", "Bodies that were answered, by status; hung-up: nobody waited for the answer.", "code", answers, CODES
+        )
         refused = {name.removeprefix(_REFUSED): many for name, many in counts.items() if name.startswith(_REFUSED) or name in _ENDED}
         yield counters(
             "requests_refused", "Requests and connections that were refused before they were read, by reason.", "reason", refused
@@ -52,7 +55,13 @@ class IntakeMetrics:
         yield counter("bodies_received", "Envelopes that were taken in and could be read.", totals["received"])
         yield counter("posts_accepted", "Verified posts and retractions that are in the log.", totals["accepted"])
         yield counter("posts_duplicate", "Posts that were in the log already.", totals["duplicate"])
-        yield counters("posts_rejected", "Bodies that are not authentic or malformed, by reason.", "reason", self._reasons("rejected"))
+        yield counters(
+            "posts_rejected",
+            "Bodies that are not authentic or malformed, by reason.",
+            "reason",
+            self._reasons("rejected"),
+            ("bad-signature", "unknown-key"),
+        )
         yield counters("posts_ignored", "Well signed bodies that are not relayed, by reason.", "reason", self._reasons("ignored"))
         yield counters("bodies_not_kept", "Bodies that were answered 503 because too much waits.", "reason", self._reasons("refused"))
         verified = self.relay.verified

@@ -16,10 +16,12 @@ from socialrelay.delivery.transport import CurlTransport
 from socialrelay.metrics import census
 from socialrelay.metrics.families import counter, counters, gauge, gauges, histogram
 from socialrelay.scheduler.manager import QueueManager
+from socialrelay.scheduler.outcome import Trouble
 from socialrelay.scheduler.pacing import PACED_MAX, Pacer
 from socialrelay.scheduler.record import State
 from socialrelay.statistics import Tally
 
+RESULTS = ("2xx", "3xx", "4xx", "5xx", *(trouble.name.lower() for trouble in Trouble))
 OUTCOMES = ("delivered", "bounced", "expired", "cancelled")
 
 
@@ -104,7 +106,9 @@ class DeliveryMetrics:
         yield counters("deliveries", "Pairs of a post and a destination that are settled, by outcome.", "outcome", settled)
         yield counter("hosts_deferred", "Times that a host that was well failed.", totals["failed"])
         attempts = dict(self.dispatcher.results)
-        yield counters("delivery_attempts", "Attempts by what came back: class of status, or why nothing came.", "result", attempts)
+        yield counters(
+            "delivery_attempts", "Attempts by what came back: class of status, or why nothing came.", "result", attempts, RESULTS
+        )
         took = self.dispatcher.durations
         yield histogram("delivery_duration_seconds", "How long an attempt took.", took.bounds, took.counts, took.total)
         what = "From acceptance to delivery, of posts that went out as they came."

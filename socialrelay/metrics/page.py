@@ -40,7 +40,7 @@ class MetricsPage(Resource):
     def _answer(self, request: Request) -> None:
         try:
             encode, content_type = choose_encoder(request.getHeader("accept") or "")
-        except ValueError:  # a version that is no number
+        except (ValueError, TypeError):  # a version that is none
             encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
         body = encode(self._registry)
         request.setHeader(b"Content-Type", content_type.encode())

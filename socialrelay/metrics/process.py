@@ -24,6 +24,9 @@ from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.web.live import LiveStreams
 
 
+LEVELS = ("debug", "info", "warn", "error", "critical")
+
+
 @implementer(ILogObserver)
 @define(eq=False)
 class LogCounts:
@@ -75,21 +78,25 @@ class ProcessMetrics:
         yield histogram("loop_lag_seconds", "By how much the event loop was late.", lag.bounds, lag.counts, lag.total)
         yield gauge("loop_lag_max_seconds", "The greatest lateness in the last minute.", self.lag.longest)
         yield counter("unhandled_errors", "Errors with a traceback in the log.", self.logged.failures)
-        yield counters("log_events", "Events for the log, shown or not, by level.", "level", self.logged.levels)
+        yield counters("log_events", "Events for the log, shown or not, by level.", "level", self.logged.levels, LEVELS)
         yield from self._embedded()
         yield gauge("live_streams", "Pages that are kept up to date live.", len(self.streams))
         yield gauge("live_streams_limit", "How many there may be (dashboard.streams).", self.streams.most)
-        yield gauge("state_dir_free_bytes", "Bytes that are free where the state directory is.", self.disk.free)
-        yield gauge("state_dir_size_bytes", "Bytes there are.", self.disk.size)
+        seen = self.disk.free >= 0
+        yield gauges(
+            "state_dir_free_bytes", "Bytes that are free where the state directory is.", [], [((), self.disk.free)] if seen else []
+        )
+        yield gauges("state_dir_size_bytes", "Bytes there are.", [], [((), self.disk.size)] if seen else [])
 
     def _conditions(self, conditions: Iterable[Condition]) -> Iterator[Metric]:
         values = (((each.name, "yes" if each.essential else "no"), float(each.well)) for each in conditions)
         yield gauges("condition", "Whether a part of the relay is well.", ["condition", "essential"], values)
 
     def _tasks(self) -> Iterator[Metric]:
-        tasks = {task.name or "": task for task in self.tasks() if task.since is not None}
+        tasks = {task.name or "": task for task in self.tasks()}
         now = self.now()
-        ages = (((name,), now - (task.last_run or task.since or now)) for name, task in tasks.items())
+        begun = ((name, task.since if task.last_run is None else task.last_run) for name, task in tasks.items())
+        ages = (((name,), now - since) for name, since in begun if since is not None)
         yield gauges("task_age_seconds", "Since work that is done again and again last came to its end.", ["task"], ages)
         intervals = (((name,), task.interval) for name, task in tasks.items())
         yield gauges("task_interval_seconds", "How often it is begun.", ["task"], intervals)

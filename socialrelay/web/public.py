@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from attrs import frozen
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
@@ -49,11 +49,13 @@ class PublicSite:
     @ivar site: to be listened with.
     @ivar reception: to be stopped and drained before storage closes.
     @ivar counters: what was refused and answered, by name; it only grows.
+    @ivar prepare: makes the pages anew for another configuration; what it returns puts them in place.
     """
 
     site: GuardedSite
     reception: Reception
     counters: Counter[str]
+    prepare: Callable[[Config], Callable[[], None]]
 
 
 def public_site(
@@ -91,18 +93,31 @@ def public_site(
         version=__version__,
         source=config.operator.source,
     )
+
+    def resource(config: Config) -> Root:
+        shown = evolve(introduction, source=config.operator.source)
+        identity_pages = IdentityPages(shown).app.resource()
+        parts: dict[bytes, IResource] = dict.fromkeys(
+            (b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages
+        )
+        parts[b"receive"] = reception.app.resource()
+        parts[b"check"] = CheckPage(self_service, cache, config, shown).app.resource()
+        parts[b"health"] = HealthPages(health).app.resource()
+        return Root(parts, Pages(overview, config, shown, streams, clock, started_at).app.resource())
+
+    def prepare(config: Config) -> Callable[[], None]:
+        anew = resource(config)
+
+        def commit() -> None:
+            site.resource = anew
+
+        return commit
+
     limits = config.receive
     room = Room(limits.bytes_in_hand, clock, turned_away)
     reception = Reception(intake, identity.guid, clock, room, counters)
-    identity_pages = IdentityPages(introduction).app.resource()
-    parts: dict[bytes, IResource] = dict.fromkeys(
-        (b".well-known", b"webfinger", b"hcard", b"nodeinfo", b"fetch", b"actor", b"inbox"), identity_pages
-    )
-    parts[b"receive"] = reception.app.resource()
-    parts[b"check"] = CheckPage(self_service, cache, config, introduction).app.resource()
-    parts[b"health"] = HealthPages(health).app.resource()
     site = GuardedSite(
-        Root(parts, Pages(overview, config, introduction, streams, clock, started_at).app.resource()),
+        resource(config),
         clock=clock,
         max_body=limits.max_body,
         deadline=limits.deadline,
@@ -113,4 +128,4 @@ def public_site(
         trusted_proxies=TrustedProxies.parse(limits.trusted_proxies),
         counters=counters,
     )
-    return PublicSite(site, reception, counters)
+    return PublicSite(site, reception, counters, prepare)
