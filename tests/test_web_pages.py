@@ -186,6 +186,17 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual((found.count("<svg"), found.count("<table"), "<html" in found), (6, 2, False))
         self.assertEqual(self.ask("/charts?period=1y").code, 400)
 
+    def test_drawn_once(self) -> None:
+        """
+        Charts of the same points are drawn once.
+        """
+        clock = Clock()
+        pages = Pages(self.overview, config(), introduction(), LiveStreams(clock, most=0, per_client=0, counters=Counter()), clock)
+        same, other = points(24), points(24, posts=99)
+        drawn = pages._drawn(same, "24h")
+        self.assertIs(pages._drawn(same, "24h"), drawn)
+        self.assertIn("99 relayed", pages._drawn(other, "24h"))
+
     def test_live_refused(self) -> None:
         """
         A page for which there is no stream learns when to ask again.

@@ -16,6 +16,7 @@
   let asking = null; // timer
   let opening = null; // timer
   let failures = 0;
+  let heard = false; // from the stream that was opened last
   let redrawn = Date.now();
   let at = "";
 
@@ -93,15 +94,17 @@
     stop();
     say(false);
     asking = setInterval(ask, ASK);
-    opening = setTimeout(start, Math.min(3000 * 2 ** failures, LONGEST) * (1 + Math.random()));
+    opening = setTimeout(start, Math.min((heard ? 3000 : ASK) * 2 ** failures, LONGEST) * (1 + Math.random()));
     failures += 1;
   };
 
   const start = () => {
     stop();
+    heard = false;
     stream = new EventSource("/live");
     stream.addEventListener("stats", (event) => {
       failures = 0;
+      heard = true;
       show(JSON.parse(event.data));
       say(true);
     });
