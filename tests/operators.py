@@ -41,6 +41,7 @@ class ScriptedQueue:
 
     def __init__(self) -> None:
         self.statuses: dict[str, DestinationStatus] = {}
+        self.unwilling: dict[int, str] = {}
         self.asked: list[tuple[str, str]] = []
         self.cancelled: list[tuple[list[int], str]] = []
 
@@ -80,6 +81,10 @@ class ScriptedQueue:
 
     def resume(self, host: str) -> bool:
         return self._act("resume", host, State.ACTIVE)
+
+    def requeue(self, host: str, position: int) -> str:
+        self.asked.append((f"requeue {position}", host))
+        return self.unwilling.get(position, "")
 
     paced = 0
 
@@ -219,6 +224,7 @@ class Relay:
             pause=self._paused,
         )
         self.check = NodeCheck(poller=self.poller, membership=self.membership, queue=self.queue)
+
         def tag_key(tag: str) -> str:
             return match_key(tag) if is_tag(tag) else ""
 
@@ -267,7 +273,9 @@ class Relay:
             lists=self.lists,
             eraser=self.eraser,
             rules=self.rules,
-            repairs=Repairs(stores=self.stores, queue=self.queue, keyring=self.keyring, on_kept=lambda: self.poked.append(None), now=lambda: NOW),
+            repairs=Repairs(
+                stores=self.stores, queue=self.queue, keyring=self.keyring, on_kept=lambda: self.poked.append(None), now=lambda: NOW
+            ),
             now=lambda: NOW,
             tag_key=tag_key,
         )

@@ -20,6 +20,7 @@ from socialrelay.boundaries import (
     Statistics,
     Subscriptions,
 )
+from socialrelay.boundaries.aside import Aside
 from socialrelay.boundaries.node_table import NodeTable
 from socialrelay.config import Config
 from socialrelay.identity import RelayIdentity
@@ -62,6 +63,9 @@ class Stores(Protocol):
 
     @property
     def incoming(self) -> Incoming: ...
+
+    @property
+    def aside(self) -> Aside: ...
 
     @property
     def rejections(self) -> Rejections: ...

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from socialrelay.config import Receive, Retention
+from socialrelay.storage.aside import PostgresAside
 from socialrelay.storage.database import Database, Limits
 from socialrelay.storage.destinations import PostgresDestinations
 from socialrelay.storage.figures import PostgresFigures
@@ -70,6 +71,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
     return Storage(
         log=log,
         incoming=incoming,
+        aside=PostgresAside(database, usage),
         rejections=PostgresRejections(database),
         destinations=PostgresDestinations(database),
         nodes=PostgresNodes(database),

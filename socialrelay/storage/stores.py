@@ -22,8 +22,9 @@ from socialrelay.boundaries import (
     Statistics,
     Subscriptions,
 )
-from socialrelay.config import Receive, Retention
+from socialrelay.boundaries.aside import Aside
 from socialrelay.boundaries.node_table import NodeTable
+from socialrelay.config import Receive, Retention
 
 
 class Health(Protocol):
@@ -113,6 +114,7 @@ class Storage:
 
     log: PostLog
     incoming: Incoming
+    aside: Aside
     rejections: Rejections
     destinations: Destinations
     nodes: Nodes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import succeed
 
 from socialrelay.config import Receive, Retention
+from socialrelay.storage.memory.aside import MemoryAside
 from socialrelay.storage.memory.destinations import MemoryDestinations
 from socialrelay.storage.memory.figures import MemoryFigures
 from socialrelay.storage.memory.incoming import MemoryIncoming, MemoryRejections
@@ -29,6 +30,7 @@ def memory_storage(tables: MemoryTables | None = None, *, receive: Receive = Rec
     return Storage(
         log=MemoryPostLog(tables, retention),
         incoming=MemoryIncoming(tables, receive),
+        aside=MemoryAside(tables),
         rejections=MemoryRejections(tables),
         destinations=MemoryDestinations(tables),
         nodes=MemoryNodes(tables),
