@@ -14,10 +14,9 @@ from urllib.parse import urlencode
 from attrs import frozen
 
 from socialrelay.loading import load
-from socialrelay.storage.embedded.runtime import LINK, existing_runtime_directory
-from socialrelay.web.control import SOCKET_NAME
+from socialrelay.storage.embedded.runtime import CONTROL_SOCKET, LINK, existing_runtime_directory
 
-SYSTEM_SOCKET = Path("/run/socialrelay") / SOCKET_NAME
+SYSTEM_SOCKET = Path("/run/socialrelay") / CONTROL_SOCKET
 PATIENCE = 120.0
 """Seconds: a poll or the node lists take as long as the slowest server that is asked."""
 
@@ -45,9 +44,9 @@ def find_socket(given: Path | None, config: Path | None, state_dir: Path | None,
     data = load(config, {"state_dir": None if state_dir is None else str(state_dir)}, environ).state_dir
     runtime = existing_runtime_directory(data)
     if runtime is not None:
-        return runtime / SOCKET_NAME
+        return runtime / CONTROL_SOCKET
     # Members of the socket's group may not look into the state directory; systemd's directory is open to them.
-    return SYSTEM_SOCKET if SYSTEM_SOCKET.exists() else data / LINK / SOCKET_NAME
+    return SYSTEM_SOCKET if SYSTEM_SOCKET.exists() else data / LINK / CONTROL_SOCKET
 
 
 class _UnixConnection(http.client.HTTPConnection):

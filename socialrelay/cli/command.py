@@ -27,6 +27,7 @@ LATER: dict[str, str] = {
     "import": "socialrelay.cli.takeover:takeover",
     "export": "socialrelay.cli.backup:export",
     "restore": "socialrelay.cli.backup:restore",
+    "doctor": "socialrelay.cli.doctor:doctor",
 }
 """Name of a command -> where it is: C{"doctor": "socialrelay.cli.doctor:doctor"}."""
 

@@ -32,9 +32,10 @@ from socialrelay.operators.offers import Offer, checked
 from socialrelay.operators.plain import Plain
 from socialrelay.operators.terms import ActError
 from socialrelay.operators.who import COMMAND, done_by
+from socialrelay.storage.embedded.runtime import CONTROL_SOCKET
 from socialrelay.web.unixsocket import SocketService
 
-SOCKET_NAME = "control.sock"
+SOCKET_NAME = CONTROL_SOCKET
 MAX_BODY = 2 * MAX_LIST
 """Bytes: a list of rules, with what JSON adds to it."""
 IDLE_TIMEOUT = 60.0

@@ -16,6 +16,8 @@ from pathlib import Path
 from socialrelay.storage.embedded.account import EmbeddedError
 
 LINK = "run"
+CONTROL_SOCKET = "control.sock"
+"""In that directory: where the operators' command asks the daemon."""
 _LONGEST = 103 - len("/postgres/.s.PGSQL.5432.lock")
 _PREFIX = "socialrelay-"
 
