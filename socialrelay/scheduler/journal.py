@@ -152,11 +152,12 @@ class Journal:
         """
         Whom to write now; they are out of the journal.
 
-        Whoever had joined must be written, else the shared position would count for it; so must those of whom something else is written.
+        Whoever had joined must be written, else the shared position would count for it (but for those that are not subscribed any more:
+        the position counts for none of them, and rules may end thousands at once); so must those of whom something else is written.
         """
         tied = {number for keys in (self._deferred, self._over, self._bounces) for number, _ in keys}
         tied |= {gap.destination for gap in self._gaps}
-        chosen = {number: each for number, each in self._changed.items() if each.joined or number in tied}
+        chosen = {number: each for number, each in self._changed.items() if (each.joined and each.subscribed) or number in tied}
         for rest in (self._changed, self._due):
             for number, destination in list(rest.items()):
                 if number not in chosen and len(chosen) >= most:
