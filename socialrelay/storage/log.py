@@ -12,7 +12,6 @@ destinations that follow the log as it grows would never come to it.)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from secrets import randbits
@@ -32,7 +31,7 @@ from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
 from socialrelay.storage.retention import check_range
-from socialrelay.storage.rows import LOG_LOCK, REACHED, of_host, rows, rows_with_body
+from socialrelay.storage.rows import LOG_LOCK, REACHED, array, of_host, rows, rows_with_body
 from socialrelay.storage.usage import Usage
 
 _CANCEL_RANGE = 20_000
@@ -66,7 +65,7 @@ _PUBLISH, _PUBLISH_AND_WITHDRAW = (
           FROM json_to_recordset(%(posts)s) AS input (
                n integer, publication bigint, received_at timestamptz, published_at timestamptz, protocol text, kind text, author text,
                author_host text, guid text, tags text[], recipients bytea, recipient_count integer, size integer, body bytea,
-               retraction boolean)
+               retraction boolean, digest bytea)
     ), claim AS (
         SELECT * FROM json_to_recordset(%(claims)s) AS claim (publication bigint, hash bytea)
     ), known AS MATERIALIZED (
@@ -84,9 +83,9 @@ _PUBLISH, _PUBLISH_AND_WITHDRAW = (
         SELECT claim.hash, fresh.published_at FROM claim JOIN fresh USING (publication)
     ), published AS (
         INSERT INTO post (received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size,
-                          publication, retraction)
+                          publication, retraction, digest)
         SELECT received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count, size, publication,
-               retraction
+               retraction, digest
           FROM fresh
          ORDER BY n
      RETURNING publication, position
@@ -110,7 +109,7 @@ _PUBLISH, _PUBLISH_AND_WITHDRAW = (
 _END = "SELECT coalesce(max(position), 0) FROM post"
 
 _READ = """
-    SELECT position, author, published_at, size, cancelled
+    SELECT position, author, published_at, size, cancelled, encode(digest, 'hex')
       FROM post
      WHERE position > %(after)s
        AND position <= %(upto)s
@@ -138,8 +137,9 @@ _WEEK = """
 # Never one that is nameless already. An author's are found by the index, whatever the range.
 _NAMED = f"""((%(author)s <> '' AND author = %(author)s) OR (%(guid)s <> '' AND guid = %(guid)s) OR {of_host("author_host")})"""
 
-# One array, made once for each statement: there may be thousands of names.  An author's posts are found by the index.
-_NAMES = "ARRAY(SELECT json_array_elements_text(%(names)s))"
+# There may be thousands of names. As a constant of the statement they become a hash table (as a subquery they would not: each row would
+# be compared with each of them), and an author's posts are found by the index.
+_NAMES = "%(names)s::text[]"
 
 # Of a host every domain above it is looked for among the names; of those hosts only that posts come from.
 _HOSTS = f"""author_host IN (
@@ -167,7 +167,7 @@ _CANCEL = {
         ("authors", f"author = ANY({_NAMES})"),
         ("guids", f"guid = ANY({_NAMES})"),
         ("hosts", _HOSTS),
-        ("tags", f"tags && {_NAMES}"),
+        ("tags", f"EXISTS (SELECT FROM unnest(tags) AS tag WHERE tag = ANY({_NAMES}))"),
     )
 }
 
@@ -363,7 +363,7 @@ class PostgresLog:
         [(start, end)] = await self._database.query(_WEEK, idempotent=True)
         positions: set[int] = set()
         for kind, names in named.items():
-            text = json.dumps(sorted(names), ensure_ascii=False)
+            text = array(names)
             for after, upto in _steps(start, end, whole=kind == "authors") if names else ():
                 span = {"names": text, "after": after, "upto": upto}
                 positions.update(position for (position,) in await self._database.query(_CANCEL[kind], span, idempotent=True))
@@ -443,6 +443,7 @@ def _row(n: int, entry: _Numbered) -> dict[str, object]:
         "size": len(post.body),
         "body": post.body if post.recipients else None,
         "retraction": post.retraction,
+        "digest": "\\x" + post.digest,
     }
 
 

@@ -39,6 +39,11 @@ def rows(values: Iterable[Mapping[str, object]]) -> str:
     return _encode(list(values))
 
 
+def array(texts: Iterable[str]) -> str:
+    """The text of an array of texts, as PostgreSQL reads it."""
+    return "{%s}" % ",".join('"%s"' % text.replace("\\", r"\\").replace('"', r"\"") for text in texts)
+
+
 def rows_with_body(values: Iterable[Mapping[str, object]]) -> str:
     """The same, of rows whose C{body} is bytes or C{None}: it is not looked through for what JSON must escape."""
     return f"[{','.join(map(_with_body, values))}]"
