@@ -96,7 +96,7 @@ class Browser:
                 self.cookies[name] = value
             else:
                 self.cookies.pop(name, None)
-        if found := re.search(r'name="csrf" value="([^"]+)"', answer.text):
+        if found := re.search(r'name="csrf" value="([^"]+)"', answer.body.decode("utf-8", "replace")):
             self.token = unescape(found[1])
         return answer
 
@@ -113,9 +113,9 @@ class Browser:
         self.case.assertEqual(self.request("POST", "/admin/login", data={"password": PASSWORD}).code, 303)
         return self.get("/admin/")
 
-    def act(self, name: str, **fields: str) -> str:
+    def act(self, act: str, /, **fields: str) -> str:
         """Do an act; what the next page says of it."""
-        answer = self.post(f"/admin/act/{name}", fields)
+        answer = self.post(f"/admin/act/{act}", fields)
         self.case.assertEqual(answer.code, 303, answer.text)
         return text_of(self.get(answer.header(b"Location")).text)
 

@@ -21,8 +21,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.services import StartFailed
-from socialrelay.web.control import MAX_BODY, SOCKET_NAME, ControlService, Peer, may_control, peer_of, remove_stale, user_name
+from socialrelay.web.control import MAX_BODY, SOCKET_NAME, ControlService, Peer, may_control, peer_of, user_name
 from tests.operators import Relay
 
 reactor: Any = installed_reactor
@@ -57,7 +58,8 @@ class ControlTests(TestCase):
         self.addCleanup(lambda: self.service.stopService())
 
     def make(self) -> ControlService:
-        return ControlService(reactor, self.path, self.relay.views, self.relay.operations, lambda uid: succeed("ada"))
+        views, acts = view_offers(self.relay.views), act_offers(self.relay.operations)
+        return ControlService(reactor, self.path, views, acts, lambda uid: succeed("ada"))
 
     async def ask(self, method: str, target: str, body: bytes | None = None) -> tuple[int, Any]:
         producer = None if body is None else FileBodyProducer(BytesIO(body))
@@ -117,7 +119,7 @@ class ControlTests(TestCase):
         An act is done in the name of whoever connected, and no field can say otherwise.
         """
         await self.act("block", subject="pod.example")
-        self.assertEqual(self.relay.tables.rules["block", "pod.example", ""].created_by, "ada")
+        self.assertEqual(self.relay.tables.rules["block", "pod.example", ""].created_by, "ada (command)")
         code, answer = await self.act("block", subject="other.example", who="eve")
         self.assertEqual((code, answer["error"]["code"]), (400, "bad-request"))
 
@@ -206,7 +208,7 @@ class ControlTests(TestCase):
             def _admits(self, peer: Peer) -> bool:
                 return False
 
-        return Strict(reactor, self.path, self.relay.views, self.relay.operations, lambda uid: succeed("ada"))
+        return Strict(reactor, self.path, view_offers(self.relay.views), act_offers(self.relay.operations), lambda uid: succeed("ada"))
 
     async def test_socket(self) -> None:
         """
@@ -222,37 +224,9 @@ class ControlTests(TestCase):
         A socket at which a daemon listens is not taken over.
         """
         error = self.assertRaises(StartFailed, self.make().startService)
+        self.assertIn(f"control socket {self.path}", str(error))
         self.assertIn("another daemon listens there", str(error))
         self.assertEqual((await self.ask("GET", "/v1/identity"))[0], 200)
-
-
-class StaleSocketTests(SynchronousTestCase):
-    def test_dead(self) -> None:
-        """
-        The socket of a daemon that is dead is removed.
-        """
-        path = short_directory(self) / SOCKET_NAME
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as dead:
-            dead.bind(str(path))
-        remove_stale(path)
-        self.assertFalse(path.exists())
-
-    def test_none(self) -> None:
-        """
-        Where nothing is, nothing has to be removed.
-        """
-        remove_stale(short_directory(self) / SOCKET_NAME)
-
-    def test_file(self) -> None:
-        """
-        A file of that name is left alone, and the start fails with the reason.
-        """
-        path = short_directory(self) / SOCKET_NAME
-        path.write_text("mine")
-        relay = Relay()
-        service = ControlService(reactor, path, relay.views, relay.operations, lambda uid: succeed("ada"))
-        self.assertIn("something else of this name", str(self.assertRaises(StartFailed, service.startService)))
-        self.assertEqual(path.read_text(), "mine")
 
 
 class PeerTests(SynchronousTestCase):
