@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attrs import evolve
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
-from socialrelay.boundaries import DestinationStatus, PollReport, Unavailable
+from socialrelay.boundaries import DestinationStatus, Outcome, PollReport, Unavailable
 from socialrelay.config import Moderation
 from socialrelay.diaspora.hashtags import is_tag, match_key
 from socialrelay.erasure import Erased
@@ -42,6 +42,7 @@ class ScriptedQueue:
     def __init__(self) -> None:
         self.statuses: dict[str, DestinationStatus] = {}
         self.unwilling: dict[int, str] = {}
+        self.ended: dict[str, list[Outcome]] = {}
         self.asked: list[tuple[str, str]] = []
         self.cancelled: list[tuple[list[int], str]] = []
 
@@ -90,6 +91,9 @@ class ScriptedQueue:
 
     def destination(self, host: str) -> DestinationStatus | None:
         return self.statuses.get(host)
+
+    def outcomes(self, host: str) -> Sequence[Outcome]:
+        return self.ended.get(host, ())
 
     def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
         states = Counter(each.record.state.value for each in self._served(served))

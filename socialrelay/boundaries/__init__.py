@@ -14,7 +14,7 @@ from socialrelay.boundaries.errors import FetchFailed, Full, HostFull, KeyUnavai
 from socialrelay.boundaries.incoming import Arrival, Incoming, Rejection, Rejections, Waiting
 from socialrelay.boundaries.keys import HeldKey, Keyring, Profiles
 from socialrelay.boundaries.log import LogEntry, PostLog, Publication, Target
-from socialrelay.boundaries.nodes import Contacts, ManualSubscription, NodeRecord, Nodes, Subscriptions
+from socialrelay.boundaries.nodes import Contacts, ManualSubscription, NodeRecord, Nodes, PollNote, Subscriptions
 from socialrelay.boundaries.outside import Cache, Document, Fetcher, Transport
 from socialrelay.boundaries.parts import (
     LIST_FAILED,
@@ -23,6 +23,7 @@ from socialrelay.boundaries.parts import (
     Intake,
     Lists,
     Membership,
+    Outcome,
     Overview,
     Poller,
     PollReport,
@@ -67,7 +68,9 @@ __all__ = [
     "Membership",
     "NodeRecord",
     "Nodes",
+    "Outcome",
     "Overview",
+    "PollNote",
     "PollReport",
     "Poller",
     "PostLog",

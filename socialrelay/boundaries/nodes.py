@@ -27,6 +27,27 @@ class NodeRecord:
     missing_since: datetime | None = None
 
 
+@frozen
+class PollNote:
+    """
+    What one poll came to, as it is remembered.
+
+    @ivar outcome: C{read}, C{gone}, C{missing}, C{unreadable} or C{failed}.
+    @ivar scope: C{all}, C{tags} or C{none}; C{None} if nothing was read.
+    @ivar tags: how many.
+    @ivar error: why nothing was read.
+    """
+
+    at: datetime
+    outcome: str
+    scope: str | None = None
+    tags: int = 0
+    error: str = ""
+
+
+POLLS_KEPT = 10
+
+
 class Nodes(Protocol):
     """Servers that the relay has heard of."""
 
@@ -38,8 +59,15 @@ class Nodes(Protocol):
     def listed(self, source: str, hosts: Mapping[str, datetime], now: datetime) -> Deferred[int]:
         """A list named these hosts; a new one is polled first at the time given for it. How many are new."""
 
-    def save(self, node: NodeRecord) -> Deferred[None]:
-        """Insert or replace."""
+    def save(self, node: NodeRecord, poll: PollNote | None = None) -> Deferred[None]:
+        """
+        Insert or replace.
+
+        @param poll: is remembered, and the last L{POLLS_KEPT} with it.
+        """
+
+    def polls(self, host: str) -> Deferred[list[PollNote]]:
+        """The last polls of a node, the latest first."""
 
     def due(self, now: datetime, limit: int) -> Deferred[list[NodeRecord]]:
         """Those whose poll is due, the longest due first."""

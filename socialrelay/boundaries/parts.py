@@ -131,6 +131,21 @@ class DestinationStatus:
     timeout: float = 15.0
 
 
+@frozen
+class Outcome:
+    """
+    How an attempt to deliver ended.
+
+    @ivar outcome: C{delivered}, C{bounced}, C{post later}, C{host failed}, C{no receiver} or C{gone}.
+    @ivar position: of the post; C{None} if it is not known any more.
+    """
+
+    at: datetime
+    outcome: str
+    reason: str
+    position: int | None = None
+
+
 class Queue(Protocol):
     """The queue manager, as operators meet it. Each act returns whether there was such a destination."""
 
@@ -149,6 +164,9 @@ class Queue(Protocol):
         """
 
     def destination(self, host: str) -> DestinationStatus | None: ...
+
+    def outcomes(self, host: str) -> Sequence[Outcome]:
+        """The last attempts that did not end with a delivery, the latest first: at most ten, since the process was started."""
 
     def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
         """

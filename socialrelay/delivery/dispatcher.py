@@ -17,16 +17,17 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Destinations, DestinationStatus, LogEntry, PostLog, Transport, Unavailable
+from socialrelay.boundaries import Destinations, DestinationStatus, LogEntry, Outcome, PostLog, Transport, Unavailable
 from socialrelay.delivery import standing
 from socialrelay.delivery.bodies import BodyCache
+from socialrelay.delivery.outcomes import RecentOutcomes
 from socialrelay.federation import FederationProtocol
 from socialrelay.histogram import Histogram
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
-from socialrelay.scheduler.outcome import Answer, Reply, judge
+from socialrelay.scheduler.outcome import Answer, Effect, Reply, judge
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
 
 DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
@@ -88,6 +89,7 @@ class Dispatcher:
         self.wanted = 0
         self.durations = Histogram(DURATIONS)
         self.results: Counter[str] = Counter()
+        self._outcomes = RecentOutcomes()
         self._running = False
         self._turn: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
@@ -247,6 +249,10 @@ class Dispatcher:
         """How it stands with all; thousands take a while."""
         return [self._status(destination) for destination in self._manager.all()]
 
+    def outcomes(self, host: str) -> Sequence[Outcome]:
+        """How the last attempts ended that did not end well."""
+        return self._outcomes.of(host)
+
     def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
         """All in numbers."""
         return standing.summary(self._manager.all(), self._manager.end, served)
@@ -369,7 +375,10 @@ class Dispatcher:
         now = self._moment()
         self.durations.observe(now.seconds - attempt.begun)
         self.results[f"{reply.status // 100}xx" if isinstance(reply, Answer) else reply.trouble.name.lower()] += 1
-        self._manager.ended(attempt, judge(reply), now)
+        judgement = judge(reply)
+        if judgement.effect is not Effect.DELIVERED:
+            self._outcomes.note(attempt.destination.host.name, attempt.entry.position, judgement, now.wall)
+        self._manager.ended(attempt, judgement, now)
 
     def _cut_off(self, failure: Failure, attempt: Attempt) -> None:
         if self._running:

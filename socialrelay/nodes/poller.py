@@ -30,6 +30,7 @@ from socialrelay.boundaries import (
     NodeRecord,
     Nodes,
     Poller,
+    PollNote,
     PollReport,
     Unavailable,
 )
@@ -220,7 +221,7 @@ class NodePoller:
             return evolve(report, faults=(*report.faults, "The relay knows as many nodes as it may, so nothing is sent: ask its operator."))
         if node is not None:
             done = conclude(node, reading.answer, now, self.config, self._chance(), asked=bool(source))
-            await self._nodes.save(done.node)
+            await self._nodes.save(done.node, _noted(reading, done.node.poll_error, now))
             await self._keep_validators(host, reading)
             self._tell(done, reading.answer)
             await self._membership.update(host)
@@ -310,6 +311,19 @@ class NodePoller:
             self._log.info("{host} has removed its preferences: those it had are no longer valid. {reason}", host=host, reason=reason)
         elif not isinstance(answer, Published):
             self._log.debug("Poll of {host} failed: {reason}", host=host, reason=reason)
+
+
+def _noted(reading: _Reading, error: str, now: datetime) -> PollNote:
+    """As the operator looks it up later."""
+    found = reading.preferences
+    if found is None:
+        return PollNote(now, _KINDS[type(reading.answer)], error=error)
+    return PollNote(now, _KINDS[type(reading.answer)], found.scope.value, len(found.tags), error)
+
+
+_KINDS: dict[type[Answer], str] = {
+    Published: "read", Gone: "gone", Missing: "missing", Unreadable: "unreadable", Failed: "failed",
+}  # fmt: skip
 
 
 def _crowded(failure: Failure) -> PollReport:

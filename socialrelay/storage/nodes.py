@@ -7,9 +7,11 @@ from datetime import datetime
 from sys import intern
 from typing import Any
 
+from attrs import asdict
 from twisted.internet.defer import Deferred, succeed
 
-from socialrelay.boundaries import NodeRecord, Nodes
+from socialrelay.boundaries import NodeRecord, Nodes, PollNote
+from socialrelay.boundaries.nodes import POLLS_KEPT
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.storage.database import Queries
 from socialrelay.storage.rows import rows
@@ -40,17 +42,23 @@ _LISTED = """
     SELECT count(*) FROM new
 """
 
-_SAVE = """
+# A poll that is written twice is remembered once.
+_SAVE = f"""
     INSERT INTO node (host, sources, first_seen, next_poll, scope, tags, receive_url, dropped_tags, last_listed, last_poll, last_answer,
-                      poll_failures, poll_error, missing_since)
+                      poll_failures, poll_error, missing_since, polls)
     VALUES (%(host)s, %(sources)s::text[], %(first_seen)s, %(next_poll)s, %(scope)s, %(tags)s::text[], %(receive_url)s, %(dropped_tags)s,
-            %(last_listed)s, %(last_poll)s, %(last_answer)s, %(poll_failures)s, %(poll_error)s, %(missing_since)s)
+            %(last_listed)s, %(last_poll)s, %(last_answer)s, %(poll_failures)s, %(poll_error)s, %(missing_since)s, %(polls)s)
         ON CONFLICT (host) DO UPDATE
        SET sources = excluded.sources, first_seen = excluded.first_seen, next_poll = excluded.next_poll, scope = excluded.scope,
            tags = excluded.tags, receive_url = excluded.receive_url, dropped_tags = excluded.dropped_tags,
            last_listed = excluded.last_listed, last_poll = excluded.last_poll, last_answer = excluded.last_answer,
-           poll_failures = excluded.poll_failures, poll_error = excluded.poll_error, missing_since = excluded.missing_since
+           poll_failures = excluded.poll_failures, poll_error = excluded.poll_error, missing_since = excluded.missing_since,
+           polls = CASE WHEN excluded.polls -> 0 ->> 'at' = node.polls -> 0 ->> 'at' THEN node.polls
+                        ELSE jsonb_path_query_array(excluded.polls || node.polls, '$[0 to {POLLS_KEPT - 1}]')
+                    END
 """
+
+_POLLS = "SELECT polls FROM node WHERE host = %(host)s"
 
 _DUE = f"SELECT {_COLUMNS} FROM node WHERE next_poll <= %(now)s ORDER BY next_poll, host LIMIT %(limit)s"
 
@@ -96,9 +104,15 @@ class PostgresNodes:
         query = self._database.query(_LISTED, {"hosts": entries, "source": source, "now": now}, idempotent=True)
         return query.addCallback(lambda found: int(found[0][0]))
 
-    def save(self, node: NodeRecord) -> Deferred[None]:
+    def save(self, node: NodeRecord, poll: PollNote | None = None) -> Deferred[None]:
         """See L{Nodes.save}."""
-        return self._database.query(_SAVE, _parameters(node), idempotent=True).addCallback(_nothing)
+        parameters = {**_parameters(node), "polls": rows([asdict(poll)] if poll is not None else [])}
+        return self._database.query(_SAVE, parameters, idempotent=True).addCallback(_nothing)
+
+    def polls(self, host: str) -> Deferred[list[PollNote]]:
+        """See L{Nodes.polls}."""
+        query = self._database.query(_POLLS, {"host": host}, idempotent=True)
+        return query.addCallback(lambda found: [_poll(**each) for each in found[0][0]] if found else [])
 
     def due(self, now: datetime, limit: int) -> Deferred[list[NodeRecord]]:
         """See L{Nodes.due}."""
@@ -128,6 +142,10 @@ def _record(row: tuple[Any, ...]) -> NodeRecord:
     host, sources, first_seen, next_poll, scope, tags, receive_url, dropped_tags, last_listed, *polls = row
     preferences = None if scope is None else Preferences(Scope(scope), frozenset(map(intern, tags)), receive_url, dropped_tags)
     return NodeRecord(host, tuple(sources), first_seen, next_poll, preferences, last_listed, *polls)
+
+
+def _poll(at: str, **rest: Any) -> PollNote:
+    return PollNote(datetime.fromisoformat(at), **rest)
 
 
 def _parameters(node: NodeRecord) -> dict[str, object]:

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from attrs import evolve, frozen
 
-from socialrelay.boundaries import Contacts, ManualSubscription, NodeRecord, Nodes, Subscriptions
+from socialrelay.boundaries import Contacts, ManualSubscription, NodeRecord, Nodes, PollNote, Subscriptions
+from socialrelay.boundaries.nodes import POLLS_KEPT
 from socialrelay.storage.memory.tables import MemoryTables, answering
 
 
@@ -43,9 +44,17 @@ class MemoryNodes:
         return new
 
     @answering
-    def save(self, node: NodeRecord) -> None:
+    def save(self, node: NodeRecord, poll: PollNote | None = None) -> None:
         """See L{Nodes.save}."""
         self._tables.nodes[node.host] = node
+        if poll is not None:
+            before = [each for each in self._tables.polls.get(node.host, []) if each.at != poll.at]
+            self._tables.polls[node.host] = [poll, *before][:POLLS_KEPT]
+
+    @answering
+    def polls(self, host: str) -> list[PollNote]:
+        """See L{Nodes.polls}."""
+        return list(self._tables.polls.get(host, []))
 
     @answering
     def due(self, now: datetime, limit: int) -> list[NodeRecord]:
@@ -80,6 +89,7 @@ class MemoryNodes:
         gone = [host for host, node in self._tables.nodes.items() if stale(node)]
         for host in gone:
             del self._tables.nodes[host]
+            self._tables.polls.pop(host, None)
         return len(gone)
 
 

@@ -15,6 +15,7 @@ from socialrelay.boundaries import (
     BoundIdentity,
     ManualSubscription,
     NodeRecord,
+    PollNote,
     Publication,
     Rejection,
     Rule,
@@ -69,6 +70,7 @@ class MemoryTables:
     bounces: dict[tuple[int, int], Bounce] = Factory(dict)
     followed: int = 0
     nodes: dict[str, NodeRecord] = Factory(dict)
+    polls: dict[str, list[PollNote]] = Factory(dict)
     subscriptions: dict[str, ManualSubscription] = Factory(dict)
     rules: dict[tuple[str, str, str], Rule] = Factory(dict)
     rule_lists: dict[str, RuleSet] = Factory(dict)

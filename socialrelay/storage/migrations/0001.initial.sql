@@ -271,7 +271,8 @@ CREATE TABLE node (
     next_poll       timestamptz NOT NULL,
     poll_failures   integer NOT NULL DEFAULT 0,
     poll_error      text NOT NULL DEFAULT '',
-    missing_since   timestamptz
+    missing_since   timestamptz,
+    polls           jsonb NOT NULL DEFAULT '[]'
 );
 CREATE INDEX node_next_poll ON node (next_poll);
 COMMENT ON TABLE node IS 'Servers that the relay has heard of, and what they publish about themselves';
@@ -290,6 +291,7 @@ COMMENT ON COLUMN node.next_poll IS 'When they are due again';
 COMMENT ON COLUMN node.poll_failures IS 'Failed polls in a row';
 COMMENT ON COLUMN node.poll_error IS 'The last failure, as the operator reads it; empty after a success';
 COMMENT ON COLUMN node.missing_since IS 'When the first 404 of a row of them came';
+COMMENT ON COLUMN node.polls IS 'The last ten polls, the latest first: [{at, outcome, scope, tags, error}]';
 
 CREATE TABLE subscription (
     host        text PRIMARY KEY,
