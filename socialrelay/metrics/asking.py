@@ -14,7 +14,6 @@ from socialrelay.nodes.directory import NodeDirectory
 from socialrelay.nodes.poller import NodePoller
 from socialrelay.subscribers import Subscribers
 
-
 NAMES = ("found", "refused", "no-such-name", "no-answer")
 POLLS = ("published", "gone", "missing", "failed", "unreadable")
 KEYS = ("stored", "found", "none", "failed", "not-asked")

@@ -23,7 +23,6 @@ from socialrelay.services import Periodic
 from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.web.live import LiveStreams
 
-
 LEVELS = ("debug", "info", "warn", "error", "critical")
 
 
