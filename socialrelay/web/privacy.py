@@ -21,7 +21,8 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
             (
                 ("Public posts, until one day after every node has them that is to have them", duration(days.bodies)),
                 ("Who posted something, with which hashtags, and for which nodes it was", duration(days.posts)),
-                ("That a node refused or never got a post, and why", duration(days.posts)),
+                ("Which posts a node refused, and why", duration(days.rejections)),
+                ("That a node never got some posts, how many, and why", duration(days.posts)),
                 ("A digest of each post, to know it again; nothing can be read from it", duration(days.identities)),
                 ("Why something was refused: author and reason, not the text", duration(days.rejections)),
                 ("What could not be read at all, whole, for the operator to look at", duration(days.rejections)),
@@ -37,7 +38,8 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
                 ("Which nodes there are, and what they ask for", "30 days after they were last listed or answered"),
                 ("That a node was subscribed, and how many posts it took", "no limit"),
                 ("Counts for each node and hour", duration(days.statistics)),
-                ("Whom the operator blocked, and why", "until the operator takes it back"),
+                ("Whom and what the operator blocked or limited, and why", "until the operator takes it back"),
+                ("Counts of all time, without names", "no limit"),
             ),
         ),
         (
