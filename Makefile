@@ -6,6 +6,7 @@
 # make check-all       all of these checks
 # make screenshots     the pictures in docs/images anew
 # make bench  what a delivery costs, beside what else one could take (40 minutes; ARGS=--quick: five)
+# make man    the manual page anew, after a change of the commands
 # make lock   the lists of exact versions anew
 #
 # Options of the daemon: make run ARGS="--config relay.toml --listen tcp:9000"
@@ -22,7 +23,7 @@ TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_T
 # As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
-.PHONY: help run demo test lint lock bench clean check-browser check-all screenshots
+.PHONY: help run demo test lint man lock bench clean check-browser check-all screenshots
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -58,6 +59,10 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --annotation-style=line --n
 lock: $(VENV)/dev.stamp
 	$(COMPILE) --upgrade --extra=embedded --extra=test --extra=lint --output-file=requirements/dev.txt setup.py
 	$(COMPILE) --upgrade --constraint=requirements/dev.txt --extra=embedded --output-file=requirements/run.txt setup.py
+
+man: $(VENV)/dev.stamp
+	@$(BIN)/python -m socialrelay.cli.manpage > share/man/man1/socialrelay.1.new
+	@mv share/man/man1/socialrelay.1.new share/man/man1/socialrelay.1
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -37,6 +37,7 @@ setup(
         "socialrelay": ["**/*.sql", "**/templates/*", "**/static/*"],
         "twisted.plugins": ["socialrelay_plugin.py"],
     },
+    data_files=[("share/man/man1", ["share/man/man1/socialrelay.1"])],
     zip_safe=False,
     install_requires=[
         "Twisted[tls]>=26.10",

@@ -27,6 +27,7 @@ from socialrelay.cli import output as cli_output
 from socialrelay.cli.client import find_socket
 from socialrelay.cli.command import main
 from socialrelay.erasure import Erased
+from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import Gap, Progress, State
 from socialrelay.web.control import SOCKET_NAME, ControlService
@@ -43,7 +44,8 @@ class CommandTests(TestCase):
     def setUp(self) -> None:
         self.relay = Relay()
         self.path = short_directory(self) / SOCKET_NAME
-        service = ControlService(reactor, self.path, self.relay.views, self.relay.operations, lambda uid: succeed("ada"))
+        views, acts = view_offers(self.relay.views), act_offers(self.relay.operations)
+        service = ControlService(reactor, self.path, views, acts, lambda uid: succeed("ada"))
         service.startService()
         self.addCleanup(service.stopService)
 

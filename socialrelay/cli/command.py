@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from socialrelay import __version__
 from socialrelay.boundaries.node_table import KINDS, ORDERS
@@ -28,10 +29,18 @@ LATER: dict[str, str] = {
     "export": "socialrelay.cli.backup:export",
     "restore": "socialrelay.cli.backup:restore",
     "doctor": "socialrelay.cli.doctor:doctor",
+    "completion": "socialrelay.cli.completion:completion",
 }
 """Name of a command -> where it is: C{"doctor": "socialrelay.cli.doctor:doctor"}."""
 
-_host = click.argument("host")
+
+def _known_hosts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from socialrelay.cli.completion import known_hosts
+
+    return known_hosts(context, parameter, incomplete)
+
+
+_host = click.argument("host", shell_complete=_known_hosts)
 _path = click.Path(path_type=Path)
 
 
@@ -61,10 +70,11 @@ def main(context: click.Context, config: Path | None, state_dir: Path | None, so
     """
     Look after a relay of public posts.
 
-    Every command but `run` speaks to the running daemon. It finds it as the daemon finds its own configuration, or at --socket. Use it as
-    root, as the daemon's user, or as a member of the control socket's group.
+    Most commands speak to the running daemon. They find it as the daemon finds its own configuration, or at --socket. Use them as root, as
+    the daemon's user, or as a member of the control socket's group. `migrate`, `import` and `restore` want the daemon stopped; `export` and
+    `doctor` work either way.
 
-    Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 no daemon is running.
+    Exit codes: 0 done, 1 refused or failed, 2 wrong use, 3 no daemon is running. Of `doctor`: 0 all is well, 1 warnings, 2 failures.
     """
     context.obj = Command(socket, config, state_dir)
 
