@@ -122,6 +122,7 @@ class Adjustable:
             site.max_body, site.deadline = receive.max_body, receive.deadline
             site.max_connections, site.max_per_address = receive.connections, receive.connections_per_address
             site.proxies, site.room.limit = proxies, receive.bytes_in_hand
+            self.admin.site.proxies = proxies
             self.quota.rows, self.quota.bytes = receive.waiting_rows_per_address, receive.waiting_bytes_per_address
             self._bounds(config)
 

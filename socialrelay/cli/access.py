@@ -30,7 +30,7 @@ def password(_command: Command, as_json: bool) -> None:
         print_whole(as_text({"password": made}))
         return
     if sys.stdout.isatty():
-        say("Put this line below [admin] in the configuration, and restart the relay:")
+        say("Put this line below [admin] in the configuration, and let the relay read it anew (systemctl reload, or SIGHUP):")
     print_whole(f'password = "{made}"')
 
 

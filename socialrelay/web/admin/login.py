@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -37,7 +37,7 @@ class LoginPages:
     passwords: Passwords
     clock: IReactorTime
     look: Look
-    throttle: Throttle = field(factory=Throttle)
+    throttle: Throttle
 
     app = application()
     _log = Logger()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from attrs import define, field
@@ -77,12 +77,8 @@ class Look:
     _environment: Environment = field(factory=templates)
 
     @classmethod
-    def of(cls, config: Config, identity: RelayIdentity, acts: Collection[str]) -> Look:
-        """
-        For this relay.
-
-        @param acts: the names of those that there are.
-        """
+    def of(cls, config: Config, identity: RelayIdentity) -> Look:
+        """For this relay."""
         look = cls()
         look._environment.filters.update(ago=ago, size=size, coded=coded)
         look._environment.globals.update(
@@ -91,8 +87,6 @@ class Look:
             development=not config.production,
             version=__version__,
             sections=SECTIONS,
-            act_names=frozenset(acts),
-            user_header=config.admin.user_header,
         )
         return look
 

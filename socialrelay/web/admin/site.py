@@ -31,6 +31,7 @@ from socialrelay.web.admin.look import Look, away
 from socialrelay.web.admin.pages import AdminPages
 from socialrelay.web.admin.password import Passwords
 from socialrelay.web.admin.sessions import Links, Sessions
+from socialrelay.web.admin.throttle import Throttle
 from socialrelay.web.admin.visits import Visits
 from socialrelay.web.answers import answer, application
 from socialrelay.web.public import Root
@@ -120,11 +121,12 @@ def admin_site(
     sessions = Sessions(config.admin.session, clock.seconds)
     gate = Gate(sessions, config.admin.user_header)
     passwords = Passwords(config.admin.password, in_thread)
+    throttle = Throttle()
     feed = Feed(log, streams, sessions, clock, to_reactor)
 
     def visits(config: Config) -> Visits:
-        look = Look.of(config, identity, acts)
-        login = LoginPages(gate, links, passwords, clock, look).app.resource()
+        look = Look.of(config, identity)
+        login = LoginPages(gate, links, passwords, clock, look, throttle).app.resource()
         answerable = bool(config.operator.source or config.operator.contact)
         pages = AdminPages(views, look, feed, answerable).app.resource()
         inside = {b"login": login, b"logout": login, b"act": ActPages(acts, Consequences(views), look).app.resource()}
