@@ -7,17 +7,18 @@ import os
 import syslog
 from datetime import datetime
 from io import StringIO
+from pathlib import Path
 from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, formatEvent
+from twisted.logger import ILogObserver, Logger, LogLevel, LogPublisher, capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from socialrelay.running.logs import Destination, Lines, Quiet, as_json, as_text, choose, chosen, observer, plain
+from socialrelay.running.logs import Destination, Lines, Quiet, as_json, as_text, choose, chosen, for_journal, in_journal, observer, plain
 
 HOSTILE = "evil\n2026-01-01 [info] relay: all is well\x1b[2J\r\x07\u202e"
 
@@ -204,15 +205,75 @@ class ObserverTests(SynchronousTestCase):
             self.assertEqual(json.loads(file.read())["message"], "hello")
         self.assertEqual(os.stat(name).st_mode & 0o777, 0o640)
 
+    def test_reopened(self) -> None:
+        """When somebody else has given the file another name, SIGUSR1 has a new one made, with the same mode."""
+        name, handlers = self.mktemp(), []
+        self.patch(observer.__globals__["signal"], "signal", lambda number, handler: handlers.append(handler))
+        write = observer(Destination(logfile=name, nodaemon=False))
+        self.addCleanup(write._out.close)  # type: ignore[attr-defined]
+        write(event("before"))
+        os.rename(name, name + ".1")
+        write(event("between"))
+        write._out.reopen()  # type: ignore[attr-defined]
+        write(event("after"))
+        read = [[line.split()[-1] for line in Path(each).read_text().splitlines()] for each in (name + ".1", name)]
+        self.assertEqual(read, [["before", "between"], ["after"]])
+        self.assertEqual(os.stat(name).st_mode & 0o777, 0o640)
+        self.assertEqual(len(handlers), 1)
+
+    def test_cannot_be_reopened(self) -> None:
+        """If no new file can be made the old one goes on, and says so."""
+        folder = self.mktemp()
+        os.mkdir(folder)
+        self.patch(observer.__globals__["signal"], "signal", lambda *_: None)
+        write = observer(Destination(logfile=f"{folder}/log", nodaemon=False))
+        self.addCleanup(write._out.close)  # type: ignore[attr-defined]
+        os.rename(folder, folder + ".gone")
+        with capturedLogs() as events:
+            write._out.reopen()  # type: ignore[attr-defined]
+        self.assertEqual(events[0]["reason"], "No such file or directory")
+        write(event("after"))
+        with open(f"{folder}.gone/log") as file:
+            self.assertIn("after", file.read())
+
+    def test_set_level(self) -> None:
+        """The level can change while the relay runs."""
+        quiet = Quiet(cast(ILogObserver, self.lines), "warn")
+        log = Logger("socialrelay.x", observer=cast(ILogObserver, LogPublisher(cast(ILogObserver, quiet))))
+        log.info("one")
+        quiet.set_level("info")
+        log.info("two")
+        self.assertEqual(self.out.getvalue(), "[info] socialrelay.x: two\n")
+
+    def test_journal(self) -> None:
+        """For the journal each line begins with its priority, those of a traceback too."""
+        form = for_journal(lambda each: as_text(each, times=False))
+        self.assertEqual(form(event("x") | {"log_level": LogLevel.warn}), "<4>[warn] relay: x\n")
+        lines = form(event("x", log_failure=Failure(ValueError("no"))) | {"log_level": LogLevel.critical}).splitlines()
+        self.assertGreater(len(lines), 1)
+        self.assertTrue(all(line.startswith("<2>") for line in lines))
+        self.assertEqual(for_journal(as_json)(event("x") | {"log_level": LogLevel.debug})[:4], "<7>{")
+
+    def test_in_journal(self) -> None:
+        """Whether the output is the journal is seen by what systemd says and what the output is: it may lead elsewhere by now."""
+        with open(os.devnull) as file:
+            found = os.fstat(file.fileno())
+            self.assertTrue(in_journal({"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}, file.fileno()))
+            self.assertFalse(in_journal({"JOURNAL_STREAM": "8:1"}, file.fileno()))
+            self.assertFalse(in_journal({}, file.fileno()))
+        self.assertFalse(in_journal({"JOURNAL_STREAM": "8:1"}, 10_000))
+
     def test_syslog(self) -> None:
         """The system's log gets the same sentence, without the time, which it has itself."""
         told: list[str] = []
         self.patch(syslog, "openlog", lambda *_: None)
-        self.patch(syslog, "syslog", lambda *said: told.append(said[-1]))
+        priorities: list[int] = []
+        self.patch(syslog, "syslog", lambda *said: (priorities.append(said[-2]), told.append(said[-1])))
         write = observer(Destination(syslog=True))
         write(event("{host} is back.", host="pod.example\n"))
         write(event("x", log_failure=Failure(ValueError("no"))))
         self.assertEqual(told[0], "[-] [info] relay: pod.example\\n is back.")
+        self.assertEqual(priorities[0], syslog.LOG_INFO)
         self.assertIn("ValueError", "".join(told[1:]))
 
     def test_daemon_without_output(self) -> None:
