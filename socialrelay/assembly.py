@@ -63,6 +63,7 @@ from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
 from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.offers import act_offers, view_offers
+from socialrelay.operators.history import History
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
 from socialrelay.operators.repairs import Repairs
@@ -361,6 +362,7 @@ def assemble(
         pause=lambda: deferLater(reactor, 0.0),
     )
     check = NodeCheck(poller=poller, membership=subscribers, queue=dispatcher)
+    backlog = Backlog(stores=storage, queue=dispatcher)
     views = Views(
         about=about,
         stores=storage,
@@ -369,7 +371,8 @@ def assemble(
         health=health,
         overview=overview,
         rules=rule_views,
-        backlog=Backlog(stores=storage, queue=dispatcher),
+        backlog=backlog,
+        history=History(stores=storage, queue=dispatcher, backlog=backlog),
         now=now,
     )
     operations = Operations(

@@ -18,6 +18,7 @@ from socialrelay.health import Health, Phase
 from socialrelay.moderation.importing import Importer
 from socialrelay.moderation.lists import RuleLists
 from socialrelay.operators.backlog import Backlog
+from socialrelay.operators.history import History
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
 from socialrelay.operators.repairs import Repairs
@@ -257,6 +258,7 @@ class Relay:
             now=lambda: NOW,
             tag_key=tag_key,
         )
+        backlog = Backlog(stores=self.stores, queue=self.queue)
         self.views = Views(
             about=about,
             stores=self.stores,
@@ -265,7 +267,8 @@ class Relay:
             health=self.health,
             overview=self.overview,
             rules=self.rule_views,
-            backlog=Backlog(stores=self.stores, queue=self.queue),
+            backlog=backlog,
+            history=History(stores=self.stores, queue=self.queue, backlog=backlog),
             now=lambda: NOW,
         )
         self.operations = Operations(

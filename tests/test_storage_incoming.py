@@ -230,6 +230,22 @@ class RejectionsContract:
         await storage.rejections.record([])
         self.assertEqual(await storage.rejections.recent(3), [second[1], second[0], first[1]])
 
+    async def test_reasons(self):
+        """
+        Of one host it is counted why what names its authors was refused.
+        """
+        rejections = (await self.storage()).rejections
+        rows = [
+            ("blocked", "ada@pod.example"),
+            ("bad", "eve@pod.example:8443"),
+            ("bad", "ada@pod.example"),
+            ("bad", "ada@a.pod.example"),
+            ("bad", ""),
+        ]
+        await rejections.record([Rejection(NOW, reason, author) for reason, author in rows])
+        self.assertEqual(list((await rejections.reasons("pod.example")).items()), [("bad", 2), ("blocked", 1)])
+        self.assertEqual(await rejections.reasons("other.example"), {})
+
     async def test_forgotten(self):
         """
         They are forgotten after a week.

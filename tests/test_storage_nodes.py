@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from socialrelay.boundaries import ManualSubscription, NodeRecord
+from socialrelay.boundaries import ManualSubscription, NodeRecord, PollNote
 from socialrelay.routing.subscription import Preferences, Scope, Subscription
 from tests.storing import NOW, InMemory, InPostgres, ago
 
@@ -51,6 +51,22 @@ class NodesContract:
         none = evolve(full, preferences=Preferences(Scope.NONE), missing_since=None, poll_error="")
         await nodes.save(none)
         self.assertEqual(await nodes.get("a.example"), none)
+
+    async def test_polls(self):
+        """
+        The last ten polls of a node are remembered, each once; saving it for another reason leaves them as they are.
+        """
+        nodes = (await self.storage()).nodes
+        node = NodeRecord("a.example", ("check",), ago(days=9), NOW)
+        polls = [PollNote(ago(hours=12 - n), "read", "tags", n) for n in range(6)] + [
+            PollNote(ago(minutes=9 - n), "failed", error='HTTP 500 "oops"') for n in range(6)
+        ]
+        for poll in polls:
+            await nodes.save(node, poll)
+        await nodes.save(node, polls[-1])
+        await nodes.save(evolve(node, sources=("check", "list")))
+        self.assertEqual(await nodes.polls("a.example"), polls[:1:-1])
+        self.assertEqual(await nodes.polls("b.example"), [])
 
     async def test_due(self):
         """

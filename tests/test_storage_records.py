@@ -85,6 +85,16 @@ class StatisticsContract:
         self.assertEqual(await statistics.series("day", yesterday), days)
         self.assertEqual(await statistics.series("day", NOW + timedelta(hours=1)), {})
 
+    async def test_last(self):
+        """
+        The hour in which something was last counted is known.
+        """
+        statistics = (await self.storage()).statistics
+        await statistics.add({(ago(hours=hours), "accepted", "a.example"): 1 for hours in (5, 2, 9)})
+        await statistics.add({(NOW, "accepted", "b.example"): 1, (NOW, "received", "a.example"): 1})
+        self.assertEqual(await statistics.last("accepted", "a.example"), ago(hours=2))
+        self.assertIsNone(await statistics.last("accepted", "c.example"))
+
     async def test_of_event(self):
         """
         One event is told apart by its subjects, of some hours.

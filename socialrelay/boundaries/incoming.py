@@ -105,6 +105,9 @@ class Rejection:
     kind: str = ""
 
 
+SEARCHED = 20_000
+
+
 class Rejections(Protocol):
     """What was refused lately, for the operator."""
 
@@ -113,6 +116,12 @@ class Rejections(Protocol):
 
     def recent(self, limit: int) -> Deferred[list[Rejection]]:
         """The newest first."""
+
+    def reasons(self, host: str) -> Deferred[dict[str, int]]:
+        """
+        Reason -> how many of the last L{SEARCHED} name an author of this host, whether that author signed them or not; the most frequent
+        first.
+        """
 
     def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[int]:
         """

@@ -34,6 +34,9 @@ class Statistics(Protocol):
     def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
         """Per event, one subject."""
 
+    def last(self, event: str, subject: str) -> Deferred[datetime | None]:
+        """In which hour that was last counted; C{None} if it is not remembered."""
+
     def erase(self, host: str) -> Deferred[int]:
         """
         Remove the hourly counts of a host and of its subdomains; the sums in which they are, by the hour and of all time, stay as they are.

@@ -24,7 +24,7 @@ from socialrelay.boundaries import (
 )
 from socialrelay.boundaries.node_table import KINDS, ORDERS, NodeQuery
 from socialrelay.operators.backlog import Backlog
-from socialrelay.operators.history import history_of
+from socialrelay.operators.history import History
 from socialrelay.operators.plain import (
     Plain,
     plain_condition,
@@ -64,6 +64,7 @@ class Views:
     overview: Overview
     rules: RuleViews
     backlog: Backlog
+    history: History
     now: Callable[[], datetime]
 
     async def status(self) -> Plain:
@@ -128,7 +129,7 @@ class Views:
         """
         All that is known of one node: C{host}, C{known} (as L{plain_node}), C{subscription}, C{manual}, C{rules}, C{deliveries},
         C{gaps} (as L{plain_gap}, the latest L{GAPS} of them first) and C{counts}: events of 30 days, as author's host and as destination;
-        and what L{history_of} adds.
+        and what L{History.of} adds.
         """
         host = checked_host(host)
         known = await self.stores.nodes.get(host)
@@ -146,7 +147,7 @@ class Views:
             "deliveries": None if destination is None else plain_destination(destination),
             "gaps": await self._gaps(destination),
             "counts": await self.stores.statistics.of_subject(host, self.now() - timedelta(days=30)),
-            **await history_of(host, destination, self.stores, self.backlog, self.now()),
+            **await self.history.of(host, destination, self.now()),
         }
 
     async def _gaps(self, destination: DestinationStatus | None) -> list[Plain]:

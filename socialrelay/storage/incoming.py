@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
+from socialrelay.boundaries.incoming import SEARCHED
 from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
@@ -313,6 +314,14 @@ _RECORD = (
 _RECENT = "SELECT rejected_at, reason, author, guid, kind FROM rejected ORDER BY rejected_at DESC, id DESC LIMIT %(limit)s"
 
 
+_REASONS = f"""
+    SELECT reason, count(*) AS many
+      FROM (SELECT reason, author FROM rejected ORDER BY rejected_at DESC, id DESC LIMIT {SEARCHED}) AS last
+     WHERE {host_in("author")} = %(host)s
+     GROUP BY reason
+     ORDER BY many DESC, reason
+"""
+
 _REJECTED = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM rejected"
 
 _ERASE_REJECTED = f"""
@@ -345,6 +354,10 @@ class PostgresRejections:
         """See L{Rejections.recent}."""
         query = self._database.query(_RECENT, {"limit": limit}, idempotent=True)
         return query.addCallback(lambda found: [Rejection(*row) for row in found])
+
+    def reasons(self, host: str) -> Deferred[dict[str, int]]:
+        """See L{Rejections.reasons}."""
+        return self._database.query(_REASONS, {"host": host}, idempotent=True).addCallback(dict)
 
     def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[int]:
         """See L{Rejections.erase}."""

@@ -124,6 +124,10 @@ _OF_EVENT = """
 
 _OF_SUBJECT = "SELECT event, sum(count)::bigint FROM statistic WHERE subject = %(subject)s AND hour >= %(since)s GROUP BY event"
 
+_LAST = """
+    SELECT max(hour) FROM statistic WHERE subject = %(subject)s AND event = %(event)s
+"""
+
 # From one subject to the next by the index: there are few subjects and many rows.
 _SUBJECTS = f"""
     WITH RECURSIVE known AS (
@@ -172,6 +176,10 @@ class PostgresStatistics:
     def of_subject(self, subject: str, since: datetime) -> Deferred[dict[str, int]]:
         """See L{Statistics.of_subject}."""
         return self._database.query(_OF_SUBJECT, {"subject": subject, "since": since}, idempotent=True).addCallback(_sums)
+
+    def last(self, event: str, subject: str) -> Deferred[datetime | None]:
+        """See L{Statistics.last}."""
+        return self._database.query(_LAST, {"event": event, "subject": subject}, idempotent=True).addCallback(lambda found: found[0][0])
 
     def erase(self, host: str) -> Deferred[int]:
         """See L{Statistics.erase}."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from attrs import evolve, frozen
 
 from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Rejection, Rejections, Waiting
+from socialrelay.boundaries.incoming import SEARCHED
 from socialrelay.config import Receive
 from socialrelay.routing.hosts import host_of, within
 from socialrelay.storage.memory.tables import Kept, MemoryTables, Quarantined, answering
@@ -135,6 +137,12 @@ class MemoryRejections:
         """See L{Rejections.recent}."""
         newest_first = sorted(enumerate(self._tables.rejected), key=lambda row: (row[1].rejected_at, row[0]), reverse=True)
         return [rejection for _, rejection in newest_first[:limit]]
+
+    @answering
+    def reasons(self, host: str) -> dict[str, int]:
+        """See L{Rejections.reasons}."""
+        found = Counter(each.reason for each in self._tables.rejected[-SEARCHED:] if host_of(each.author) == host)
+        return dict(sorted(found.items(), key=lambda row: (-row[1], row[0])))
 
     @answering
     def erase(self, *, author: str = "", guid: str = "", host: str = "") -> int:

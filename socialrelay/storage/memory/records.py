@@ -118,6 +118,11 @@ class MemoryStatistics:
         return dict(sums)
 
     @answering
+    def last(self, event: str, subject: str) -> datetime | None:
+        """See L{Statistics.last}."""
+        return max((hour for hour, what, whose in self._tables.counts if (what, whose) == (event, subject)), default=None)
+
+    @answering
     def erase(self, host: str) -> int:
         """See L{Statistics.erase}."""
         gone = [key for key in self._tables.counts if within(key[2], host)]
