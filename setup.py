@@ -34,7 +34,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(str(HERE), include=["socialrelay", "socialrelay.*"]), "twisted.plugins"],
     package_data={
-        "socialrelay": ["**/*.sql", "**/templates/*", "**/static/*"],
+        "socialrelay": ["**/*.sql", "**/templates/*", "**/templates/*/*", "**/static/*"],
         "twisted.plugins": ["socialrelay_plugin.py"],
     },
     data_files=[("share/man/man1", ["share/man/man1/socialrelay.1"])],
