@@ -147,7 +147,7 @@ class ActTests(BrowserCase):
         node.conduct = welcoming
         page = self.at(f"nodes/{node.host}")
         expect(page.get_by_role("region", name="Posts that it refused", exact=True).first).to_contain_text("HTTP 403")
-        self.pressed(page, "Send again", node.host)
+        self.pressed(page, f"Send it again {guid}", node.host)
         self.stage.has(node, guid)
 
     def test_forget_key(self) -> None:
@@ -159,8 +159,8 @@ class ActTests(BrowserCase):
         self.brings(author, "Second #keys", node)
         self.assertEqual(len(home.asked), asked)
         page = self.at("")
-        region = page.get_by_role("region", name="At hand")
-        region.locator("form[action$=forget-key]").get_by_label("Author’s handle").fill(author.handle)
+        page.get_by_text("Forget an author’s key").click()
+        page.locator("form[action$=forget-key]").get_by_label("Author’s handle").fill(author.handle)
         self.pressed(page, "Forget the key", author.handle)
         self.brings(author, "Third #keys", node)
         self.assertGreater(len(home.asked), asked)

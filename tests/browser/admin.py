@@ -206,6 +206,16 @@ class PagesTests(BrowserCase):
         self.assertLessEqual(set(shown), set(troubled))
         expect(states.locator("[aria-current]")).to_contain_text("suspended")
 
+    def test_quarantine(self) -> None:
+        """What the relay could not judge is listed with its reason, and can be dropped."""
+        page = self.at("queue")
+        rows = page.get_by_role("region", name="Quarantine").first.locator("tbody tr")
+        expect(rows).to_have_count(3)
+        expect(rows.first).to_contain_text("RecursionError")
+        rows.last.get_by_role("button", name="Drop it").click()
+        expect(page.get_by_role("status").first).to_be_visible()
+        expect(rows).to_have_count(2)
+
     def test_rejected(self) -> None:
         """What was not relayed is listed with its reason, and the reasons are counted."""
         page = self.at("rejected")

@@ -25,6 +25,9 @@ SUBSCRIBERS = 640
 LOG = 2_000
 """Posts in the log."""
 
+LIST, LISTED = "friends-blocks", 130
+"""A list of rules, and how many there are in it."""
+
 HOURS = 30 * 24
 _FIRST = (
     "amber", "autumn", "bitter", "blue", "bright", "brisk", "calm", "cedar", "clear", "copper", "crooked", "distant", "dusty", "early",
@@ -118,6 +121,7 @@ def fill(dsn: str, now: datetime | None = None) -> None:
             _statistics(cursor, everybody, now, chance)
             _refused(cursor, now, chance)
             _profiles(cursor, now)
+            _rules(cursor, now)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
@@ -308,6 +312,35 @@ def _profiles(cursor: Any, now: datetime) -> None:
         for number, (handle, _) in enumerate(_authors())
     ]
     _insert(cursor, "profile", rows)
+
+
+def _rules(cursor: Any, now: datetime) -> None:
+    """What the operator decided, and a list of somebody else's."""
+    by_hand = [
+        ("block", "coins.example", "advertises coins, every minute"),
+        ("block", "mallory@quiet-porch.example", "impersonates others"),
+        ("limit", "#giveaway", "chain letters"),
+        ("limit", "loud.example", "ten posts a minute; they know of it"),
+        ("allow", "small.example", "on a list by mistake"),
+        ("forward", "archive.example", "keeps a public archive"),
+    ]
+    rows = [
+        {
+            "action": action,
+            "subject": subject,
+            "list": "",
+            "reason": reason,
+            "created_at": now - timedelta(days=9 * place),
+            "created_by": "ada",
+        }
+        for place, (action, subject, reason) in enumerate(by_hand, 1)
+    ]
+    rows += [
+        {"action": "block", "subject": f"spam-{number}.example", "list": LIST, "reason": "spam", "created_at": now, "created_by": "ada"}
+        for number in range(LISTED)
+    ]
+    _insert(cursor, "rule_list", [{"name": LIST, "source": "", "action": "block", "fetched_at": now, "fetched_by": "ada", "tried_at": now}])
+    _insert(cursor, "rule", rows)
 
 
 def _authors() -> list[tuple[str, str]]:
