@@ -97,9 +97,10 @@ class ScriptedQueue:
         return self.ended.get(host, ())
 
     def summary(self, served: Callable[[str], bool]) -> dict[str, int]:
-        states = Counter(each.record.state.value for each in self._served(served))
-        names = ("behind", "waiting", "in_flight", "deferred_posts")
-        return {"destinations": states.total()} | {state.value: states[state.value] for state in State} | dict.fromkeys(names, 0)
+        found = self._served(served)
+        states = Counter(each.record.state.value for each in found)
+        counts = {"destinations": len(found), **{state.value: states[state.value] for state in State}}
+        return counts | {"behind": sum(each.behind > 0 for each in found), "waiting": 0, "in_flight": 0, "deferred_posts": 0}
 
     def worst(self, state: State | None, limit: int, served: Callable[[str], bool]) -> tuple[list[DestinationStatus], int]:
         chosen = [each for each in self._served(served) if (each.record.state is state if state else self._troubled(each))]

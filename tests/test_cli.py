@@ -38,7 +38,7 @@ from tests.test_control import reactor, short_directory
 LONG = "a-node-with-a-rather-long-name.of-a-rather-large-hoster.example"
 
 
-class CommandTests(TestCase):
+class CommandCase(TestCase):
     """The command in this process, the daemon's socket in the reactor."""
 
     def setUp(self) -> None:
@@ -81,6 +81,10 @@ class CommandTests(TestCase):
             last_bounce="HTTP 413",
         )
         await self.relay.stores.rejections.record([Rejection(NOW, "bad-signature", f"eve@{LONG}", "f00d" * 8, "status_message")])
+
+
+class CommandTests(CommandCase):
+    """What each command says."""
 
     async def test_acts(self) -> None:
         """

@@ -18,6 +18,8 @@ from click.shell_completion import CompletionItem
 from socialrelay import __version__
 from socialrelay.boundaries.node_table import KINDS, ORDERS
 from socialrelay.cli import output as cli_output
+from socialrelay.cli import queue as cli_queue
+from socialrelay.cli import queue_output
 from socialrelay.cli import rules as cli_rules
 from socialrelay.cli.context import FAILED, Command, answered
 
@@ -123,7 +125,7 @@ def node(command: Command, as_json: bool, host: str) -> None:
 
     What it publishes, what it gets and why, and how deliveries to it fare.
     """
-    command.show(as_json, lambda daemon: daemon.view("node", host=host), cli_output.node)
+    command.show(as_json, lambda daemon: daemon.view("node", host=host), queue_output.node)
 
 
 @main.command()
@@ -148,7 +150,8 @@ def rejected(command: Command, as_json: bool, limit: int) -> None:
     command.show(as_json, lambda daemon: daemon.view("rejected", limit=limit), cli_output.rejected)
 
 
-main.add_command(cli_rules.rules)
+for _command in (cli_queue.deferred, cli_queue.bounced, cli_queue.waiting, cli_queue.quarantine, cli_rules.rules):
+    main.add_command(_command)
 
 
 @main.command()
@@ -242,6 +245,10 @@ def suspend(command: Command, as_json: bool, host: str) -> None:
 def resume(command: Command, as_json: bool, host: str) -> None:
     """Deliver to a suspended server again."""
     _act(command, as_json, "resume", host=host)
+
+
+main.add_command(cli_queue.requeue)
+main.add_command(cli_queue.forget_key)
 
 
 @main.command()
