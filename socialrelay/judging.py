@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from socialrelay.authors import Authors
 from socialrelay.boundaries import Full, HeldKey, Incoming, Keyring, KeyUnavailable, PostLog, Unavailable, Waiting
+from socialrelay.digest import digest_of
 from socialrelay.federation import FederationProtocol, NotAnEnvelope, PrivateProtocol, Refused, Ruling, Sealed, Verdict, Wish
 from socialrelay.quota import ClientQuota
 from socialrelay.relay import KEY_IS_FRESH, Relay
@@ -130,7 +131,7 @@ class Judge:
     def _judged(self, result: object, row: Waiting, work: Deferred[None]) -> None:
         self._judging.discard(work)
         if isinstance(result, Failure):
-            self._log.failure("Judging {id} of {handle} failed", failure=result, id=row.id, handle=row.sender)
+            self._log.failure("Judging {post} of {handle} failed", failure=result, post=digest_of(row.body), id=row.id, handle=row.sender)
         self._rest()
 
     def _rest(self) -> None:
@@ -158,7 +159,7 @@ class Judge:
         except (Unavailable, Full):
             await self._postpone(row, self._now() + RETRY)
         except Exception as error:  # a body that breaks the judge is put aside, not tried for ever
-            self._log.failure("Judging {id} of {handle} failed", id=row.id, handle=row.sender)
+            self._log.failure("Judging {post} of {handle} failed", post=digest_of(row.body), id=row.id, handle=row.sender)
             if row.attempts >= ATTEMPTS:
                 await self._quarantine(row, f"{type(error).__name__} while it was judged")
         else:
@@ -169,7 +170,7 @@ class Judge:
         try:
             sealed = self._protocol.open(row.body)
         except (Refused, NotAnEnvelope) as refused:
-            self._relay.refused(refused.reason, row.sender)
+            self._relay.refused(refused.reason, row.sender, body=row.body)
             await self._incoming.finish([row.id])
             return True
         key = await self._key(row, sealed)
@@ -218,7 +219,7 @@ class Judge:
             return await self._keyring.key(sealed.sender)
         except KeyUnavailable as missing:
             if self._now() - row.received_at >= KEYLESS:
-                self._relay.refused("unknown-key", sealed.sender)
+                self._relay.refused("unknown-key", sealed.sender, body=row.body)
                 await self._incoming.finish([row.id])
                 self._quota.released(row.id)
             else:
@@ -245,7 +246,9 @@ class Judge:
             self._quota.released(id)  # it was over after all, when a statement's outcome was not known
 
     async def _quarantine(self, row: Waiting, reason: str) -> None:
-        self._log.warn("{id} of {handle} is put aside: {reason}.", id=row.id, handle=row.sender or "somebody", reason=reason)
+        self._log.warn(
+            "{post} of {handle} is put aside: {reason}.", post=digest_of(row.body), id=row.id, handle=row.sender or "somebody", reason=reason
+        )
         try:
             await self._incoming.quarantine(row.id, reason, self._now())
         except Unavailable:

@@ -106,7 +106,8 @@ class Retractions:
         if position is not None:
             self._admit(position, retraction)
             self._log.info(
-                "{handle} took back {guid}; nodes that are told: {count}.",
+                "{handle} took back {guid} with {post}; nodes that are told: {count}.",
+                post=retraction.digest,
                 handle=retraction.author,
                 guid=retraction.guid,
                 count=len(concerned),

@@ -73,7 +73,8 @@ class DeliveryNews:
             self._tally.delays.observe(settled.delay)
         if self.log_each or settled.outcome == "bounced":
             self._log.info(
-                "Post {position} is {outcome} at {host}: {reason}.",
+                "Post {post} is {outcome} at {host}: {reason}.",
+                post=settled.digest or settled.position,
                 position=settled.position,
                 outcome=settled.outcome,
                 host=settled.host,

@@ -123,6 +123,7 @@ class Settled:
 
     @ivar outcome: delivered, bounced, expired or cancelled.
     @ivar position: the last, if it is more than one.
+    @ivar digest: the post's, if it came to an attempt.
     @ivar delay: seconds from its acceptance, if it was delivered and went out as it came: the first time, to a destination that follows.
     """
 
@@ -132,3 +133,4 @@ class Settled:
     reason: str = ""
     posts: int = 1
     delay: float | None = None
+    digest: str = ""

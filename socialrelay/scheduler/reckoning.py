@@ -49,7 +49,7 @@ class Reckoning:
 
     def expired(self, attempt: Attempt, reason: str) -> None:
         """The post is not kept any more, or too old: it was not sent."""
-        self._ledger.finish(attempt.destination, attempt.entry.position, "expired", reason)
+        self._ledger.finish(attempt.destination, attempt.entry.position, "expired", reason, attempt.entry.digest)
 
     def aborted(self, attempt: Attempt, now: Moment) -> bool:
         """
@@ -83,9 +83,9 @@ class Reckoning:
             return
         position = attempt.entry.position
         if self._lapsed(attempt):
-            self._ledger.finish(destination, position, "cancelled", judgement.reason)
+            self._ledger.finish(destination, position, "cancelled", judgement.reason, attempt.entry.digest)
         if position in destination.deferred and judgement.answered and effect is Effect.HOST_FAILED and not attempt.probe:
-            self._later(destination, position, judgement, now, forever=True)
+            self._later(attempt, judgement, now, forever=True)
         else:
             if judgement.perhaps:
                 destination.doubt(position)
@@ -105,29 +105,30 @@ class Reckoning:
         if judgement.effect is Effect.DELIVERED:
             destination.host.refused = 0
             destination.host.last_success = now.wall
-            self._ledger.delivered(destination, position, judgement.reason, now, _delay(attempt, now))
+            self._ledger.delivered(destination, position, judgement.reason, now, _delay(attempt, now), attempt.entry.digest)
             if destination.suspects:
                 self._release_suspects(destination, now)
             return
         destination.suspects = ()
         if judgement.effect is Effect.BOUNCED:
-            self._ledger.finish(destination, position, "bounced", judgement.reason)
+            self._ledger.finish(destination, position, "bounced", judgement.reason, attempt.entry.digest)
         elif lapsed:
-            self._ledger.finish(destination, position, "cancelled", judgement.reason)
+            self._ledger.finish(destination, position, "cancelled", judgement.reason, attempt.entry.digest)
         else:
-            self._later(destination, position, judgement, now)
+            self._later(attempt, judgement, now)
         self._refused(destination, judgement, now, first)
 
-    def _later(self, destination: Destination, position: int, judgement: Judgement, now: Moment, forever: bool = False) -> None:
+    def _later(self, attempt: Attempt, judgement: Judgement, now: Moment, forever: bool = False) -> None:
         """
         The post is tried again on its own.
 
         @param forever: until it is older than the queue lifetime, instead of three times.
         """
+        destination, position = attempt.destination, attempt.entry.position
         known = destination.deferred.get(position)
         attempts = 1 if known is None else known.attempts + 1
         if attempts >= POST_TRIES and not forever:
-            self._ledger.finish(destination, position, "bounced", judgement.reason)
+            self._ledger.finish(destination, position, "bounced", judgement.reason, attempt.entry.digest)
             return
         delay = self._post_backoff.delay(attempts) if forever else POST_RETRY
         self._defer_post(destination, position, attempts, max(delay, judgement.wait or 0.0), judgement.reason, now)
