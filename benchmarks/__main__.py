@@ -30,6 +30,7 @@ from benchmarks.cases.hanging import hanging
 from benchmarks.cases.intake import intake
 from benchmarks.cases.pages import pages
 from benchmarks.cases.rates import route, verify
+from benchmarks.cases.rules import rules
 from benchmarks.cases.soak import soak
 from benchmarks.cases.starting import start
 from benchmarks.figures import Figures, merged, rounded, written
@@ -58,6 +59,7 @@ CASES: dict[str, Case] = {
     "catchup": catchup,
     "memory": memory,
     "growth": growth,
+    "rules": rules,
     "start": start,
     "pages": pages,
     "soak": soak,

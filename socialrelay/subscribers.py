@@ -236,8 +236,11 @@ class Subscribers:
         for start in range(0, len(hosts), NODES_AT_ONCE):
             some = hosts[start : start + NODES_AT_ONCE]
             known = {node.host: node for node in await self._nodes.named(some)}
+            wishes = {host: self._wish(host, known.get(host), manual.get(host)) for host in some if host not in self._numbers}
+            urls = {host: wish.url for host, wish in wishes.items() if wish.wanted}
+            opened = {row.host: row for row in await self._destinations.open_all(urls, self._protocol, self._now())} if urls else {}
             async for host in self._unhurried.over(some):
-                await self._apply(host, self._wish(host, known.get(host), manual.get(host)), quietly=not few)
+                await self._apply(host, self._wish(host, known.get(host), manual.get(host)), quietly=not few, opened=opened.get(host))
         if not few:
             self._log.info("Nodes whose subscriptions were worked out anew, because rules changed: {count}.", count=len(hosts))
 
@@ -296,11 +299,12 @@ class Subscribers:
         )
         return Effective(wish.scope, frozenset(sorted(wish.tags)[: max(room, 0)]), wish.url, wish.why)
 
-    async def _apply(self, host: str, wish: Effective, quietly: bool = False) -> None:
+    async def _apply(self, host: str, wish: Effective, quietly: bool = False, opened: DestinationRecord | None = None) -> None:
+        """@param opened: its destination, if that is stored already."""
         before = self.effective(host)
         number = self._numbers.get(host)
         if wish.wanted and number is None:
-            record = await self._destinations.open(host, self._protocol, wish.url, self._now())
+            record = opened or await self._destinations.open(host, self._protocol, wish.url, self._now())
             number = self._numbers[host] = record.number
             self._urls[host] = wish.url
             self._served.open(record)

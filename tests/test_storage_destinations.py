@@ -125,6 +125,23 @@ class DestinationsContract:
         await storage.destinations.save(Progress(destinations=(evolve(first, cursor=5, ahead=(7, 8), delivered=5, failures=1),)))
         self.assertEqual(await storage.destinations.load(), [evolve(ahead, failures=1)])
 
+    async def test_many_at_once(self):
+        """
+        Many are opened and closed at once: the new ones get the next numbers without gaps, and those that were there keep theirs.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        await storage.destinations.close(first.number)
+        await storage.log.publish(publication())
+        urls = {"new.example": "https://new.example/r", first.host: "https://moved.example/r", "newer.example": "https://newer.example/r"}
+        found = await storage.destinations.open_all(urls, "diaspora", NOW)
+        hosts = [first.host, "new.example", "newer.example"]
+        self.assertEqual([(row.number, row.host, row.url) for row in found], [(n, host, urls[host]) for n, host in enumerate(hosts)])
+        self.assertEqual({(row.cursor, row.subscribed) for row in found}, {(1, True)})
+        self.assertEqual(await storage.destinations.load(), found)
+        await storage.destinations.close(0, 2, 4711)
+        self.assertEqual([row.subscribed for row in await storage.destinations.load()], [False, True, False])
+
     async def test_tried_never_goes_back(self):
         """
         What was once begun to be sent is not unsaid, neither by what is saved nor by a new subscription.

@@ -1,5 +1,6 @@
 """The destinations, as they are kept."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -98,6 +99,14 @@ class Destinations(Protocol):
         Subscribe a host: a new row, or its old one with a new url.
 
         The cursor of a new or formerly closed one is the log's end, taken in the same statement under the log's lock.
+        """
+
+    def open_all(self, urls: Mapping[str, str], protocol: str, now: datetime) -> Deferred[list[DestinationRecord]]:
+        """
+        Several at once, as L{open}.
+
+        @param urls: host -> where it wants to be sent to.
+        @return: by number.
         """
 
     def close(self, *numbers: int) -> Deferred[None]:

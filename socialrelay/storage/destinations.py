@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from sys import intern
 from typing import Any
@@ -61,6 +62,8 @@ _DEFERRED = """
 
 # Under the lock of the log: no post can be published between the reading of its end and the row that starts there, and no two rows can be
 # given one number.  Not with ON CONFLICT, which would use up a number of a sequence each time: a bitmap is as long as the greatest.
+_WANTED = "json_to_recordset(%(wanted)s) AS wanted (n integer, host text, url text)"
+
 _OPEN = f"""
     SELECT pg_advisory_xact_lock(%(lock)s);
     UPDATE destination
@@ -70,13 +73,18 @@ _OPEN = f"""
            ahead = '{{}}', missed = '[]',
            failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
            following = false, tried = greatest(tried, (SELECT coalesce(max(position), 0) FROM post))
-     WHERE host = %(host)s AND protocol = %(protocol)s AND NOT subscribed;
-    UPDATE destination SET url = %(url)s WHERE host = %(host)s AND protocol = %(protocol)s AND url <> %(url)s;
+      FROM {_WANTED}
+     WHERE destination.host = wanted.host AND protocol = %(protocol)s AND NOT subscribed;
+    UPDATE destination
+       SET url = wanted.url
+      FROM {_WANTED}
+     WHERE destination.host = wanted.host AND protocol = %(protocol)s AND destination.url <> wanted.url;
     INSERT INTO destination (number, host, protocol, url, cursor, created_at)
-    SELECT (SELECT coalesce(max(number) + 1, 0) FROM destination), %(host)s, %(protocol)s, %(url)s,
+    SELECT (SELECT coalesce(max(number), -1) FROM destination) + row_number() OVER (ORDER BY n), wanted.host, %(protocol)s, wanted.url,
            (SELECT coalesce(max(position), 0) FROM post), %(now)s
-     WHERE NOT EXISTS (SELECT FROM destination WHERE host = %(host)s AND protocol = %(protocol)s);
-    SELECT {_COLUMNS} FROM destination WHERE host = %(host)s AND protocol = %(protocol)s
+      FROM {_WANTED}
+     WHERE NOT EXISTS (SELECT FROM destination WHERE destination.host = wanted.host AND protocol = %(protocol)s);
+    SELECT {_COLUMNS} FROM destination WHERE host IN (SELECT wanted.host FROM {_WANTED}) AND protocol = %(protocol)s ORDER BY number
 """
 
 _CLOSE = "UPDATE destination SET subscribed = false, following = false WHERE number = ANY(%(numbers)s::integer[])"
@@ -264,8 +272,13 @@ class PostgresDestinations:
 
     def open(self, host: str, protocol: str, url: str, now: datetime) -> Deferred[DestinationRecord]:
         """See L{Destinations.open}."""
-        parameters = {"lock": LOG_LOCK, "host": host, "protocol": protocol, "url": url, "now": now}
-        return self._database.query(_OPEN, parameters, idempotent=True).addCallback(lambda found: _record(found[0]))
+        return self.open_all({host: url}, protocol, now).addCallback(lambda found: found[0])
+
+    def open_all(self, urls: Mapping[str, str], protocol: str, now: datetime) -> Deferred[list[DestinationRecord]]:
+        """See L{Destinations.open_all}."""
+        wanted = rows({"n": n, "host": host, "url": url} for n, (host, url) in enumerate(urls.items()))
+        parameters = {"lock": LOG_LOCK, "wanted": wanted, "protocol": protocol, "now": now}
+        return self._database.query(_OPEN, parameters, idempotent=True).addCallback(lambda found: [_record(row) for row in found])
 
     def close(self, *numbers: int) -> Deferred[None]:
         """See L{Destinations.close}."""

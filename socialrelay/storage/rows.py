@@ -41,7 +41,11 @@ def rows(values: Iterable[Mapping[str, object]]) -> str:
 
 def array(texts: Iterable[str]) -> str:
     """The text of an array of texts, as PostgreSQL reads it."""
-    return "{%s}" % ",".join('"%s"' % text.replace("\\", r"\\").replace('"', r"\"") for text in texts)
+    return "{" + ",".join(f'"{_escaped(text)}"' for text in texts) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"")
 
 
 def rows_with_body(values: Iterable[Mapping[str, object]]) -> str:

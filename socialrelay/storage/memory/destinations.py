@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from attrs import evolve, frozen
@@ -96,6 +97,14 @@ class MemoryDestinations:
     @answering
     def open(self, host: str, protocol: str, url: str, now: datetime) -> DestinationRecord:
         """See L{Destinations.open}."""
+        return self._open(host, protocol, url)
+
+    @answering
+    def open_all(self, urls: Mapping[str, str], protocol: str, now: datetime) -> list[DestinationRecord]:
+        """See L{Destinations.open_all}."""
+        return sorted((self._open(host, protocol, url) for host, url in urls.items()), key=lambda row: row.number)
+
+    def _open(self, host: str, protocol: str, url: str) -> DestinationRecord:
         rows = self._tables.destinations
         row = next((row for row in rows.values() if (row.host, row.protocol) == (host, protocol)), None)
         if row is None:
