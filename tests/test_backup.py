@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import stat
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 from zipfile import ZipFile
 
 import psycopg2
@@ -410,4 +413,26 @@ class CommandTests(TestCase):
         """
         said = await command("--state-dir", "/nowhere/state", "export", "/nowhere/relay.zip")
         self.assertEqual(said.code, 1)
-        self.assertIn("There is no state directory /nowhere/state", said.err)
+        self.assertIn("There is no database in /nowhere/state", said.err)
+        self.assertFalse(Path("/nowhere").exists())
+
+    async def test_left_to_its_owner(self) -> None:
+        """
+        What root restores is the user's whom the state directory belongs to, so that the daemon can be started by that user.
+        """
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        owner = pwd.getpwnam("nobody")
+        daemon = Daemon(reactor)
+        self.addCleanup(daemon.remove)
+        daemon.state.mkdir(0o750)
+        os.chown(daemon.state, owner.pw_uid, owner.pw_gid)
+        file, key = daemon.folder / "relay.zip", daemon.folder / "identity.pem"
+        write_key(key, KEY)
+        dsn = servers.database()
+        await fill(dsn)
+        export(dsn, key, file, now=NOW)
+        said = await daemon.command("restore", str(file))
+        self.assertEqual(said.code, 0, said.err)
+        owners = {path.name: path.lstat().st_uid for path in daemon.state.iterdir()}
+        self.assertEqual(owners, dict.fromkeys(("identity.pem", "lock", "postgres", "postgres.log"), owner.pw_uid))

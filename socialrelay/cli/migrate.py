@@ -28,7 +28,7 @@ def migrate(command: Command, as_json: bool, check: bool) -> None:
             with beside(config) as dsn:
                 found = inspect(dsn, migrations)
         else:
-            with held(config) as dsn:
+            with held(config, make=False) as dsn:
                 found = inspect(dsn, migrations)
                 apply(dsn, migrations)
     missing = [migration.label for migration in found.missing]

@@ -11,9 +11,11 @@ from socialrelay.backup.tables import tables_of
 from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.doctor.findings import Finding, failure, ok, warning
+from socialrelay.running.offline import as_owner
 from socialrelay.storage.blocking import connected
 from socialrelay.storage.database import StorageError
-from socialrelay.storage.embedded import EmbeddedError, check, existing_runtime_directory
+from socialrelay.storage.embedded import EmbeddedError, existing_runtime_directory
+from socialrelay.storage.embedded.binaries import find_postgres, find_valkey
 from socialrelay.storage.embedded.postgres import PostgresServer, dsn_at
 from socialrelay.storage.embedded.valkey import SOCKET
 from socialrelay.storage.migrate import known_migrations, schema
@@ -44,8 +46,8 @@ def database(config: Config) -> Iterator[Finding]:
     dsn = config.postgres.dsn
     if not dsn:
         try:
-            check(config.state_dir, config.embedded, postgres=config.state_dir.is_dir(), valkey=False)
-            PostgresServer(config.state_dir.resolve(), config.embedded, {}).check_data()
+            find_postgres(config.embedded.postgres_bin)
+            PostgresServer(config.state_dir.resolve(), as_owner(config), {}).check_data()
         except EmbeddedError as error:
             yield failure(name, f"The embedded PostgreSQL cannot be started: {error}.", "")
             return
@@ -133,7 +135,7 @@ def cache(config: Config) -> Iterator[Finding]:
 
 def _embedded_cache(config: Config) -> Iterator[Finding]:
     try:
-        check(config.state_dir, config.embedded, postgres=False, valkey=config.state_dir.is_dir())
+        find_valkey(config.embedded.valkey_server)
         yield ok("redis", "The embedded Valkey can be started; it does not run now.")
     except EmbeddedError as error:
         yield failure("redis", f"The embedded Valkey cannot be started: {error}.", "")

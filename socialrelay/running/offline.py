@@ -7,44 +7,54 @@ While the daemon is stopped the command holds the state directory in its place, 
 from __future__ import annotations
 
 import os
+import pwd
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.threads import blockingCallFromThread
 
-from socialrelay.config import Config
+from socialrelay.config import Config, Embedded
 from socialrelay.running import statedir
 from socialrelay.storage.embedded import EmbeddedPostgres, existing_runtime_directory, remove_if_empty
 from socialrelay.storage.embedded.postgres import dsn_at
 
 _REACTOR_ENDS = 5.0
+_MADE = ("postgres.log", "servers", "run")
 
 
 @contextmanager
-def held(config: Config) -> Iterator[str]:
+def held(config: Config, *, make: bool = True) -> Iterator[str]:
     """
     The database, with no daemon beside; for whoever writes.
 
+    Root leaves everything to whom the state directory belongs to, who is the daemon's user.
+
+    @param make: make the embedded server's data directory if there is none.
     @return: its connection string.
     @raise statedir.StateDirHeld: the daemon runs.
     @raise statedir.StateDirError: the state directory cannot be used.
     @raise socialrelay.storage.embedded.EmbeddedError: the embedded server cannot be started.
     """
-    state = statedir.take(config.state_dir, *_owner(config.state_dir))
+    if not make:
+        _require_data(config)
+    uid, gid = _owner(config.state_dir)
+    state = statedir.take(config.state_dir, uid, gid)
     try:
         if config.postgres.dsn:
             yield config.postgres.dsn
         else:
-            with _running(lambda reactor: EmbeddedPostgres(config.state_dir, reactor, config.embedded)) as postgres:
+            with _running(lambda reactor: EmbeddedPostgres(config.state_dir, reactor, as_owner(config))) as postgres:
                 yield postgres.dsn
     finally:
         runtime = existing_runtime_directory(config.state_dir)
         if runtime is not None:
             remove_if_empty(config.state_dir, runtime)
+        _leave(config.state_dir, uid, gid)
         state.release()
 
 
@@ -60,24 +70,54 @@ def beside(config: Config) -> Iterator[str]:
     if config.postgres.dsn:
         yield config.postgres.dsn
         return
-    if not config.state_dir.is_dir():
-        raise statedir.StateDirError(f"There is no state directory {config.state_dir}. Name the daemon's with --config or --state-dir.")
+    _require_data(config)
+    with ExitStack() as stack:
+        try:
+            dsn = stack.enter_context(held(config))
+        except statedir.StateDirHeld:
+            runtime = existing_runtime_directory(config.state_dir)
+            if runtime is None:
+                raise
+            dsn = dsn_at(runtime)
+        yield dsn
+
+
+def as_owner(config: Config) -> Embedded:
+    """The embedded servers as the daemon starts them: if root asks and the state directory is another's, they are that user's."""
+    uid, _ = _owner(config.state_dir)
+    if uid is None:
+        return config.embedded
     try:
-        with held(config) as dsn:
-            yield dsn
-    except statedir.StateDirHeld:
-        runtime = existing_runtime_directory(config.state_dir)
-        if runtime is None:
-            raise
-        yield dsn_at(runtime)
+        return evolve(config.embedded, user=pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return config.embedded
 
 
 def _owner(state_dir: Path) -> tuple[int | None, int | None]:
-    """Root leaves the lock to the user whom the daemon runs as."""
+    """Whom root does it for, if not for root."""
     if os.geteuid() != 0 or not state_dir.is_dir():
         return None, None
     found = state_dir.stat()
     return (found.st_uid, found.st_gid) if found.st_uid else (None, None)
+
+
+def _leave(state_dir: Path, uid: int | None, gid: int | None) -> None:
+    """What root may have made is the daemon's."""
+    if uid is not None and gid is not None:
+        for name in _MADE:
+            with suppress(FileNotFoundError):
+                os.chown(state_dir / name, uid, gid, follow_symlinks=False)
+
+
+def _require_data(config: Config) -> None:
+    """
+    @raise statedir.StateDirError: there is no embedded database, and no other is named.
+    """
+    if not config.postgres.dsn and not (config.state_dir / "postgres").is_dir():
+        raise statedir.StateDirError(
+            f"There is no database in {config.state_dir}. Name the daemon's configuration with --config, its folder with --state-dir, "
+            "or its PostgreSQL in SOCIALRELAY_POSTGRES__DSN if the configuration does not say it."
+        )
 
 
 @contextmanager
