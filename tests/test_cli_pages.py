@@ -36,7 +36,7 @@ class ManualTests(SynchronousTestCase):
         page = manual()
         context = click.Context(main)
         for name in main.list_commands(context):
-            self.assertIn(f"\n.SS {name}", page)
+            self.assertIn("\n.SS " + name.replace("-", "\\-"), page)
         known = {".TH", ".SH", ".SS", ".PP", ".TP", ".B", ".BR", ".nf", ".fi"}
         for line in page.splitlines():
             self.assertFalse(line.startswith("'"))

@@ -66,6 +66,20 @@ class Command:
         return [word for option, value in given.items() if value is not None for word in (option, str(value))]
 
 
+class Showing(click.Group):
+    """Commands of which C{show} is meant unless another is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is no command's name is said to C{show}."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """As they are defined."""
+        return list(self.commands)
+
+
 def answered(function: Callable[..., None]) -> Callable[..., None]:
     """A command that can answer in JSON: it gets the L{Command}, and C{as_json}."""
     with_json = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")

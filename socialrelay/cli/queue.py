@@ -8,7 +8,7 @@ import click
 
 from socialrelay.cli import output as cli_output
 from socialrelay.cli import queue_output
-from socialrelay.cli.context import Command, answered
+from socialrelay.cli.context import Command, Showing, answered
 
 _host = click.argument("host")
 _id = click.argument("id", type=click.IntRange(min=1))
@@ -64,14 +64,21 @@ def waiting(command: Command, as_json: bool) -> None:
     command.show(as_json, lambda daemon: daemon.view("waiting"), queue_output.waiting)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Showing)
+def quarantine() -> None:
+    """
+    Show what could not be judged; judge it again, or drop it.
+
+    Without a command `quarantine` means `quarantine show`.
+    """
+
+
+@quarantine.command()
 @_limit
-@click.pass_context
 @answered
-def quarantine(command: Command, context: click.Context, as_json: bool, limit: int) -> None:
-    """Show what could not be judged; judge it again, or drop it."""
-    if context.invoked_subcommand is None:
-        command.show(as_json, lambda daemon: daemon.view("quarantine", limit=limit), queue_output.quarantine)
+def show(command: Command, as_json: bool, limit: int) -> None:
+    """Show the bodies on which the relay broke three times; they are kept for a week."""
+    command.show(as_json, lambda daemon: daemon.view("quarantine", limit=limit), queue_output.quarantine)
 
 
 @quarantine.command()

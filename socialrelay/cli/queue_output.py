@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from socialrelay.cli.output import Answer, clean, details, paragraphs, size, table, when
+from socialrelay.cli.output import Answer, clean, details, paragraphs, prose, size, table, when
 from socialrelay.cli.output import node as known
 from socialrelay.words import counted
 
@@ -14,12 +14,12 @@ def bounced(answer: Answer, now: datetime) -> str:
     host = clean(answer["host"])
     if not answer["bounced"]:
         of_all = f"; of {counted(answer['total'], 'post')} that it refused nothing more is known" if answer["total"] else ""
-        return f"No post is listed as refused by {host}{of_all}."
+        return prose(f"No post is listed as refused by {host}{of_all}.")
     again = any(not each["why_not"] for each in answer["bounced"])
     return paragraphs(
-        f"Refused by {host}: {answer['total']}. The latest first:",
+        prose(f"Refused by {host}: {answer['total']}. The latest first:"),
         bounces(answer, now),
-        f"`socialrelay requeue {host} POST` tries one of them once more, `socialrelay requeue {host} --all` all that can be." if again else "",
+        prose("`socialrelay requeue HOST POST` tries one of them once more, and with --all all that can be.") if again else "",
     )
 
 
@@ -66,7 +66,10 @@ def quarantine(answer: Answer, now: datetime) -> str:
     return paragraphs(
         table([">id", "when (UTC)", "from", ">size", "why"], rows),
         f"Shown: {shown} of {answer['total']}; --limit shows more." if shown < answer["total"] else "",
-        "The relay broke on them three times. `socialrelay quarantine retry ID` judges one again, `socialrelay quarantine drop ID` drops it.",
+        prose(
+            "The relay broke on each of them three times. `socialrelay quarantine retry ID` judges one again, "
+            "`socialrelay quarantine drop ID` drops it."
+        ),
     )
 
 
@@ -90,7 +93,7 @@ def node(answer: Answer, now: datetime) -> str:
     parts = [known(answer, now)]
     if answer["cursor"] and answer["cursor"]["posts"]:
         cursor = answer["cursor"]
-        parts.append(f"Waiting for it: {counted(cursor['posts'], 'post')}, the first since {when(cursor['since'], now)}.")
+        parts.append(prose(f"Waiting for it: {counted(cursor['posts'], 'post')}, the first since {when(cursor['since'], now)}."))
     if any(each["outcome"] != "delivered" for each in answer["outcomes"]):
         rows = [(when(each["at"], now, zone=""), each["outcome"], each["position"] or "", each["reason"]) for each in answer["outcomes"]]
         parts.append("How the last attempts ended\n" + table(["when (UTC)", "came to", ">post", "answer"], rows))

@@ -11,7 +11,7 @@ import click
 
 from socialrelay.cli import output as cli_output
 from socialrelay.cli import rule_output
-from socialrelay.cli.context import FAILED, Command, answered, end
+from socialrelay.cli.context import FAILED, Command, Showing, answered, end
 
 _MAX_FILE = 4 * 1024 * 1024
 
@@ -87,21 +87,7 @@ def forward(command: Command, as_json: bool, **fields: Any) -> None:
     _act(command, as_json, "forward", **fields)
 
 
-class Rules(click.Group):
-    """Shows the rules, unless a command is named."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """What is no command's name is looked for."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """As they are defined."""
-        return list(self.commands)
-
-
-@click.group(cls=Rules)
+@click.group(cls=Showing)
 def rules() -> None:
     """
     Show and exchange the rules: who is blocked, limited, allowed and forwarded to.
