@@ -38,7 +38,8 @@ NODE_KINDS = (
     ("gone", "gone"),
     ("suspended", "suspended"),
 )
-RULES = 100
+QUEUED = 100
+REJECTED = 200
 ACTIONS = ("block", "limit", "allow", "forward")
 STATES = ("active", "deferred", "dead", "gone", "suspended")
 NODE_COLUMNS = (
@@ -124,7 +125,7 @@ class AdminPages:
     async def queue(self, request: Request) -> bytes:
         """What deliveries do not reach, and what waits."""
         state = query_of(request).get("state", "")
-        answer = await self._view("queue", state=state, limit=500)
+        answer = await self._view("queue", state=state, limit=QUEUED)
         facts = {
             "state": state,
             "states": STATES,
@@ -138,8 +139,8 @@ class AdminPages:
     @app.route("/admin/rejected", methods=["GET"])
     async def rejected(self, request: Request) -> bytes:
         """What was not relayed lately."""
-        answer = await self._view("rejected", limit=500)
-        return self.look.page(request, "rejected.html", known(request), answer, here="rejected")
+        answer = await self._view("rejected", limit=REJECTED)
+        return self.look.page(request, "rejected.html", known(request), {**answer, "most": REJECTED}, here="rejected")
 
     @app.route("/admin/rules", methods=["GET"])
     async def rules(self, request: Request) -> bytes:
@@ -147,14 +148,14 @@ class AdminPages:
         asked = query_of(request)
         chosen = {name: asked.get(name, "") for name in ("text", "action", "list")}
         page = page_number(asked.get("page", ""))
-        answer = await self._view("rules", **chosen, offset=(page - 1) * RULES, limit=RULES)
+        answer = await self._view("rules", **chosen, offset=(page - 1) * PAGE, limit=PAGE)
         facts = {
             **chosen,
             "actions": ACTIONS,
             "rules": answer["rules"],
             "lists": answer["lists"],
             "subscriptions": answer["subscriptions"],
-            "paging": Paging("/admin/rules", chosen, page, answer["total"], RULES),
+            "paging": Paging("/admin/rules", chosen, page, answer["total"]),
             "path": address("/admin/rules", {**chosen, "page": page if page > 1 else ""}),
         }
         return self.look.page(request, "rules.html", known(request), facts, here="rules")
