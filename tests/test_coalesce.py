@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.coalesce import Coalescing, Crowded
+from socialrelay.coalesce import Coalescing, Crowded, Lasting
 
 
 class CoalescingTests(SynchronousTestCase):
@@ -66,3 +66,39 @@ class CoalescingTests(SynchronousTestCase):
         self.gate.callback(7)
         self.successResultOf(answer)
         self.successResultOf(idle)
+
+
+class LastingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.seconds = 0.0
+        self.made = 0
+        self.answers: Lasting[int] = Lasting(lambda: self.seconds, works=2, waiters=3, kept=2)
+
+    async def work(self) -> int:
+        self.made += 1
+        return self.made
+
+    async def fail(self) -> int:
+        raise ValueError
+
+    def ask(self, key: str = "a", lifetime: float = 5.0) -> int:
+        return self.successResultOf(self.answers.ask(key, self.work, lifetime))
+
+    def test_given_again(self) -> None:
+        """An answer is given again until its time is over."""
+        found = []
+        for self.seconds in (0.0, 4.9, 5.0, 9.9):
+            found.append(self.ask())
+        self.assertEqual(found, [1, 1, 2, 2])
+
+    def test_bounded(self) -> None:
+        """The answers that were not asked for longest are forgotten."""
+        self.assertEqual([self.ask(key) for key in "abacab"], [1, 2, 1, 3, 1, 4])
+
+    def test_failures(self) -> None:
+        """A failure is not given again, and does not take away what was known."""
+        self.failureResultOf(self.answers.ask("a", self.fail, 5.0), ValueError)
+        self.assertEqual(self.ask(), 1)
+        self.seconds = 5.0
+        self.failureResultOf(self.answers.ask("a", self.fail, 5.0), ValueError)
+        self.assertEqual(self.ask(), 2)

@@ -7,6 +7,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.delays import BOUNDS, LABELS, DelayHistogram, quantile
+from socialrelay.delivery.news import DeliveryNews
+from socialrelay.scheduler.orders import Settled
+from socialrelay.scheduler.outcome import Answer
+from socialrelay.statistics import Tally
+from socialrelay.storage.memory import MemoryTables, memory_storage
+from tests.scheduling import EPOCH, OK, REFUSED, World
 
 
 class HistogramTests(SynchronousTestCase):
@@ -55,3 +61,72 @@ class QuantileTests(SynchronousTestCase):
         reached = sum(count for label, count in counts.items() if float(label) <= upto) if upto < BOUNDS[-1] else sum(counts.values())
         self.assertLessEqual(within, part * sum(counts.values()) * (1 + 1e-9))
         self.assertGreaterEqual(reached, part * sum(counts.values()) * (1 - 1e-9))
+
+
+class AsTheyCameTests(SynchronousTestCase):
+    """Whose delay is counted."""
+
+    def delays(self, world: World) -> list[tuple[str, float | None]]:
+        return [(each.host[5], each.delay) for each in world.settled if each.outcome == "delivered"]
+
+    def test_first_attempt(self) -> None:
+        """
+        It is counted from acceptance, for each node that takes a new post at its first attempt.
+        """
+        world = World()
+        world.subscribe(0, 1)
+        world.post([0, 1])
+        attempts = world.begin()
+        world.now = world.now.later(1.5)
+        world.answer(attempts[0])
+        world.now = world.now.later(1.0)
+        world.answer(attempts[1])
+        self.assertEqual(sorted(self.delays(world)), [("0", 1.5), ("1", 2.5)])
+
+    def test_not_what_failed_before(self) -> None:
+        """
+        What waited for a node that failed, or was refused at first, or was put back, says nothing of the relay's speed.
+        """
+        answers = iter([Answer(400), OK, REFUSED, OK, OK, Answer(403), OK, OK])
+        world = World(lambda host, position: next(answers))
+        world.subscribe(0)
+        for _ in range(4):
+            world.post([0])
+            world.wait(3600.0)
+        world.save()
+        world.requeue(0, 4)
+        world.run()
+        self.assertEqual(self.delays(world), [("0", None)] * 2 + [("0", 0.0)] + [("0", None)])
+        world.post([0])
+        world.run()
+        self.assertEqual(self.delays(world)[-1], ("0", 0.0))
+
+    def test_not_what_was_missed(self) -> None:
+        """
+        A node that was held back gets what it missed without a word on how long that took; what comes then counts again.
+        """
+        world = World()
+        world.subscribe(0)
+        world.manager.suspend("node-0.example")
+        for _ in range(3):
+            world.post([0])
+        world.run()
+        world.manager.resume("node-0.example", world.now)
+        world.run()
+        world.post([0])
+        world.run()
+        self.assertEqual(self.delays(world), [("0", None)] * 3 + [("0", 0.0)])
+
+    def test_counted(self) -> None:
+        """
+        They are counted by the hour with everything else, and told to metrics since the start.
+        """
+        tables = MemoryTables()
+        storage = memory_storage(tables)
+        tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
+        news = DeliveryNews(tally, lambda host: None, log_each=False)
+        for delay in (0.3, None, 0.4, 7.0):
+            news.settled(Settled("delivered", "one.example", 1, delay=delay))
+        self.successResultOf(tally.flush())
+        self.assertEqual(self.successResultOf(storage.statistics.of_event("delay", [EPOCH])), {"0.5": 2, "10.0": 1})
+        self.assertEqual(tally.delays.cumulative()[-1], ("inf", 3))

@@ -112,6 +112,20 @@ class PollTests(PollerCase):
         self.assertEqual((self.node().preferences, self.node().last_answer), (CATS, START))
         self.assertEqual((self.members.updated, self.alive), ([POD], [POD]))
 
+    def test_remembered(self) -> None:
+        """What each poll came to is remembered for the operator, the latest first."""
+        answers: list[Document | FetchFailed | bytes] = [published(), FetchFailed("HTTP 404", 404), FetchFailed("timed out"), b"no JSON"]
+        for answer in answers:
+            self.answer(answer)
+            self.poll()
+            self.clock.advance(1)
+        self.answer(FetchFailed("HTTP 410", 410))
+        self.poll()
+        found = self.tables.polls[POD]
+        self.assertEqual([poll.outcome for poll in found], ["gone", "unreadable", "failed", "missing", "read"])
+        self.assertEqual((found[4].scope, found[4].tags, found[4].error), ("tags", len(CATS.tags), ""))
+        self.assertEqual((found[2].scope, found[2].tags, found[2].error), (None, 0, "timed out"))
+
     def test_as_many_as_may_be(self) -> None:
         """A node that strangers name becomes known only as long as there is room; who is known already is not concerned."""
         self.make(max_nodes=1)

@@ -28,6 +28,15 @@ class ManyTests(SynchronousTestCase):
             index.remove(number)
         self.assertEqual((index.recipients({"cats", "dogs"}), index.entries, index.tags), (frozenset(), 0, 0))
 
+    def test_counted(self) -> None:
+        """How many want a tag is known, and how many want all posts, or tags; whoever wants all is not counted for each tag."""
+        index = SubscriptionIndex()
+        for number in range(70):
+            index.put(number, Scope.TAGS, frozenset({"cats", "dogs"} if number < 5 else {"cats"}))
+        index.put(70, Scope.ALL)
+        self.assertEqual(([index.wanting(tag) for tag in ("cats", "dogs", "birds")], sorted(index.names())), ([70, 5, 0], ["cats", "dogs"]))
+        self.assertEqual((index.everything, index.tagged), (1, 70))
+
     @given(st.frozensets(st.integers(0, 5)), st.integers(0, 5))
     def test_without_the_author(self, numbers: frozenset[int], author: int) -> None:
         """The one that is left out is left out, whatever it wants."""
