@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -48,7 +49,7 @@ def held(config: Config, *, make: bool = True) -> Iterator[str]:
         if config.postgres.dsn:
             yield config.postgres.dsn
         else:
-            with _running(lambda reactor: EmbeddedPostgres(config.state_dir, reactor, as_owner(config))) as postgres:
+            with _ended_by_signals(), _running(lambda reactor: EmbeddedPostgres(config.state_dir, reactor, as_owner(config))) as postgres:
                 yield postgres.dsn
     finally:
         runtime = existing_runtime_directory(config.state_dir)
@@ -118,6 +119,24 @@ def _require_data(config: Config) -> None:
             f"There is no database in {config.state_dir}. Name the daemon's configuration with --config, its folder with --state-dir, "
             "or its PostgreSQL in SOCIALRELAY_POSTGRES__DSN if the configuration does not say it."
         )
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Signals that would end the process at once, with a server left behind, end it as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
