@@ -12,10 +12,10 @@ from socialrelay.boundaries import Membership
 SHARED = 2
 """A tag that fewer nodes want says something about a single one, and is not shown."""
 
-LISTED = 50_000
+LISTED = 20_000
 """The list ends there."""
 
-AT_ONCE = 20_000
+AT_ONCE = 5_000
 """Tags that are looked at before others have their turn."""
 
 
