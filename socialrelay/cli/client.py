@@ -75,7 +75,7 @@ class Daemon:
     path: Path
     patience: float = PATIENCE
 
-    def view(self, name: str, **fields: object) -> dict[str, Any]:
+    def view(self, name: str, /, **fields: object) -> dict[str, Any]:
         """
         Ask for a view; fields that are C{None} or empty are not sent.
 
@@ -84,7 +84,7 @@ class Daemon:
         query = urlencode({key: value for key, value in fields.items() if value not in (None, "")})
         return self._ask("GET", f"/v1/{name}?{query}", None)
 
-    def act(self, name: str, **fields: object) -> dict[str, Any]:
+    def act(self, name: str, /, **fields: object) -> dict[str, Any]:
         """
         Have something done.
 

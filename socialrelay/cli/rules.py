@@ -21,12 +21,12 @@ _until = click.option("--until", default="", metavar="END", help="When it ends b
 _action = click.Choice(["block", "limit", "allow", "forward"])
 
 
-def _rule(function: Callable[..., None]) -> Callable[..., None]:
+def _rule(function: Callable[..., None]) -> click.Command:
     """A command that makes a rule."""
     return click.command()(_subject(_reason(_until(answered(function)))))
 
 
-def _act(command: Command, as_json: bool, name: str, **fields: Any) -> None:
+def _act(command: Command, as_json: bool, name: str, /, **fields: Any) -> None:
     command.show(as_json, lambda daemon: daemon.act(name, **fields), cli_output.act)
 
 
