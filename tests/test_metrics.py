@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import rsa
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -23,25 +20,17 @@ from twisted.logger import Logger, LogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from socialrelay.assembly import Assembly, Surroundings, assemble
-from socialrelay.config import Config, NodeList, Polling
-from socialrelay.health import Health, Phase
-from socialrelay.identity import RelayIdentity
+from socialrelay.assembly import Assembly
 from socialrelay.metrics import census
 from socialrelay.metrics.families import OTHER, VALUES_MAX, bounded, counter, counters, histogram
 from socialrelay.metrics.page import MetricsPage
 from socialrelay.metrics.process import LogCounts
-from socialrelay.running.lag import LoopLag
-from socialrelay.running.reloading import Reloader
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.host import Host
 from socialrelay.scheduler.record import DestinationRecord, State
-from socialrelay.storage.embedded.supervisor import Supervisor
-from socialrelay.storage.memory import memory_storage
-from socialrelay.storage.memory_cache import MemoryCache
+from tests.assembled import assembled
 
 ETC = Path(__file__).parent.parent / "etc"
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class FamilyTests(SynchronousTestCase):
@@ -168,32 +157,13 @@ class LogCountsTests(SynchronousTestCase):
         self.assertEqual((counts.levels, counts.failures), ({"debug": 1, "warn": 1, "critical": 1}, 1))
 
 
-class _Server:
-    name = "PostgreSQL"
-
-
 class RelayTests(TestCase):
-    """The metrics of a whole relay, as it is put together, that was not started."""
+    """The metrics of a whole relay that was not started."""
 
     timeout = 60
 
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory(dir="/tmp")
-        self.addCleanup(folder.cleanup)
-        self.patch(os, "environ", os.environ | {"RUNTIME_DIRECTORY": folder.name})
-        self.health = Health(Phase.RUNNING)
-
     def assembled(self) -> Assembly:
-        lists = (NodeList("the-federation", "https://lists.example/"),)
-        config = Config(state_dir=Path(os.environ["RUNTIME_DIRECTORY"]), host="relay.example", polling=Polling(lists=lists))
-        surroundings = Surroundings(
-            Reloader(config, lambda: config, lambda work, *arguments: succeed(work(*arguments))),
-            LoopLag(Clock()),
-            LogCounts(),
-            {"postgres": Supervisor(_Server(), None)},  # type: ignore[arg-type]
-        )
-        identity = RelayIdentity("relay.example", "relay", "f00d" * 8, "Relay", KEY.public_key(), KEY)
-        return assemble(config, reactor, memory_storage(), MemoryCache(Clock()), identity, self.health, 0, (), surroundings=surroundings)
+        return assembled(self).assembly
 
     async def metrics(self, assembly: Assembly, **options: Any) -> str:
         treq: Any = StubTreq(assembly.admin.parts[b"metrics"])
