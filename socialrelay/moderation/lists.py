@@ -69,6 +69,7 @@ class RuleLists:
         self._work: Coalescing[list[Fetched]] = Coalescing(works=100, waiters=1000)
         self._fetches: set[Deferred[Document]] = set()
         self._told_orphans = False
+        self._stopping = False
 
     @property
     def configured(self) -> tuple[RuleList, ...]:
@@ -120,6 +121,7 @@ class RuleLists:
 
     def stop(self) -> Deferred[None]:
         """@return: fires when nothing is under way."""
+        self._stopping = True
         for fetch in list(self._fetches):
             fetch.cancel()
         return self._work.idle()
@@ -136,6 +138,8 @@ class RuleLists:
                 body, name=source.name, source=source.url, action=source.action, who=who, guarded=not anyway, empty=True
             )
         except (FetchFailed, BadList) as error:
+            if self._stopping:
+                return Fetched(source.name, None, str(error))
             await self._rules.failed(RuleSet(source.name, source.url, source.action, None, "", self._now(), str(error)))
             self._log.warn("The list {name} was not taken over, its rules stay as they were: {reason}", name=source.name, reason=str(error))
             return Fetched(source.name, None, str(error), isinstance(error, Shrunk))
