@@ -177,7 +177,8 @@ class Daemon:
 
     # What it is asked
 
-    async def _ask(self, socket: Path, method: str, path: str, **options: Any) -> Answer:
+    async def ask(self, socket: Path, method: str, path: str, **options: Any) -> Answer:
+        """Ask over HTTP at one of its sockets."""
         pool = HTTPConnectionPool(self.reactor, persistent=False)
         client = HTTPClient(Agent.usingEndpointFactory(self.reactor, _OverSocket(self.reactor, str(socket)), pool))
         response = await client.request(method, f"http://relay{path}", allow_redirects=False, reactor=self.reactor, **options)
@@ -192,7 +193,7 @@ class Daemon:
         self._clients += 1
         client = f"198.51.100.{self._clients % 250 + 1}"
         options["headers"] = {"X-Forwarded-For": client, **options.get("headers", {})}
-        return await self._ask(self.folder / "web", method, path, **options)
+        return await self.ask(self.folder / "web", method, path, **options)
 
     async def get(self, path: str) -> Answer:
         """A page, as JSON where there is a choice."""
@@ -219,7 +220,7 @@ class Daemon:
 
     async def view(self, what: str) -> Any:
         """What the operators' command would be told, without the command: C{node?host=pod.example}."""
-        return (await self._ask(self._control, "GET", f"/v1/{what}")).json
+        return (await self.ask(self._control, "GET", f"/v1/{what}")).json
 
     async def act(self, what: str, **fields: Any) -> Any:
         """
@@ -227,7 +228,7 @@ class Daemon:
 
         @raise DaemonError: it refuses.
         """
-        answer = await self._ask(self._control, "POST", f"/v1/{what}", json=fields)
+        answer = await self.ask(self._control, "POST", f"/v1/{what}", json=fields)
         if answer.code != 200:
             raise DaemonError(answer.body.decode())
         return answer.json

@@ -50,7 +50,7 @@ class SignalTests(TestCase):
         relay.process.send_signal(signal.SIGHUP)
         await self.logged(log, "delivery.window: must be from 1 to 5, not 9.")
 
-        answer = await relay._ask(relay.state / "run" / "admin.sock", "GET", "/metrics")
+        answer = await relay.ask(relay.state / "run" / "admin.sock", "GET", "/metrics")
         self.assertIn(b"socialrelay_ready 1.0\n", answer.body)
         self.assertIn(b"socialrelay_database_bytes ", answer.body)
         self.assertEqual((await relay.request("GET", "/metrics")).code, 404)
