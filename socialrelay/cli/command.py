@@ -17,9 +17,9 @@ from click.shell_completion import CompletionItem
 
 from socialrelay import __version__
 from socialrelay.boundaries.node_table import KINDS, ORDERS
+from socialrelay.cli import node_output, queue_output, status_output
 from socialrelay.cli import output as cli_output
 from socialrelay.cli import queue as cli_queue
-from socialrelay.cli import queue_output
 from socialrelay.cli import rules as cli_rules
 from socialrelay.cli.context import FAILED, Command, answered
 
@@ -100,7 +100,7 @@ def run(command: Command, options: tuple[str, ...]) -> None:
 @answered
 def status(command: Command, as_json: bool) -> None:
     """Show how the relay is, and what it did."""
-    command.show(as_json, lambda daemon: daemon.view("status"), cli_output.status)
+    command.show(as_json, lambda daemon: daemon.view("status"), status_output.status)
 
 
 @main.command()
@@ -113,7 +113,7 @@ def status(command: Command, as_json: bool) -> None:
 @answered
 def nodes(command: Command, as_json: bool, **fields: Any) -> None:
     """List the servers that the relay has heard of."""
-    command.show(as_json, lambda daemon: daemon.view("nodes", **fields), cli_output.nodes)
+    command.show(as_json, lambda daemon: daemon.view("nodes", **fields), node_output.nodes)
 
 
 @main.command()
@@ -139,7 +139,7 @@ def queue(command: Command, as_json: bool, state: str | None, limit: int) -> Non
     deferred: it failed and is tried again later. dead: it failed for a week and is tried once a week. gone: it said that it has gone.
     suspended: you hold it back. Also those that catch up with what they missed.
     """
-    command.show(as_json, lambda daemon: daemon.view("queue", state=state, limit=limit), cli_output.queue)
+    command.show(as_json, lambda daemon: daemon.view("queue", state=state, limit=limit), node_output.queue)
 
 
 @main.command()

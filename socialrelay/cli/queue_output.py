@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from socialrelay.cli.node_output import node as known
 from socialrelay.cli.output import Answer, clean, details, paragraphs, prose, size, table, when
-from socialrelay.cli.output import node as known
 from socialrelay.words import counted
 
 
