@@ -192,7 +192,10 @@ class Subscribers:
     async def lapse(self) -> None:
         """If a rule has ended, or the rules could not be acted upon when they changed, do so now."""
         if self._rules_pending or (self.next_end is not None and self.next_end <= self._now()):
-            await self.rules_changed()
+            try:
+                await self.rules_changed()
+            except Unavailable as reason:
+                self._log.debug("The rules cannot be read now: {reason}", reason=str(reason))
 
     async def _act_upon_rules(self) -> None:
         self._rules_pending = True

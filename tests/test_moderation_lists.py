@@ -158,7 +158,9 @@ class RuleListTests(SynchronousTestCase):
     def test_storage_away(self) -> None:
         """While storage is away nothing is taken over, and it is tried again."""
         self.tables.go_away()
-        self.failureResultOf(Deferred.fromCoroutine(self.lists.round()), Unavailable)
+        self.round()
+        self.assertEqual(self.tables.rules, {})
+        self.failureResultOf(self.lists.fetch(who="ada"), Unavailable)
         self.tables.come_back()
         self.clock.advance(RETRY.total_seconds())
         self.assertEqual(self.round(), [ONE.url, TWO.url])

@@ -11,7 +11,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from socialrelay.boundaries import Document, Fetcher, FetchFailed, Rules, RuleSet
+from socialrelay.boundaries import Document, Fetcher, FetchFailed, Rules, RuleSet, Unavailable
 from socialrelay.coalesce import Coalescing
 from socialrelay.config import Moderation, RuleList
 from socialrelay.moderation.formats import MAX_LIST, BadList
@@ -44,6 +44,7 @@ class RuleLists:
     """
     Fetches lists.  One that fails changes nothing: its rules stay.
 
+    @ivar faults: name -> why the last attempt to fetch a list failed; empty if it did not. Since the start of the process.
     @ivar _due: name -> when a list is to be fetched again; one that was not fetched by this process is due.
     """
 
@@ -65,6 +66,7 @@ class RuleLists:
         self._importer = importer
         self._now = now
         self._in_thread = in_thread
+        self.faults: dict[str, str] = {}
         self._due: dict[str, datetime] = {}
         self._work: Coalescing[list[Fetched]] = Coalescing(works=100, waiters=1000)
         self._fetches: set[Deferred[Document]] = set()
@@ -79,6 +81,8 @@ class RuleLists:
     def adjust(self, config: Moderation) -> None:
         """Subscribe to other lists, or fetch them at other times."""
         self._config = config
+        named = {each.name for each in config.lists}
+        self.faults = {name: fault for name, fault in self.faults.items() if name in named}
 
     def fetch_soon(self) -> None:
         """All lists are due with the next round."""
@@ -111,13 +115,16 @@ class RuleLists:
             self._fetches.discard(fetch)
 
     async def round(self) -> None:
-        """Fetch what is due."""
-        if not self._told_orphans:
-            await self._tell_orphans()
+        """Fetch what is due; while storage is away, later."""
         now = self._now()
         due = [each for each in self._config.lists if self._due.get(each.name, now) <= now]
-        if due:
-            await self._work.ask("due", lambda: self._fetch(due, BY_ITSELF, anyway=False))
+        try:
+            if not self._told_orphans:
+                await self._tell_orphans()
+            if due:
+                await self._work.ask("due", lambda: self._fetch(due, BY_ITSELF, anyway=False))
+        except Unavailable as reason:
+            self._log.debug("The lists of rules cannot be taken over now: {reason}", reason=str(reason))
 
     def stop(self) -> Deferred[None]:
         """@return: fires when nothing is under way."""
@@ -140,10 +147,12 @@ class RuleLists:
         except (FetchFailed, BadList) as error:
             if self._stopping:
                 return Fetched(source.name, None, str(error))
+            self.faults[source.name] = str(error)
             await self._rules.failed(RuleSet(source.name, source.url, source.action, None, "", self._now(), str(error)))
             self._log.warn("The list {name} was not taken over, its rules stay as they were: {reason}", name=source.name, reason=str(error))
             return Fetched(source.name, None, str(error), isinstance(error, Shrunk))
         self._due[source.name] = self._now() + interval
+        self.faults[source.name] = ""
         return Fetched(source.name, taken)
 
     async def _tell_orphans(self) -> None:
