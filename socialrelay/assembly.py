@@ -435,7 +435,7 @@ def assemble(
         tasks=lambda: tasks,
         now=reactor.seconds,
     )
-    asking = AskingMetrics(poller, directory, keyring, resolver, subscribers)
+    asking = AskingMetrics(poller, directory, keyring, resolver, subscribers, rule_lists)
     registry = relay_registry([IntakeMetrics(public, relay, tally), delivered, asking, stored_metrics, process])
     seen = LiveLog()
     shown_views, acts = view_offers(views), act_offers(operations)

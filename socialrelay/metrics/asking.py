@@ -9,6 +9,7 @@ from prometheus_client.metrics_core import Metric
 
 from socialrelay.discovery.keyring import DiscoveringKeyring
 from socialrelay.metrics.families import counters, gauge, gauges
+from socialrelay.moderation.lists import RuleLists
 from socialrelay.network.resolver import Resolver
 from socialrelay.nodes.directory import NodeDirectory
 from socialrelay.nodes.poller import NodePoller
@@ -28,6 +29,7 @@ class AskingMetrics:
     keyring: DiscoveringKeyring
     resolver: Resolver
     subscribers: Subscribers
+    rule_lists: RuleLists
 
     def collect(self) -> Iterator[Metric]:
         """As L{prometheus_client.registry.Collector}."""
@@ -61,6 +63,8 @@ class AskingMetrics:
         wants = (("all",), count.everything), (("tags",), count.tagged)
         yield gauges("subscribers", "Nodes that are subscribed, by scope.", ["scope"], wants)
         yield gauge("tags", "Distinct tags that are wanted.", count.tags)
+        lists = [((name,), float(bool(fault))) for name, fault in self.rule_lists.faults.items()]
+        yield gauges("rule_list_failing", "Whether the last attempt to fetch a list of rules failed.", ["list"], lists)
         rules = self.subscribers.rules
         found = {
             "block": len(rules.blocked) + len(rules.blocked_tags),
