@@ -52,7 +52,7 @@ class FindingsTests(SynchronousTestCase):
         def crash() -> list[Finding]:
             raise ZeroDivisionError("no")
 
-        found = examine([Check("a", hang), Check("b", crash), Check("c", lambda: [ok("c", "Well.")])], 0.2)
+        found = examine([Check("a", hang), Check("b", crash), Check("c", lambda: [ok("c", "Well.")])], 3.0)
         self.assertEqual([each.check for each in found], ["a", "b", "c"])
         self.assertEqual(levels(found), [Level.WARNING, Level.WARNING, Level.OK])
         self.assertIn("was given up", found[0].text)
@@ -267,7 +267,7 @@ class OutsideTests(TestCase):
 
     async def found(self, check: Any, node: TLSNode, *more: Any, config: Config | None = None) -> list[Finding]:
         chosen = config or self.config(node)
-        found: list[Finding] = await deferToThread(lambda: list(check(chosen, Wire(chosen, 2.0), *more)))
+        found: list[Finding] = await deferToThread(lambda: list(check(chosen, Wire(chosen, 10.0), *more)))
         return found
 
     async def test_certificate(self) -> None:

@@ -94,7 +94,7 @@ def _told(old: Old, taken: Taken, done: bool) -> str:
         ("histories", f"of deliveries to {counted(taken.destinations, 'server')}"),
         ("keys", f"of {counted(taken.keys, 'author')}, {taken.new_keys} of them new"),
         ("forwarded to", ", ".join(taken.forward_to)),
-        *((f"{event}", f"{count} posts") for event, count in taken.counts.items()),
+        *((event, counted(count, "post")) for event, count in taken.counts.items()),
         ("hours", f"{taken.hours} with counts of their own; what is older is in the sums alone" if taken.counts else None),
         ("its clock", f"was in the time zone {old.zone}" if old.database or old.tables else None),
     ]

@@ -222,7 +222,7 @@ def take_keys(cursor: Any, *, zone: str, now: datetime, taken: Taken, tell: Call
 def take_forwards(cursor: Any, names: Iterable[str], config: Config, *, now: datetime, taken: Taken) -> None:
     """Who is sent everything."""
     hosts = [usable_host(name.rpartition("//")[2].partition("/")[0], config.host) for name in names]
-    taken.left_out["hosts to forward to that are no host names"] += hosts.count("")
+    taken.left_out["hosts to forward to that are the relay itself, or no host names"] += hosts.count("")
     taken.forward_to = tuple(dict.fromkeys(host for host in hosts if host))
     cursor.execute(_FORWARD, {"hosts": list(taken.forward_to), "now": now, "source": SOURCE})
 
