@@ -82,6 +82,15 @@ class LogContract:
         [entry] = await log.read(0, 0, positions[0])
         self.assertEqual(entry, LogEntry(positions[0], "ada@pod.example", NOW, len(posts[0].body)))
 
+    async def test_digest(self):
+        """
+        A post's short name is read with it.
+        """
+        log = (await self.storage()).log
+        position = await log.publish(publication(recipients=frozenset({0}), digest="7f83b1657ff1"))
+        [entry] = await log.read(0, position - 1, position)
+        self.assertEqual(entry.digest, "7f83b1657ff1")
+
     async def test_range_is_bounded(self):
         """
         More than 5000 positions at a time are refused.
