@@ -122,6 +122,8 @@ class Listener(Service):
             ) from None
         if isinstance(port, FileDescriptor):
             port.stopReading()
+        if description.startswith("systemd:"):
+            port.socket.listen(_WAITING)  # type: ignore[attr-defined]
         return port
 
 

@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 from functools import cache
-from unittest import TestCase
+from unittest import TestCase, TestResult
 
 import trustme
 
@@ -158,8 +158,18 @@ def site() -> Site:
 
 class FollowedTests(TestCase):
     maxDiff = None
+    _broken = ""
+
+    def run(self, result: TestResult | None = None) -> TestResult | None:
+        """As every test, but that no step is tried after one that failed."""
+        done = super().run(result)
+        if done is not None and any(test is self for test, _ in (*done.failures, *done.errors)):
+            FollowedTests._broken = FollowedTests._broken or self.id().rpartition(".")[2]
+        return done
 
     def setUp(self) -> None:
+        if self._broken:
+            self.fail(f"{self._broken} failed before")
         self.site = site()
 
     def test_01_install(self) -> None:
@@ -290,16 +300,16 @@ class FollowedTests(TestCase):
 
     def test_14_unix_socket(self) -> None:
         """With the drop-in nginx reaches the relay over a UNIX socket, and other users do not."""
-        self.site.run("systemctl stop socialrelay.socket socialrelay.service")
-        self.site.run(f"install -D -t /etc/systemd/system/socialrelay.socket.d {CHECKOUT}/etc/systemd/socialrelay.socket.d/unix.conf")
-        self.site.run("sed -i 's/domain=INET/domain=UNIX/' /etc/socialrelay.toml")
+        socket = "/run/socialrelay-web/relay.sock"
+        self.site.run("systemctl disable --now socialrelay.socket; systemctl stop socialrelay.service")
+        self.site.run(f"install -D -t /etc/systemd/system/socialrelay.service.d {CHECKOUT}/etc/systemd/socialrelay.service.d/unix.conf")
+        self.site.run(f"sed -i 's,^listen.*,listen = [\"unix:{socket}:mode=660\"],' /etc/socialrelay.toml")
         nginx = "/etc/nginx/sites-available/socialrelay"
         self.site.run(f"sed -i 's/^    server 127.0.0.1:8080;//; s/#server unix/server unix/' {nginx} && nginx -t")
-        self.site.run("systemctl daemon-reload && systemctl start socialrelay.socket socialrelay.service && systemctl reload nginx")
+        self.site.run("systemctl daemon-reload && systemctl start socialrelay.service && systemctl restart nginx")
         self.assertTrue(self.site.ready())
-        stranger = self.site.machine.run(
-            "runuser -u nobody -- curl --silent --unix-socket /run/socialrelay.sock http://relay/health/live", check=False
-        )
+        self.assertEqual(self.site.run(f"stat -c '%U %G %a' {socket}").split(), ["socialrelay", "www-data", "660"])
+        stranger = self.site.machine.run(f"runuser -u nobody -- curl --silent --unix-socket {socket} http://relay/health/live", check=False)
         self.assertEqual(stranger.returncode, 7)
 
     def test_15_upgrade(self) -> None:

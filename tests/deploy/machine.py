@@ -114,6 +114,7 @@ class Machine:
         self._console = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the machine
         self._nspawn = subprocess.Popen(
             [
+                *("setpriv", "--pdeathsig", "TERM"),  # it ends when a run is killed
                 *(found("systemd-nspawn"), "--quiet", f"--directory={files}", "--boot", "--volatile=overlay", "--private-network"),
                 *("--register=no", "--keep-unit", "--console=pipe", "--link-journal=no", f"--bind-ro={ROOT}:{CHECKOUT}"),
             ],
