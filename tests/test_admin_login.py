@@ -231,6 +231,14 @@ class LinkTests(SynchronousTestCase):
         for code in ("x", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "0" * 43):
             self.assertEqual((self.use(f"={code}").code, self.browser.cookies), (403, {}))
 
+    def test_throttle(self) -> None:
+        """
+        Wrong codes count as wrong passwords do; a right one is taken all the same.
+        """
+        answers = [self.use(f"={number}").code for number in range(PER_CLIENT + 1)]
+        self.assertEqual(answers, [403] * PER_CLIENT + [429])
+        self.assertEqual(self.use(self.link()).code, 303)
+
     def test_bounded(self) -> None:
         """
         Of many links only the last are kept.

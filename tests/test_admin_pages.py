@@ -180,7 +180,7 @@ class ViewTests(Pages):
         """
         An error of the relay is logged, and answered without what it was.
         """
-        self.operators.views["rejected"] = Offer(lambda **_: 1 / 0, {"limit": int})  # type: ignore[arg-type,return-value]
+        self.operators.views["rejected"] = Offer(lambda **_: 1 / 0, {"limit": int})  # type: ignore[arg-type]
         answer = self.browser.get("/admin/rejected")
         self.assertEqual((answer.code, "ZeroDivision" in answer.text), (500, False))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -366,7 +366,7 @@ class AttentionTests(SynchronousTestCase):
         return {"conditions": list(conditions), "mode": mode, "stats": {"queue": {"destinations": 10, **queue}}}
 
     def titles(self, status: dict[str, Any], waiting: dict[str, Any] | None = None, *, answerable: bool = True) -> list[tuple[str, str]]:
-        return [(matter.kind, matter.title) for matter in matters(status, waiting or {}, answerable=answerable)]
+        return [(matter.kind, matter.title) for matter in matters(status, waiting or {}, {}, answerable=answerable)]
 
     def test_well(self) -> None:
         """
@@ -407,6 +407,14 @@ class AttentionTests(SynchronousTestCase):
             ],
         )
         self.assertEqual(self.titles(self.status(mode="development"), answerable=False), [])
+
+    def test_list(self) -> None:
+        """
+        A list of rules that could not be taken over is told, with the reason.
+        """
+        lists = [{"name": "friends", "error": "HTTP 404"}, {"name": "others", "error": ""}]
+        [found] = matters(self.status(), {}, {"lists": lists}, answerable=True)
+        self.assertEqual((found.title, found.text), ("The list friends could not be taken over; its rules stay", "HTTP 404"))
 
     def test_numbers_away(self) -> None:
         """

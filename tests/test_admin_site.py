@@ -359,13 +359,14 @@ class PlacesTests(TestCase):
         """
         In development the site has the port after the public one, if there is one.
         """
-        for expected, changes in [
+        cases: list[tuple[str, dict[str, Any]]] = [
             ("tcp:8081:interface=127.0.0.1", {"host": ""}),
             ("", {}),
             ("", {"host": "", "listen": ("unix:/run/web",)}),
             ("", {"host": "", "listen": ("tcp:65535",)}),
             ("", {"host": "", "admin_listen": ("tcp:9001",)}),
-        ]:
+        ]
+        for expected, changes in cases:
             self.assertEqual(next_port(config(**changes)), expected, changes)
 
     async def test_socket(self) -> None:

@@ -25,15 +25,16 @@ class Matter:
     link: str = ""
 
 
-def matters(status: Mapping[str, Any], waiting: Mapping[str, Any], *, answerable: bool) -> list[Matter]:
+def matters(status: Mapping[str, Any], waiting: Mapping[str, Any], rules: Mapping[str, Any], *, answerable: bool) -> list[Matter]:
     """
     All of them.
 
     @param status: as L{socialrelay.operators.views.Views.status} gives it.
     @param waiting: as L{socialrelay.operators.backlog.Backlog.waiting} gives it; empty if it is not known.
+    @param rules: as L{socialrelay.operators.rule_views.RuleViews.overview}; likewise.
     @param answerable: the relay's pages say whom to ask, or where its source is.
     """
-    found = [*_conditions(status), *_queue(status), *_quarantine(waiting)]
+    found = [*_conditions(status), *_queue(status), *_quarantine(waiting), *_lists(rules)]
     if status["mode"] == "production" and not answerable:
         text = "Set operator.contact, and operator.source, in the configuration: its licence wants that users find the source code."
         found.append(Matter("warm", "The relay's pages name nobody who answers for it", text))
@@ -67,3 +68,9 @@ def _quarantine(waiting: Mapping[str, Any]) -> Iterator[Matter]:
         text = "The relay broke on them three times: that is an error of the relay, and its log says which."
         title = f"{counted(number, 'body', 'bodies')} could not be judged"
         yield Matter("warm", title, text, "/admin/queue#quarantine")
+
+
+def _lists(rules: Mapping[str, Any]) -> Iterator[Matter]:
+    for each in rules.get("lists", ()):
+        if each["error"]:
+            yield Matter("warm", f"The list {each['name']} could not be taken over; its rules stay", each["error"], "/admin/rules#lists")

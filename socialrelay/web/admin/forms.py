@@ -65,20 +65,21 @@ class Form:
         return said
 
 
-async def read_form(request: Request, in_thread: Callable[..., Deferred[Any]]) -> Form:
+async def read_form(request: Request, in_thread: Callable[..., Deferred[Any]], most: int = MAX_UPLOAD) -> Form:
     """
     Read a request's body. A large one is read in a thread.
 
+    @param most: bytes that it may have.
     @raise TooLong: it has more bytes or fields than it may.
     """
     kind, options = parse_options_header(request.getHeader("Content-Type"))
     body: bytes = request.content.read() if request.content is not None else b""
-    if kind != "multipart/form-data":
-        if len(body) > MAX_FORM:
-            raise TooLong(f"The form is too long; it may have {MAX_FORM // 1024} KiB. A longer list is sent as a file.")
+    typed = kind != "multipart/form-data"
+    most = min(most, MAX_FORM if typed else MAX_UPLOAD)
+    if len(body) > most:
+        raise TooLong(f"The form is too long: it may have {most // 1024} KiB.{' A longer list is sent as a file.' if typed else ''}")
+    if typed:
         return _urlencoded(body)
-    if len(body) > MAX_UPLOAD:
-        raise TooLong(f"The file is too long; it may have {MAX_LIST // 1024 // 1024} MiB.")
     if len(body) > _THREAD_FROM:
         return await in_thread(_multipart, body, options)
     return _multipart(body, options)

@@ -25,7 +25,6 @@ from socialrelay.web.pages import shielded
 
 ADMIN = "admin"
 """Whoever knows the password."""
-MAX_LOGIN = 8192
 
 
 @define(eq=False, slots=False)
@@ -75,6 +74,9 @@ class LoginPages:
     def _with_link(self, request: Request, code: str, client: str) -> bytes:
         user = self.links.use(code)
         if user is None:
+            wait = self.throttle.begin(limited_as(client), self.clock.seconds())
+            if wait:
+                return self._wait(request, wait)
             self._log.warn("Somebody from {client} tried a login link that is used up or was none.", client=shortened(client))
             return self._form(request, "This link is used up, or older than five minutes.", code=403)
         return self._entered(request, user, LINK, client)

@@ -94,7 +94,7 @@ class AdminPages:
         visit = known(request)
         status = await self._view("status")
         identity = await self._view("identity")
-        found = matters(status, await self._waiting(), answerable=self.answerable)
+        found = matters(status, await self._or_nothing("waiting"), await self._or_nothing("rules", limit=1), answerable=self.answerable)
         return self.look.page(request, "overview.html", visit, {"status": status, "identity": identity, "matters": found}, here="")
 
     @app.route("/admin/nodes", methods=["GET"])
@@ -181,15 +181,17 @@ class AdminPages:
     @app.route("/admin/events/stream", methods=["GET"])
     def stream(self, request: Request) -> bytes | Deferred[None]:
         """The same as it happens, for the page's script."""
+        if request.method == b"HEAD":
+            return answer_whole(request, headers={"Cache-Control": "no-store"})
         visit, asked = known(request), query_of(request)
         after = int(asked["after"]) if re.fullmatch(r"\d{1,15}", asked.get("after", "")) else 0
         if not self.feed.open(request, visit.session, limited_as(visit.client), after, asked.get("level", "info")):
             return sentence(request, 503, "Too many pages are kept up to date.", headers={"Retry-After": "30", "Cache-Control": "no-store"})
         return Deferred()  # whoever ends the stream ends the answer
 
-    async def _waiting(self) -> Plain:
+    async def _or_nothing(self, name: str, **fields: object) -> Plain:
         try:
-            return await self._view("waiting")
+            return await self._view(name, **fields)
         except Unavailable:  # that is what the conditions say
             return {}
 

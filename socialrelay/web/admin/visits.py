@@ -12,12 +12,14 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from socialrelay.web.admin.forms import Form, TooLong, read_form
+from socialrelay.web.admin.forms import MAX_UPLOAD, Form, TooLong, read_form
 from socialrelay.web.admin.gate import Gate, Visit, from_elsewhere
 from socialrelay.web.admin.look import Look, away
 
 OPEN = b"login"
 """The one page for those who are not known."""
+MAX_STRANGER = 8192
+"""Bytes of a form of somebody who is not known."""
 READING = (b"GET", b"HEAD")
 
 
@@ -89,7 +91,7 @@ class Visits(Resource):
     async def _posted(self, request: Request, visit: Visit | None) -> bytes | None:
         """Read the form; why it is not taken, C{None} if nothing speaks against it."""
         try:
-            form = await read_form(request, self._in_thread)
+            form = await read_form(request, self._in_thread, MAX_STRANGER if visit is None else MAX_UPLOAD)
         except TooLong as error:
             return self._look.trouble(request, visit, 413, "That is too much", str(error))
         cast(Any, request).form = form
