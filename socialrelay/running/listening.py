@@ -127,6 +127,10 @@ class Listener(Service):
         return port
 
 
+_WAITING = 1024
+"""Connections that wait while the daemon restarts: Twisted, which takes systemd's socket over, has 50 wait, and so would it stay then."""
+
+
 def _words(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError) and isinstance(error.socketError, OSError):
         error = error.socketError

@@ -323,9 +323,15 @@ class FollowedTests(TestCase):
         """Nothing is left but what belongs to others."""
         self.site.follow("Removal")
         left = self.site.run("find / -xdev -name '*socialrelay*' -not -path '/proc/*' -not -path '/srv/*'", check=False).split()
-        own = ("/etc/systemd/system/socialrelay.", "/etc/logrotate.d/", "/etc/socialrelay", "/var/log/socialrelay", "/root/", "/tmp/", "/var/tmp/")
+        own = (
+            "/etc/systemd/system/socialrelay.",
+            "/etc/logrotate.d/",
+            "/etc/socialrelay",
+            "/var/log/socialrelay",
+            "/root/",
+            "/tmp/",
+            "/var/tmp/",
+        )
         self.assertEqual([path for path in left if not path.startswith(own)], [])
         self.assertEqual(self.site.run("pgrep --list-full --uid socialrelay", check=False).count("postgres"), 0)
         self.assertIn("no such user", self.site.run("id socialrelay", check=False))
-
-

@@ -242,7 +242,17 @@ class Case:
 
     def test_operators_are_elsewhere(self) -> None:
         """What is the operators' is not there, however it is spelt."""
-        for path in ("/admin", "/admin/", "/admin/login", "/metrics", "/bus/v1/messages", "//admin/", "/%61dmin/", "/x/../metrics", "/Metrics"):
+        for path in (
+            "/admin",
+            "/admin/",
+            "/admin/login",
+            "/metrics",
+            "/bus/v1/messages",
+            "//admin/",
+            "/%61dmin/",
+            "/x/../metrics",
+            "/Metrics",
+        ):
             self.assertEqual(self.status(path), 404, path)
 
     def test_live(self) -> None:
@@ -279,7 +289,12 @@ class NginxTests(Case, TestCase):
         else:
             site |= {"127.0.0.1:8080": f"127.0.0.1:{self.relay.port}"}
         self.site("public", (ETC / "nginx/socialrelay.conf").read_text(), site)
-        admin = {**self.admin_certificate, **ports, "127.0.0.1:8081": f"127.0.0.1:{self.relay.admin}", "allow 127.0.0.1;": f"allow {FRIEND};"}
+        admin = {
+            **self.admin_certificate,
+            **ports,
+            "127.0.0.1:8081": f"127.0.0.1:{self.relay.admin}",
+            "allow 127.0.0.1;": f"allow {FRIEND};",
+        }
         self.site("admin", (ETC / "nginx/socialrelay-admin.conf").read_text(), admin)
         (self.folder / "nginx.conf").write_text(_NGINX.format(folder=self.folder))
         said = run(*self.command(), "-t").stdout
@@ -348,4 +363,3 @@ class CaddySocketTests(CaddyTests):
     """Caddy, over a UNIX socket."""
 
     over_socket = True
-
