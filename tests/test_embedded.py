@@ -441,7 +441,7 @@ class RootTests(Common):
         ):
             config = evolve(Config(state_dir=self.state), host=host, **changes)
             with capturedLogs() as events:
-                Core(config, reactor, MemoryCache(reactor), Health(), None, LateSite()).tell_user()
+                Core(config, reactor, MemoryCache(reactor), Health(), None, LateSite(), LateSite(), (), None).tell_user()
             self.assertEqual(
                 [f"chown -R socialrelay {self.state}/postgres" in (formatEvent(event) or "") for event in events], [True] * told
             )
