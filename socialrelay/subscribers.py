@@ -192,6 +192,7 @@ class Subscribers:
     async def lapse(self) -> None:
         """If a rule has ended, or the rules could not be acted upon when they changed, do so now."""
         if self._rules_pending or (self.next_end is not None and self.next_end <= self._now()):
+            self._log.info("The rules are worked out anew: one has ended, or they could not be acted upon before.")
             try:
                 await self.rules_changed()
             except Unavailable as reason:

@@ -202,7 +202,7 @@ class ListTests(RulesTestCase):
         self.assertEqual(
             answer["message"],
             "The list friends is in force: 2 new, 0 removed, 0 unchanged; 1 obfuscated; 1 without effect (noop); 1 about the relay itself; "
-            "1 unusable; such as localhost.",
+            "1 unusable (localhost).",
         )
         self.assertEqual((answer["new"], answer["skipped"]["own"], answer["unusable"]), (2, 1, ["localhost"]))
         self.assertEqual(self.relay.membership.effective("a.spam.example").why, "blocked by the operator")

@@ -32,17 +32,20 @@ def rules(answer: Answer, now: datetime) -> str:
     )
     shown = len(answer["rules"])
     more = f"Shown: {shown} of {counted(answer['total'], 'rule')}; --limit and --offset show more." if shown < answer["total"] else ""
-    none = "There are no rules." if not answer["total"] and not answer["subscriptions"] and not answer["lists"] else ""
-    return (
-        paragraphs(
-            none,
-            made if answer["rules"] else "",
-            more,
-            _lists(answer, now) if answer["lists"] else "",
-            manual if answer["subscriptions"] else "",
-        )
-        or "No rule matches."
+    parts = (
+        made if answer["rules"] else "",
+        more,
+        _lists(answer, now) if answer["lists"] else "",
+        manual if answer["subscriptions"] else "",
     )
+    return paragraphs(*parts) or "There are no rules and no subscriptions made by hand."
+
+
+def chosen_rules(answer: Answer, now: datetime) -> str:
+    """Some of it: without the lists."""
+    if not answer["rules"] and not answer["subscriptions"]:
+        return "No rule matches."
+    return rules({**answer, "lists": []}, now)
 
 
 def _lists(answer: Answer, now: datetime) -> str:
@@ -61,8 +64,7 @@ def _trouble(each: Answer, now: datetime) -> str:
 
 def imported(answer: Answer, now: datetime) -> str:
     """What came of a list."""
-    changed = ("with another reason", answer["changed"] or None)
-    return paragraphs(act(answer, now), details([changed, ("unusable, such as", ", ".join(answer["unusable"]))]))
+    return paragraphs(act(answer, now), details([("with another reason", answer["changed"] or None)]))
 
 
 def exported(answer: Answer, now: datetime) -> str:

@@ -109,7 +109,9 @@ def show(command: Command, as_json: bool, **fields: Any) -> None:
 
     Since when, by whom, why, and until when.
     """
-    command.show(as_json, lambda daemon: daemon.view("rules", **fields), rule_output.rules)
+    chosen = any(fields[name] for name in ("text", "action", "list", "offset"))
+    text = rule_output.chosen_rules if chosen else rule_output.rules
+    command.show(as_json, lambda daemon: daemon.view("rules", **fields), text)
 
 
 @rules.command("import")

@@ -301,15 +301,14 @@ def _still(subject: str, rules: list[Rule], actions: tuple[str, ...]) -> str:
 def _told(taken: Taken) -> str:
     changes, listing = taken.changes, taken.listing
     parts = [f"{changes.new} new, {changes.removed} removed, {changes.unchanged + changes.changed} unchanged"]
-    for what, many in listing.skipped.items():
-        parts.append(f"{many} {_SKIPPED[what]}")
+    parts += [f"{many} {_SKIPPED[what]}" for what, many in listing.skipped.items() if what != "unusable"]
     if listing.unusable:
         more = ", …" if listing.skipped["unusable"] > len(listing.unusable) else ""
-        parts.append(f"such as {', '.join(listing.unusable)}{more}")
+        parts.append(f"{listing.skipped['unusable']} unusable ({', '.join(listing.unusable)}{more})")
     return "; ".join(parts)
 
 
-_SKIPPED = {"noop": "without effect (noop)", "obfuscated": "obfuscated", "own": "about the relay itself", "unusable": "unusable"}
+_SKIPPED = {"noop": "without effect (noop)", "obfuscated": "obfuscated", "own": "about the relay itself"}
 """Entries that were passed over."""
 
 
