@@ -15,12 +15,12 @@ from unittest import TestCase, TestLoader, TestSuite, TextTestResult, TextTestRu
 import click
 from playwright.sync_api import sync_playwright
 
-from tests.browser import acts, admin, every, moderation, pictures, public
+from tests.browser import acts, admin, afterwards, every, moderation, pictures, public
 from tests.browser.case import BrowserCase
 from tests.browser.stage import Stage, chromium
 from tests.closing import closing
 
-MODULES = (public, admin, acts, moderation, every)
+MODULES = (public, admin, acts, moderation, every, afterwards)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

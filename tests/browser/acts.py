@@ -25,7 +25,7 @@ class ActTests(BrowserCase):
             expect(page.get_by_role("status").first).to_contain_text(word)
 
     def pressed(self, page: Page, button: str, *words: str) -> None:
-        page.get_by_role("button", name=button, exact=True).first.click()
+        self.follow(page, page.get_by_role("button", name=button, exact=True).first)
         self.done(page, *words)
 
     def brings(self, author: Author, text: str, *nodes: Node) -> str:
@@ -74,14 +74,16 @@ class ActTests(BrowserCase):
         author = self.stage.author(self.stage.node())
         page = self.page(f"{self.stage.busy.admin}/admin/nodes/{node.host}", context=self.operator(java_script_enabled=False))
         page.get_by_role("button", name="Suspend deliveries").focus()
-        page.keyboard.press("Enter")
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
         self.done(page, node.host)
         expect(page.get_by_role("region", name="How deliveries fare")).to_contain_text("suspended")
         guid = self.brings(author, "Wait #halted", witness)
         self.settled(witness, author, "halted2")
         self.assertNotIn(guid, node.guids)
         page.get_by_role("button", name="Resume deliveries").focus()
-        page.keyboard.press("Space")
+        with page.expect_navigation():
+            page.keyboard.press("Space")
         self.done(page, node.host)
         self.stage.has(node, guid)
 
@@ -91,7 +93,7 @@ class ActTests(BrowserCase):
         author = self.stage.author(self.stage.node())
         page = self.at("nodes")
         page.get_by_placeholder("pod.example").fill(node.host)
-        page.get_by_role("button", name="Poll it").click()
+        self.follow(page, page.get_by_role("button", name="Poll it"))
         self.stage.does(self.stage.busy.daemon.act("subscribe", host=node.host, tags=["something"]))
         page.goto(f"{self.stage.busy.admin}/admin/nodes/{node.host}")
         page.get_by_text("Subscribe it by hand").click()
@@ -114,7 +116,7 @@ class ActTests(BrowserCase):
         page = self.at(f"nodes/{node.host}")
         page.get_by_text("Block or limit it").click()
         page.get_by_label("Reason", exact=True).fill("spam and worse")
-        page.get_by_role("button", name="Block …").click()
+        self.follow(page, page.get_by_role("button", name="Block …"))
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"Block {node.host}?")
         expect(page.get_by_role("main")).to_contain_text("subdomains")
         self.pressed(page, f"Block {node.host}", node.host)
@@ -133,8 +135,8 @@ class ActTests(BrowserCase):
         node = self.stage.subscribed("spared")
         page = self.at(f"nodes/{node.host}")
         page.get_by_text("Block or limit it").click()
-        page.get_by_role("button", name="Block …").click()
-        page.get_by_role("link", name="No, go back").click()
+        self.follow(page, page.get_by_role("button", name="Block …"))
+        self.follow(page, page.get_by_role("link", name="No, go back"))
         expect(page.get_by_role("heading", level=1)).to_have_text(node.host)
         self.assertEqual(self.stage.view(f"node?host={node.host}")["rules"], [])
 
@@ -169,7 +171,7 @@ class ActTests(BrowserCase):
         """What the relay refuses to do it refuses in words, on the page that it was asked from."""
         page = self.at("nodes")
         page.get_by_placeholder("pod.example").fill("no host at all")
-        page.get_by_role("button", name="Poll it").click()
+        self.follow(page, page.get_by_role("button", name="Poll it"))
         expect(page.get_by_role("alert").first).to_be_visible()
         expect(page.get_by_role("heading", level=1)).to_have_text("Nodes")
 

@@ -44,7 +44,8 @@ class LoginTests(BrowserCase):
         """Who tries one password after another has to wait; a visitor from another address has not."""
         page = self.page(f"{self.site}/admin/login", allowed=(403, 429))
         for _ in range(12):
-            log_in(page, "guess")
+            with page.expect_navigation():
+                log_in(page, "guess")
             if "too many wrong passwords" in page.get_by_role("alert").inner_text():
                 break
         expect(page.get_by_role("alert")).to_contain_text("Try again in")
@@ -54,10 +55,10 @@ class LoginTests(BrowserCase):
 
     def test_out(self) -> None:
         """After logging out no page is shown any more, and the session's cookie is worth nothing, whoever kept it."""
-        context = self.operator()
+        context = self.operator(anew=True)
         kept = context.cookies()
         page = self.page(f"{self.site}/admin/nodes", context=context)
-        page.get_by_role("button", name="Log out").click()
+        self.follow(page, page.get_by_role("button", name="Log out"))
         expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
         context.add_cookies(kept)
         page.goto(f"{self.site}/admin/nodes")
@@ -117,7 +118,7 @@ class PagesTests(BrowserCase):
         nodes = page.get_by_role("region", name="Nodes that are sent to")
         for state in ("active", "deferred", "dead", "gone", "suspended"):
             expect(nodes).to_contain_text(state)
-        page.get_by_role("link", name="21 nodes are dead").click()
+        self.follow(page, page.get_by_role("link", name="21 nodes are dead"))
         self.assertEqual(len(self.hosts(page)), 21)
 
     def test_many(self) -> None:
@@ -128,30 +129,30 @@ class PagesTests(BrowserCase):
         first = self.hosts(page)
         self.assertEqual(len(first), PER_PAGE)
         self.assertEqual(first, sorted(first))
-        page.get_by_role("link", name="Next").click()
+        self.follow(page, page.get_by_role("link", name="Next"))
         second = self.hosts(page)
         self.assertEqual([*first, *second], sorted({*first, *second}))
-        page.get_by_role("link", name="Last", exact=True).click()
+        self.follow(page, page.get_by_role("link", name="Last", exact=True))
         last = self.hosts(page)
         self.assertEqual(len(last), total % PER_PAGE or PER_PAGE)
         self.assertGreater(last[0], second[-1])
-        page.get_by_role("link", name="First", exact=True).click()
+        self.follow(page, page.get_by_role("link", name="First", exact=True))
         self.assertEqual(self.hosts(page), first)
 
     def test_filter(self) -> None:
         """A part of a name and a kind choose among them, and stay chosen on the next page and under another order."""
         page = self.at("nodes")
         page.get_by_label("Part of the name").fill("harbour")
-        page.keyboard.press("Enter")
+        self.follow(page, page.get_by_role("button", name="Show"))
         wanted = sorted(host for host in seed.hosts() if "harbour" in host)
         self.assertEqual(self.total(page), len(wanted))
         self.assertEqual(self.hosts(page), wanted[:PER_PAGE])
-        page.get_by_role("link", name="Next").click()
+        self.follow(page, page.get_by_role("link", name="Next"))
         self.assertEqual(self.hosts(page), wanted[PER_PAGE : 2 * PER_PAGE])
-        page.get_by_role("link", name="Node", exact=True).click()
+        self.follow(page, page.get_by_role("link", name="Node", exact=True))
         self.assertEqual(self.hosts(page), wanted[::-1][:PER_PAGE])
         page.get_by_role("combobox", name="Nodes").select_option("subscribed")
-        page.get_by_role("button", name="Show").click()
+        self.follow(page, page.get_by_role("button", name="Show"))
         self.assertEqual(self.total(page), len([host for host in seed.hosts()[: seed.SUBSCRIBERS] if "harbour" in host]))
 
     def test_nothing_found(self) -> None:
@@ -165,12 +166,12 @@ class PagesTests(BrowserCase):
         """Each heading sorts by its column, says that it does, and turns round when it is pressed again."""
         page = self.at("nodes?which=subscribed")
         for name, cell in (("Delivered", 4), ("Behind", 3)):
-            page.get_by_role("link", name=name, exact=True).click()
+            self.follow(page, page.get_by_role("link", name=name, exact=True))
             expect(page.get_by_role("columnheader", name=name)).to_have_attribute("aria-sort", "descending")
             column = page.locator(f"tbody tr td:nth-of-type({cell})")
             falling = [int(re.sub(r"\D", "", text) or -1) for text in column.all_inner_texts()]
             self.assertEqual(falling, sorted(falling, reverse=True))
-            page.get_by_role("link", name=name, exact=True).click()
+            self.follow(page, page.get_by_role("link", name=name, exact=True))
             expect(page.get_by_role("columnheader", name=name)).to_have_attribute("aria-sort", "ascending")
             rising = [int(re.sub(r"\D", "", text)) for text in column.all_inner_texts() if re.search(r"\d", text)]
             self.assertEqual(rising, sorted(rising))
@@ -181,7 +182,7 @@ class PagesTests(BrowserCase):
         host = seed.hosts()[1]  # deferred, wants everything
         node = self.stage.view(f"node?host={host}")
         page = self.at(f"nodes?text={host}")
-        page.get_by_role("link", name=host, exact=True).click()
+        self.follow(page, page.get_by_role("link", name=host, exact=True))
         expect(page.get_by_role("heading", level=1)).to_have_text(host)
         fares = page.get_by_role("region", name="How deliveries fare")
         for said in ("deferred", node["deliveries"]["last_reason"], "Next attempt", "positions behind the end of the log", "refused"):
@@ -200,7 +201,7 @@ class PagesTests(BrowserCase):
         troubled = self.hosts(page)
         self.assertGreaterEqual(len(troubled), 75)
         states = page.get_by_role("list", name="Nodes")
-        states.get_by_role("link", name="suspended").click()
+        self.follow(page, states.get_by_role("link", name="suspended"))
         shown = self.hosts(page)
         self.assertGreaterEqual(len(shown), 3)
         self.assertLessEqual(set(shown), set(troubled))
@@ -225,7 +226,7 @@ class PagesTests(BrowserCase):
     def test_no_such_page(self) -> None:
         """A wrong address says so, and leads back."""
         page = self.at("nonsense", allowed=(404,))
-        page.get_by_role("link", name="To the overview").click()
+        self.follow(page, page.get_by_role("link", name="To the overview"))
         self.assertEqual(urlsplit(page.url).path, "/admin/")
 
 
@@ -245,7 +246,7 @@ class EventsTests(BrowserCase):
         """Only warnings are shown if that is chosen."""
         log_in(self.page(f"{self.stage.busy.admin}/admin/login", allowed=(403,)), "a wrong password")
         page = self.page(f"{self.stage.busy.admin}/admin/events", context=self.operator(java_script_enabled=False))
-        page.get_by_role("link", name="warnings and errors").click()
+        self.follow(page, page.get_by_role("link", name="warnings and errors"))
         rows = page.locator("#events tr")
         self.assertGreater(rows.count(), 0)
         expect(rows.filter(has_text="warn")).to_have_count(rows.count())

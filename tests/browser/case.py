@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import Any, ClassVar
 from unittest import TestCase
-from urllib.parse import urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 
 from tests.browser.stage import PASSWORD, Stage
 
@@ -59,10 +58,12 @@ class BrowserCase(TestCase):
     """
     @cvar stage: the relays.
     @cvar browser: the one browser of the run; each test has contexts of its own in it.
+    @cvar _session: cookies of an operator who has logged in.
     """
 
     stage: ClassVar[Stage]
     browser: ClassVar[Browser]
+    _session: ClassVar[list[Any]] = []
     maxDiff = None
 
     def context(self, **options: Any) -> BrowserContext:
@@ -89,23 +90,38 @@ class BrowserCase(TestCase):
             page.goto(address)
         return page
 
-    def operator(self, **options: Any) -> BrowserContext:
-        """A visitor who is logged in at the operators' site of the busy relay."""
+    def operator(self, *, anew: bool = False, **options: Any) -> BrowserContext:
+        """
+        A visitor who is logged in at the operators' site of the busy relay.
+
+        @param anew: with a session that nobody else has, to be ended.
+        """
+        if anew or not self._session:
+            context = self.context()
+            page = self.page(f"{self.stage.busy.admin}/admin/login", context=context)
+            with page.expect_navigation():
+                log_in(page, PASSWORD)
+            if anew:
+                return context
+            BrowserCase._session = context.cookies()
+            context.close()
         context = self.context(**options)
-        page = context.new_page()
-        page.goto(f"{self.stage.busy.admin}/admin/login")
-        log_in(page, PASSWORD)
-        page.wait_for_url(lambda address: not urlsplit(address).path.endswith("/login"))
-        page.close()
+        context.add_cookies(self._session)
         return context
+
+    def follow(self, page: Page, leads: Locator) -> None:
+        """Press what leads to another page, and wait until it is there."""
+        with page.expect_navigation():
+            leads.click()
 
     # What is asked of every page
 
     def assert_accessible(self, page: Page) -> None:
-        """Axe finds nothing, in light and in dark."""
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            self.assertEqual(axe(page), [], f"{page.url}, {scheme}")
+        """Axe finds nothing; in dark, where but the colours differ, nothing wrong with them."""
+        page.emulate_media(color_scheme="light")
+        self.assertEqual(axe(page, {"type": "tag", "values": STANDARD}), [], f"{page.url}, light")
+        page.emulate_media(color_scheme="dark")
+        self.assertEqual(axe(page, {"type": "rule", "values": ["color-contrast"]}), [], f"{page.url}, dark")
 
     def assert_fits(self, page: Page) -> None:
         """Nothing has to be scrolled sideways but what scrolls by itself."""
@@ -126,13 +142,17 @@ def log_in(page: Page, password: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
-def axe(page: Page) -> list[str]:
-    """What axe-core has to complain about, a line for each kind."""
+def axe(page: Page, rules: dict[str, Any]) -> list[str]:
+    """
+    What axe-core has to complain about, a line for each kind.
+
+    @param rules: which of its rules are asked.
+    """
     page.evaluate(AXE_SCRIPT)
     found = page.evaluate(
-        "tags => axe.run({runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})"
+        "rules => axe.run({runOnly: rules, resultTypes: ['violations']})"
         ".then(found => found.violations.map(each => [each.id, each.nodes.map(node => [node.target.join(' '), node.failureSummary])]))",
-        STANDARD,
+        rules,
     )
     return [f"{name}: {len(nodes)}, such as {nodes[0][0]}: {' '.join(nodes[0][1].split())}" for name, nodes in found]
 

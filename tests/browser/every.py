@@ -13,9 +13,7 @@ from tests.browser.case import NARROW, BrowserCase
 PUBLIC = (
     "/",
     "/?period=7d",
-    "/?period=30d",
     "/tags",
-    "/tags?q=photo",
     "/tags?q=nobodywantsthis",
     "/check",
     "/check?node=not%20a%20host",
@@ -32,7 +30,6 @@ def admin_paths() -> list[str]:
     return [
         "/admin/",
         "/admin/nodes",
-        "/admin/nodes?which=failing",
         f"/admin/nodes/{hosts[0]}",
         f"/admin/nodes/{hosts[50]}",
         f"/admin/nodes/{hosts[100]}",

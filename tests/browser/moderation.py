@@ -28,16 +28,16 @@ class RulesTests(BrowserCase):
         form.get_by_label("Host, author or tag").fill(subject)
         form.get_by_label("Reason").fill(said.get("reason", ""))
         form.get_by_label("For how long").fill(said.get("until", ""))
-        form.get_by_role("button", name=button).click()
+        self.follow(self.site, form.get_by_role("button", name=button))
         if button.startswith("Block"):
-            self.site.get_by_role("button", name=f"Block {subject}").click()
+            self.follow(self.site, self.site.get_by_role("button", name=f"Block {subject}"))
         expect(self.site.get_by_role("status").first).to_contain_text(subject)
 
     def find(self, text: str, **chosen: str) -> None:
         self.site.get_by_label("Part of the subject or the reason").fill(text)
         for name, option in chosen.items():
             self.site.get_by_label(name.capitalize(), exact=True).select_option(option)
-        self.site.get_by_role("button", name="Show").click()
+        self.follow(self.site, self.site.get_by_role("button", name="Show"))
 
     def total(self) -> int:
         """How many rules the page says there are."""
@@ -52,7 +52,7 @@ class RulesTests(BrowserCase):
         for said in ("block", "impersonation", "admin"):
             expect(row).to_contain_text(said)
         expect(row.locator("time")).to_have_count(2)
-        row.get_by_role("button", name="Remove").click()
+        self.follow(self.site, row.get_by_role("button", name="Remove"))
         expect(self.site.get_by_role("status").first).to_contain_text("eve@by-hand.example")
         expect(self.row("eve@by-hand.example")).to_have_count(0)
 
@@ -61,7 +61,7 @@ class RulesTests(BrowserCase):
         form = self.site.get_by_role("region", name="Add a rule")
         form.get_by_label("Host, author or tag").fill("wrong-end.example")
         form.get_by_label("For how long").fill("until the cows come home")
-        form.get_by_role("button", name="Limit").click()
+        self.follow(self.site, form.get_by_role("button", name="Limit"))
         expect(self.site.get_by_role("alert")).to_contain_text("cows come home")
         expect(self.row("wrong-end.example")).to_have_count(0)
 
@@ -77,7 +77,7 @@ class RulesTests(BrowserCase):
         stage.has(node, other)
         self.assertNotIn(kept, node.guids)
         self.find("limitedtag")
-        self.row("#limitedtag").get_by_role("button", name="Remove").click()
+        self.follow(self.site, self.row("#limitedtag").get_by_role("button", name="Remove"))
         expect(self.site.get_by_role("status").first).to_contain_text("#limitedtag")
         stage.posts(author, "Three #limitedtag", guid=later)
         stage.has(node, later)
@@ -91,7 +91,7 @@ class RulesTests(BrowserCase):
             self.site.get_by_label("A file").set_input_files({"name": "blocks.csv", "mimeType": "text/csv", "buffer": MASTODON.encode()})
             if trial:
                 self.site.get_by_label("only say what would change").check()
-            self.site.get_by_role("button", name="Import").click()
+            self.follow(self.site, self.site.get_by_role("button", name="Import"))
             expect(self.site.get_by_role("status").first).to_contain_text("2")
             self.find("", From="mastodon" if not trial else "")
             expect(self.row("evil.example")).to_have_count(0 if trial else 1)
@@ -99,9 +99,9 @@ class RulesTests(BrowserCase):
         expect(self.row("evil.example")).to_contain_text("Harassment")
         expect(self.row("noisy.example")).to_contain_text("limit")
         lists = self.site.get_by_role("region", name="Lists").first
-        lists.get_by_role("row").filter(has_text="mastodon").get_by_role("button", name="Remove").click()
+        self.follow(self.site, lists.get_by_role("row").filter(has_text="mastodon").get_by_role("button", name="Remove"))
         expect(self.site.get_by_role("heading", level=1)).to_contain_text("Remove the list mastodon?")
-        self.site.get_by_role("button", name="Remove the list").click()
+        self.follow(self.site, self.site.get_by_role("button", name="Remove the list"))
         self.find("evil.example")
         self.assertEqual(self.total(), 0)
 
@@ -111,11 +111,11 @@ class RulesTests(BrowserCase):
         self.site.get_by_text("Import a list").click()
         self.site.get_by_label("Name of the list").fill("bulk")
         self.site.get_by_label("A file").set_input_files({"name": "bulk.txt", "mimeType": "text/plain", "buffer": text.encode()})
-        self.site.get_by_role("button", name="Import").click()
+        self.follow(self.site, self.site.get_by_role("button", name="Import"))
         expect(self.site.get_by_role("status").first).to_contain_text(re.compile("5.?000"))
         self.find("bulk-49")
         self.assertEqual(self.total(), 111)
-        self.site.get_by_role("link", name="Next").click()
+        self.follow(self.site, self.site.get_by_role("link", name="Next"))
         self.assertGreater(self.site.locator("section.list tbody tr").count(), 1)
 
     def test_export(self) -> None:

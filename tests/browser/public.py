@@ -37,7 +37,7 @@ class FirstPageTests(BrowserCase):
         """The charts show a day, a week or a month, as chosen, with a table behind each."""
         page = self.page(f"{self.stage.busy.public}/", reduced_motion="reduce")
         for words, spans in (("7 days", 7 * 24), ("30 days", 30), ("24 hours", 24)):
-            page.get_by_role("list", name="Period of the charts").get_by_role("link", name=words).click()
+            self.follow(page, page.get_by_role("list", name="Period of the charts").get_by_role("link", name=words))
             expect(page.get_by_role("list", name="Period of the charts").locator("[aria-current]")).to_have_text(words)
             charts = page.locator(".chart")
             self.assertEqual(charts.count(), 2)
@@ -106,7 +106,7 @@ class FirstPageTests(BrowserCase):
         """From the first page one comes to every other, and each says where one is."""
         page = self.page(f"{self.stage.busy.public}/")
         for name in ("Check a node", "Hashtags", "Nodes", "Privacy", "Start"):
-            page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+            self.follow(page, page.get_by_role("navigation", name="Pages").get_by_role("link", name=name))
             expect(page.get_by_role("navigation", name="Pages").locator("[aria-current=page]")).to_have_text(name)
 
 
@@ -121,7 +121,7 @@ class TagsTests(BrowserCase):
         self.assertIn("photography", found[0])
         self.assertTrue(all("photo" in each for each in found), found)
         expect(page.get_by_role("searchbox")).to_have_value("#PHOTO")
-        page.get_by_role("link", name="Show all").click()
+        self.follow(page, page.get_by_role("link", name="Show all"))
         expect(page.get_by_role("searchbox")).to_have_value("")
 
     def test_nothing_found(self) -> None:
@@ -134,13 +134,13 @@ class TagsTests(BrowserCase):
         """A long list comes in pages; the second shows others than the first, those less wanted."""
         page = self.page(f"{self.stage.busy.public}/tags", java_script_enabled=False)
         first = self.shown(page)
-        page.get_by_role("link", name="Next").click()
+        self.follow(page, page.get_by_role("link", name="Next"))
         second = self.shown(page)
         self.assertFalse({tag for tag, _ in first} & {tag for tag, _ in second})
         counts = [nodes for _, nodes in (*first, *second)]
         self.assertEqual(counts, sorted(counts, reverse=True))
         self.assertGreaterEqual(counts[-1], 2)
-        page.get_by_role("link", name="Previous").click()
+        self.follow(page, page.get_by_role("link", name="Previous"))
         self.assertEqual(self.shown(page), first)
 
     def shown(self, page: Page) -> list[tuple[str, int]]:
@@ -153,7 +153,7 @@ class CheckTests(BrowserCase):
     def ask(self, page: Page, host: str) -> None:
         page.goto(f"{self.stage.busy.public}/check")
         page.get_by_label("Your node", exact=True).fill(host)
-        page.get_by_role("button", name="Check").click()
+        self.follow(page, page.get_by_role("button", name="Check"))
 
     def test_good(self) -> None:
         """A node that asks for hashtags is subscribed by the check, and its administrator sees to which; all with the keyboard alone."""
@@ -227,7 +227,7 @@ class OtherPagesTests(BrowserCase):
         first = page.locator("tbody th").all_inner_texts()
         self.assertGreaterEqual(len(first), 50)
         self.assertEqual(first, sorted(first))
-        page.get_by_role("link", name="Next").click()
+        self.follow(page, page.get_by_role("link", name="Next"))
         self.assertFalse(set(first) & set(page.locator("tbody th").all_inner_texts()))
 
     def test_nodes_hidden(self) -> None:
