@@ -11,6 +11,8 @@ import sys
 from importlib import import_module
 from unittest import TestLoader, TestSuite, TextTestRunner
 
+import click
+
 from tests.closing import closing
 from tests.deploy.tools import HOW, PACKAGES, missing
 
@@ -25,15 +27,15 @@ def main() -> int:
     parser.add_argument("-v", action="store_true", help="name each test")
     arguments = parser.parse_args()
     if arguments.packages:
-        print(" ".join(PACKAGES))
+        click.echo(" ".join(PACKAGES))
         return 0
     if absent := missing():
-        print(f"Missing: {', '.join(absent)}. Install them: {HOW}", file=sys.stderr)
+        click.echo(f"Missing: {', '.join(absent)}. Install them: {HOW}", err=True)
         return 1
     modules = [import_module(f"tests.deploy.check_{part}") for part in arguments.parts or PARTS]
     suite = TestSuite(TestLoader().loadTestsFromModule(module) for module in modules)
     result = TextTestRunner(verbosity=2 if arguments.v else 1, descriptions=False).run(suite)
-    print(closing(result), flush=True)
+    click.echo(closing(result))
     return 0 if result.wasSuccessful() and result.testsRun else 1
 
 

@@ -14,7 +14,6 @@ import subprocess
 from atexit import register
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 from unittest import TestCase
