@@ -492,7 +492,7 @@ def assemble(
                 break
         await storage.nodes.forget(now() - UNLISTED)
         await storage.rules.forget(now() - ENDED)
-        await storage.profiles.prune((now() - timedelta(days=config.retention.keys)).date())
+        await storage.profiles.prune((now() - timedelta(days=reloader.config.retention.keys)).date())
 
     async def end_network() -> None:
         await transport.close()
