@@ -71,7 +71,7 @@ def as_text(event: LogEvent, *, times: bool = True) -> str:
     @param times: begin with the time.
     """
     when = _local(event["log_time"]) + " " if times else ""
-    line = f"{when}[{_level(event)}] {_name(event)}: {_message(event)}\n"
+    line = f"{when}[{_level(event)}] {_name(event)}: {message(event)}\n"
     return line + "".join(f"    {plain(each, MAX_MESSAGE)}\n" for each in _traceback(event).splitlines())
 
 
@@ -116,7 +116,7 @@ def as_json(event: LogEvent) -> str:
         "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
         "level": _level(event),
         "logger": _name(event),
-        "message": _message(event),
+        "message": message(event),
     }
     if traceback := _traceback(event):
         fields["traceback"] = "\n".join(plain(each, MAX_MESSAGE) for each in traceback.splitlines())
@@ -334,7 +334,8 @@ def _name(event: LogEvent) -> str:
     return plain(str(event.get("log_namespace", "-")))
 
 
-def _message(event: LogEvent) -> str:
+def message(event: LogEvent) -> str:
+    """What an event says, on one line."""
     return plain(_sentence(cleaned(event)), MAX_MESSAGE)
 
 

@@ -11,12 +11,12 @@ from itertools import count
 
 from attrs import asdict, define, frozen
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from socialrelay.boundaries import Stream, Streams
-from socialrelay.running.logs import MAX_MESSAGE, cleaned, plain
+from socialrelay.running.logs import message, plain
 from socialrelay.web.admin.sessions import Session, Sessions
 
 KEPT = 500
@@ -57,7 +57,7 @@ class LiveLog:
         self._numbers = count(1)
 
     def __call__(self, event: LogEvent) -> None:
-        text = plain(formatEvent(cleaned(event)), MAX_MESSAGE)
+        text = message(event)
         if not text:
             return
         at = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="seconds")
