@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given, settings
 from hypothesis.strategies import binary, dictionaries, just, text
 from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay.backup.exporting import Export, export, public_hash
@@ -406,6 +407,23 @@ class CommandTests(TestCase):
         self.assertEqual(sorted(each.name for each in second.state.iterdir()), ["identity.pem", "lock", "postgres", "postgres.log"])
         await second.start()
         self.assertEqual((await second.view("identity"))["guid"], guid)
+
+    async def test_newer(self) -> None:
+        """
+        A database of a newer version is refused in words by the daemon and by each command.
+        """
+        dsn = servers.database()
+        rows(dsn, "INSERT INTO schema_version (version, name, checksum) VALUES (99, 'later', '')")
+        daemon = Daemon(reactor, f'[postgres]\ndsn = "{dsn}"\n[redis]\nurl = "off"\n')
+        self.addCleanup(daemon.remove)
+        process = daemon.launch()
+        self.assertEqual(await deferToThread(process.wait), 1)
+        self.assertIn("the database has schema 99, and this is socialrelay", daemon.log)
+        daemon.process = None
+        for words in (["migrate"], ["migrate", "--check"], ["export", str(daemon.folder / "relay.zip")]):
+            said = await daemon.command("--config", str(daemon.folder / "relay.toml"), *words)
+            self.assertEqual((said.code, "The database has schema 99" in said.err), (1, True), said)
+        self.assertFalse((daemon.folder / "relay.zip").exists())
 
     async def test_nothing(self) -> None:
         """

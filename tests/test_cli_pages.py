@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import StringIO
 
 import click
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from socialrelay.cli.command import main
 from socialrelay.cli.completion import known_hosts
 from socialrelay.cli.manpage import manual
-from socialrelay.cli.offline import sentence
+from socialrelay.cli.offline import progress, sentence
 from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.web.control import SOCKET_NAME, ControlService
 from tests.daemon import ROOT, environment
@@ -101,6 +102,26 @@ class QuickTests(SynchronousTestCase):
             "socialrelay.backup",
         }
         self.assertEqual(heavy & set(said.stdout.split()), set())
+
+
+class Terminal(StringIO):
+    """Standard error of somebody who looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class ProgressTests(SynchronousTestCase):
+    def test_terminal(self) -> None:
+        """
+        On a terminal it is shown what is being done, and nothing is left of it; elsewhere nothing is written.
+        """
+        for stream, shown in ((Terminal(), True), (StringIO(), False)):
+            self.patch(sys, "stderr", stream)
+            with progress("export") as tell:
+                tell("post", 0.5)
+            self.assertEqual("export: post" in stream.getvalue(), shown)
+            self.assertEqual(bool(stream.getvalue()), shown)
 
 
 class SentenceTests(SynchronousTestCase):

@@ -23,6 +23,7 @@ from socialrelay.doctor.examination import examine_relay
 from socialrelay.doctor.findings import Check, Finding, Level, each, examine, failure, ok, warning, worst
 from socialrelay.doctor.outside import Known
 from socialrelay.doctor.wire import Wire
+from socialrelay.storage.embedded import Account
 from tests import servers
 from tests.daemon import Daemon, command
 from tests.test_takeover import rows
@@ -213,12 +214,9 @@ class StoresTests(SynchronousTestCase):
         state = Path(self.mktemp())
         (state / "postgres").mkdir(parents=True)
         (state / "postgres" / "PG_VERSION").write_text("12\n")
-        state.chmod(0o711)
-        config = Config(state.resolve())
-        [found] = stores.database(config)
-        self.assertEqual(found.level, Level.FAILURE)
-        if os.geteuid() != 0:
-            self.assertIn("was made by PostgreSQL 12", found.text)
+        Account.current("").own(state / "postgres")
+        [found] = stores.database(Config(state.resolve()))
+        self.assertEqual((found.level, "was made by PostgreSQL 12" in found.text), (Level.FAILURE, True), found)
 
 
 class RunningTests(SynchronousTestCase):

@@ -9,10 +9,12 @@ from typing import Any
 
 import psycopg2
 from attrs import evolve
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis.strategies import binary, text
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from socialrelay.cli.command import main
 from socialrelay.config import Config
 from socialrelay.loading import load
 from socialrelay.takeover.configuration import new_configuration
@@ -323,6 +325,27 @@ class TakeoverTests(TestCase):
 
 class CommandTests(TestCase):
     timeout = 120
+
+    def test_usage(self) -> None:
+        """
+        Without an old relay, or with two, nothing is done, and the exit code is 2.
+        """
+        for words in ([], ["--database", "dbname=x", "--tables", "/tmp"]):
+            said = CliRunner().invoke(main, ["--state-dir", "/nowhere/state", "import", "social-relay", *words])
+            self.assertEqual(said.exit_code, 2, said.output)
+
+    def test_refused(self) -> None:
+        """
+        What cannot be read of the old relay is told before anything is begun, and the exit code is 1.
+        """
+        for words, reason in [
+            (["--local-config", "/nowhere/local_config.py"], "/nowhere/local_config.py cannot be read"),
+            (["--redis", "unix:///nowhere/redis.sock"], "The old Redis cannot be read"),
+            (["--database", "dbname=x", "--timezone", "Mars/Phobos"], "There is no time zone 'Mars/Phobos'"),
+        ]:
+            said = CliRunner().invoke(main, ["--state-dir", "/nowhere/state", "import", "social-relay", *words])
+            self.assertEqual((said.exit_code, reason in said.stderr), (1, True), said.output)
+        self.assertFalse(Path("/nowhere").exists())
 
     async def test_command(self) -> None:
         """
