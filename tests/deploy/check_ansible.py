@@ -6,7 +6,8 @@ import json
 import re
 from unittest import TestCase
 
-from tests.deploy.machine import CHECKOUT, Machine, tree
+from tests.deploy.check_install import files
+from tests.deploy.machine import CHECKOUT, Machine
 from tests.deploy.tools import ETC, folder, run
 
 ANSIBLE = ETC / "ansible"
@@ -41,8 +42,7 @@ class ReadTests(TestCase):
 class RunTests(TestCase):
     def test_run(self) -> None:
         """The role makes a relay behind nginx of an empty machine; run again it changes nothing, and with another option only what it must."""
-        files = tree(("curl", "nginx", "openssl"), (f"--requirement {CHECKOUT}/requirements/deploy.txt",))
-        machine = Machine(files, {"ANSIBLE_NOCOLOR": "1"})
+        machine = Machine(files(), {"ANSIBLE_NOCOLOR": "1"})
         self.addCleanup(machine.stop)
         machine.run("python3 -m venv /srv/ansible && /srv/ansible/bin/pip install --quiet ansible-core", within=300)
         machine.run(
@@ -58,8 +58,7 @@ class RunTests(TestCase):
             "socialrelay_config": {"operator": {"name": 'Ada "A." Lovelace'}, "polling": {"lists": []}},
         }
         machine.run("useradd ada")
-        play = self.play(machine, variables)
-        self.assertGreater(self.changed(play), 0)
+        self.assertGreater(self.changed(self.play(machine, variables)), 0)
         ready = machine.run("curl --silent --fail --cacert /srv/chain.pem https://relay.example/health/ready").stdout
         self.assertIn("ready", ready)
         self.assertIn("ready", machine.run("runuser -u ada -- socialrelay --state-dir /var/lib/socialrelay status").stdout)
@@ -83,4 +82,3 @@ class RunTests(TestCase):
         """How many tasks changed something."""
         [recap] = re.findall(r"^relay\.example +: ok=\d+ +changed=(\d+) ", printed, re.MULTILINE)
         return int(recap)
-

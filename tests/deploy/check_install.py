@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 from functools import cache
+from pathlib import Path
 from unittest import TestCase, TestResult
 
 import trustme
@@ -21,7 +22,6 @@ from tests.envelopes import Author
 HOST = "relay.example"
 NODE = "pod.example"
 ALICE = Author("alice@author.example")
-PYTHON = (f"{CHECKOUT}/requirements/run.txt",)
 CERTIFICATE = f"/etc/letsencrypt/live/{HOST}"
 
 REPLACED = {
@@ -87,11 +87,16 @@ def wanted() -> tuple[str, ...]:
     return tuple(word for line in lines for word in line.split() if not word.startswith("-"))
 
 
+def files() -> Path:
+    """The machine's, before anything is typed."""
+    return tree((*wanted(), "logrotate"), (f"ansible-core --constraint {CHECKOUT}/requirements/deploy.txt",))
+
+
 class Site:
     """The machine of an operator who follows the document, and what she has typed before."""
 
     def __init__(self) -> None:
-        self.machine = Machine(tree((*wanted(), "logrotate"), PYTHON))
+        self.machine = Machine(files())
         authority = trustme.CA()
         issued = authority.issue_cert(HOST, NODE)
         self.put("/usr/local/share/ca-certificates/authority.crt", authority.cert_pem.bytes().decode())

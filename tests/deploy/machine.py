@@ -27,7 +27,10 @@ WHEELS = "/srv/wheels"
 CHECKOUT = "/srv/checkout"
 """This checkout, read-only."""
 
-_ALWAYS = ("ca-certificates", "dbus", "iproute2", "procps", "systemd", "systemd-sysv")
+_ALWAYS = ("ca-certificates", "dbus", "git", "iproute2", "procps", "python3-venv", "systemd", "systemd-sysv")
+
+
+_RELAY = "setuptools wheel '/srv/source[embedded]' --constraint /srv/source/requirements/run.txt"
 
 
 @cache
@@ -36,7 +39,7 @@ def tree(packages: Sequence[str], python: Sequence[str]) -> Path:
     Debian's files, made once in a run.
 
     @param packages: of Debian, besides what boots.
-    @param python: requirements, as pip takes them; paths in the checkout are as they are in the machine.
+    @param python: what pip fetches besides what the relay needs: arguments, each of a call of its own.
     @return: a folder; gone at the end of the run.
     """
     path = Path(tempfile.mkdtemp(prefix="relay-machine-", dir="/var/tmp"))
@@ -76,8 +79,9 @@ def _fetch(path: Path, python: Sequence[str]) -> None:
     script = f"""
         set -e
         python3 -m venv /srv/fetching
-        /srv/fetching/bin/pip wheel --quiet --wheel-dir {WHEELS} 'setuptools>=77' wheel {" ".join(f"--requirement {each}" for each in python)}
-        rm -r /srv/fetching
+        git clone --quiet {CHECKOUT} /srv/source
+        {"".join(f"/srv/fetching/bin/pip wheel --quiet --wheel-dir {WHEELS} {each}; " for each in (_RELAY, *python))}
+        rm -r /srv/fetching /srv/source {WHEELS}/socialrelay-*
     """
     run(
         *("systemd-nspawn", "--quiet", f"--directory={path}", "--register=no", "--keep-unit", "--pipe", "--resolv-conf=copy-host"),
