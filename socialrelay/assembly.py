@@ -62,8 +62,8 @@ from socialrelay.network.trust import load_trust
 from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
 from socialrelay.operators.backlog import Backlog
-from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.operators.history import History
+from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
 from socialrelay.operators.repairs import Repairs

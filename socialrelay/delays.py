@@ -1,4 +1,4 @@
-"""How long posts take from acceptance to delivery: counted in buckets, since a number for each delivery would cost more than the delivery."""
+"""How long posts take from acceptance to delivery: counted in buckets, since a number kept for each would be too many."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ class DelayHistogram:
 
     def observe(self, seconds: float) -> None:
         """One post took so long; less than nothing, when a clock was put back, is nothing."""
-        if seconds < 0.0:
-            seconds = 0.0
         self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.seconds += seconds
+        self.seconds += max(seconds, 0.0)
 
     def cumulative(self) -> list[tuple[str, int]]:
         """(label, how many took at most so long), ascending; the last is all of them."""

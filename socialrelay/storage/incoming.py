@@ -1,8 +1,8 @@
-"""What waits to be judged and what was refused, in PostgreSQL."""
+"""What waits to be judged, in PostgreSQL."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -11,13 +11,12 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Arrival, Full, Incoming, Rejection, Rejections, Waiting
-from socialrelay.boundaries.incoming import SEARCHED
+from socialrelay.boundaries import Arrival, Full, Incoming, Waiting
 from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
 from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
-from socialrelay.storage.rows import LAZY, host_in, of_host, rows, rows_with_body
+from socialrelay.storage.rows import LAZY, host_in, of_host, rows_with_body
 from socialrelay.storage.usage import Usage
 
 _KEEP = """
@@ -300,81 +299,8 @@ class PostgresIncoming:
         return self._usage.rows, self._usage.bytes
 
 
-_RECORD = (
-    LAZY
-    + """
-    INSERT INTO rejected (rejected_at, reason, author, guid, kind)
-    SELECT rejected_at, reason, author, guid, kind
-      FROM json_to_recordset(%(rejections)s) AS rejection (
-           n integer, rejected_at timestamptz, reason text, author text, guid text, kind text)
-     ORDER BY n
-"""
-)
-
-_RECENT = "SELECT rejected_at, reason, author, guid, kind FROM rejected ORDER BY rejected_at DESC, id DESC LIMIT %(limit)s"
-
-
-_REASONS = f"""
-    SELECT reason, count(*) AS many
-      FROM (SELECT reason, author FROM rejected ORDER BY rejected_at DESC, id DESC LIMIT {SEARCHED}) AS last
-     WHERE {host_in("author")} = %(host)s
-     GROUP BY reason
-     ORDER BY many DESC, reason
-"""
-
-_REJECTED = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM rejected"
-
-_ERASE_REJECTED = f"""
-    DELETE FROM rejected
-     WHERE id > %(after)s AND id <= %(upto)s
-       AND ((%(author)s <> '' AND author = %(author)s) OR (%(guid)s <> '' AND guid = %(guid)s) OR {of_host(host_in("author"))})
- RETURNING 1
-"""
-
-_ERASE_RANGE = 50_000
-
-
-class PostgresRejections:
-    """See L{Rejections}."""
-
-    def __init__(self, database: Queries) -> None:
-        self._database = database
-
-    def record(self, rejections: Sequence[Rejection]) -> Deferred[None]:
-        """See L{Rejections.record}."""
-        if not rejections:
-            return succeed(None)
-        entries = rows(
-            {"n": n, "rejected_at": r.rejected_at, "reason": r.reason, "author": r.author, "guid": r.guid, "kind": r.kind}
-            for n, r in enumerate(rejections)
-        )
-        return self._database.query(_RECORD, {"rejections": entries}).addCallback(_nothing)
-
-    def recent(self, limit: int) -> Deferred[list[Rejection]]:
-        """See L{Rejections.recent}."""
-        query = self._database.query(_RECENT, {"limit": limit}, idempotent=True)
-        return query.addCallback(lambda found: [Rejection(*row) for row in found])
-
-    def reasons(self, host: str) -> Deferred[dict[str, int]]:
-        """See L{Rejections.reasons}."""
-        return self._database.query(_REASONS, {"host": host}, idempotent=True).addCallback(dict)
-
-    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[int]:
-        """See L{Rejections.erase}."""
-        return ensureDeferred(self._erase({"author": author, "guid": guid, "host": host}))
-
-    async def _erase(self, names: dict[str, object]) -> int:
-        erased = 0
-        [(first, last)] = await self._database.query(_REJECTED, idempotent=True)
-        for after in range(first, last, _ERASE_RANGE):
-            span = names | {"after": after, "upto": after + _ERASE_RANGE}
-            erased += len(await self._database.query(_ERASE_REJECTED, span, idempotent=True))
-        return erased
-
-
 def _nothing(_: object) -> None:
     return None
 
 
 _conforms: type[Incoming] = PostgresIncoming
-_conforms_too: type[Rejections] = PostgresRejections

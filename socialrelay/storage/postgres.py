@@ -11,13 +11,14 @@ from socialrelay.storage.aside import PostgresAside
 from socialrelay.storage.database import Database, Limits
 from socialrelay.storage.destinations import PostgresDestinations
 from socialrelay.storage.figures import PostgresFigures
-from socialrelay.storage.incoming import PostgresIncoming, PostgresRejections
+from socialrelay.storage.incoming import PostgresIncoming
 from socialrelay.storage.log import PostgresLog
 from socialrelay.storage.migrate import migrate
 from socialrelay.storage.node_table import PostgresNodeTable
 from socialrelay.storage.nodes import PostgresNodes
 from socialrelay.storage.operator import PostgresContacts, PostgresSubscriptions
 from socialrelay.storage.records import PostgresIdentity, PostgresProfiles, PostgresStatistics
+from socialrelay.storage.rejections import PostgresRejections
 from socialrelay.storage.rules import PostgresRules
 from socialrelay.storage.stores import Storage
 from socialrelay.storage.usage import Usage
