@@ -19,7 +19,7 @@ def take(stage: Stage, browser: Browser, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     context = browser.new_context(color_scheme="light", reduced_motion="reduce", locale="en-GB", device_scale_factor=0.8)
     page = context.new_page()
-    page.set_viewport_size({"width": 1200, "height": 1700})
+    page.set_viewport_size({"width": 1200, "height": 1570})
     page.goto(f"{stage.busy.public}/")
     expect(page.locator("[data-live]")).to_have_class(re.compile("is-live"))
     page.screenshot(path=folder / "dashboard.jpg", type="jpeg", quality=85)  # its head is a picture itself, and large as PNG
