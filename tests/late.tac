@@ -6,11 +6,12 @@ import os
 
 from twisted.application.service import Application, Service
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import deferLater
 
 from socialrelay.boundaries import Unavailable
 from socialrelay.running.daemon import Daemon, Terminal, leave_waiting
+from socialrelay.running.notify import Notifier, Supervision
 from socialrelay.services import Sequence
 
 
@@ -38,4 +39,5 @@ class Part(Service):
 terminal = Terminal() if os.environ["FOREGROUND"] else leave_waiting(reactor)
 relay = Sequence([("database", Part())], reactor, 5.0)
 application = Application("late")
-Daemon(relay, reactor, terminal, lambda: [("ready", {})], lambda: None).setServiceParent(application)
+notifier = Notifier(Supervision(), reactor)
+Daemon(relay, reactor, terminal, lambda: [("ready", {})], lambda: None, notifier, lambda: succeed(""), 5.0).setServiceParent(application)
