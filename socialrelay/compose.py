@@ -243,7 +243,7 @@ def compose(config: Config, reactor: Any, reread: Callable[[], Config], *, stays
     front, operators = LateSite(), LateSite()
     listener = Listener(reactor, config.listen, front)
     listener.bind()
-    operators_listener, operators_at = _operators_listener(config, reactor, operators)
+    operators_socket, operators_at = operators_listener(config, reactor, operators)
     lag, embedded = LoopLag(reactor), {}
     children: list[tuple[str, IService]] = [("the measure of the event loop", lag)]
     if config.postgres.dsn:
@@ -259,13 +259,13 @@ def compose(config: Config, reactor: Any, reread: Callable[[], Config], *, stays
     children += [
         ("the relay", Core(config, reactor, cache, health, dsn, front, operators, operators_at, surroundings)),
         ("listening", listener),
-        ("listening for operators", operators_listener),
+        ("listening for operators", operators_socket),
         ("life", Life(health)),
     ]
     return Composition(Sequence(children, reactor, config.stop_timeout), reloader, health)
 
 
-def _operators_listener(config: Config, reactor: Any, site: LateSite) -> tuple[Listener, tuple[str, ...]]:
+def operators_listener(config: Config, reactor: Any, site: LateSite) -> tuple[Listener, tuple[str, ...]]:
     """The listener for the operators' site, which is bound, and where it listens."""
     chosen = config.admin_listen or tuple(filter(None, [next_port(config)]))
     listener = Listener(reactor, chosen, site, OPERATORS)
