@@ -11,7 +11,22 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from socialrelay.config import Admin, Dashboard, Delivery, Discovery, Network, Operator, Policy, Postgres, Receive, Redis, Retention
+from socialrelay.config import (
+    Admin,
+    Dashboard,
+    Delivery,
+    Discovery,
+    Moderation,
+    Network,
+    Operator,
+    Policy,
+    Postgres,
+    Receive,
+    Redis,
+    Retention,
+    RuleList,
+)
+from socialrelay.storage.memory import MemoryTables
 from tests.assembled import Assembled, assembled
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$canary"
@@ -88,6 +103,17 @@ class AdjustingTests(TestCase):
         self.assertEqual(line, "The configuration was read again: 1 change.")
         self.assertIn("Configuration: admin.password: changed.", map(formatEvent, events))
         self.assertNotIn("canary", "".join(map(formatEvent, events)))
+
+    async def test_moderation(self) -> None:
+        """Other lists of rules can be subscribed to, and hourly limits and the allow list hold at once; while storage is away, too."""
+        tables = self.relay.storage.health
+        assert isinstance(tables, MemoryTables)
+        tables.go_away()
+        line = await self.relay.reload(
+            moderation=Moderation((RuleList("friends", "https://friends.example/"),)),
+            policy=Policy(posts_per_author=1, posts_per_host=5, allow_list=True),
+        )
+        self.assertEqual(line, "The configuration was read again: 4 changes.")
 
     async def test_restart(self) -> None:
         """What a running relay cannot change is named, secrets without their values, and does not take effect."""

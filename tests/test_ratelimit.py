@@ -38,6 +38,18 @@ class TokenBucketsTests(SynchronousTestCase):
         self.assertEqual(buckets.take("pod.example", 101.0), 0.0)
         self.assertEqual(buckets.take("pod.example", 101.5), 0.5)
 
+    def test_given_back(self) -> None:
+        """A token that is given back can be taken again; a bucket never holds more than a burst."""
+        buckets = TokenBuckets(rate=1.0, burst=2)
+        for _ in range(2):
+            buckets.take("a", 0.0)
+        buckets.give_back("a")
+        self.assertEqual([buckets.take("a", 0.0) for _ in range(2)], [0.0, 1.0])
+        for _ in range(5):
+            buckets.give_back("a")
+        buckets.give_back("nobody")
+        self.assertEqual([buckets.take("a", 0.0) for _ in range(3)], [0.0, 0.0, 1.0])
+
     def test_keys_are_apart(self) -> None:
         """What one key used up does not concern another."""
         buckets = TokenBuckets(rate=1.0, burst=1)

@@ -48,6 +48,41 @@ class RuleBookTests(SynchronousTestCase):
         refused = [rules.refuses_author(author) for author in ("eve@pod.example", "ada@pod.example", "ada@bad.example:8443")]
         self.assertEqual(refused, ["blocked", "", "blocked"])
 
+    def test_tags(self) -> None:
+        """A post with one blocked tag is refused; nobody else minds that there are such tags."""
+        rules = RuleBook.of({"block": ["#spam", "bad.example"]})
+        self.assertEqual([rules.refuses_tags(frozenset(tags)) for tags in (["cats", "spam"], ["bad.example"], [])], ["blocked-tag", "", ""])
+        self.assertEqual((rules.refuses_host("spam"), rules.refuses_author("#spam@pod.example")), ("", ""))
+
+    def test_limits(self) -> None:
+        """Limited are an author, all of a host and what is below it, and posts with a tag."""
+        rules = RuleBook.of({"limit": ["eve@pod.example", "loud.example", "#loud"]})
+        for author, tags, limited in (
+            ("eve@pod.example", [], True),
+            ("ada@pod.example", ["cats"], False),
+            ("ada@a.loud.example:8443", [], True),
+            ("ada@pod.example", ["cats", "loud"], True),
+        ):
+            self.assertIs(rules.limits(author, frozenset(tags)), limited, author)
+        self.assertEqual((rules.refuses_host("loud.example"), rules.refuses_author("eve@pod.example")), ("", ""))
+        self.assertFalse(RuleBook().limits("eve@pod.example", frozenset({"loud"})))
+
+    def test_lists(self) -> None:
+        """What lists say counts like what was decided by hand; who is allowed by hand is taken out of them, and of nothing else."""
+        of_lists = {"block": ["bad.example", "good.example", "worse.example"], "limit": ["good.example", "#loud"]}
+        rules = RuleBook.of({"allow": ["good.example", "worse.example"], "block": ["worse.example"]}, of_lists)
+        refused = [rules.refuses_host(host) for host in ("bad.example", "good.example", "worse.example")]
+        self.assertEqual(refused, ["blocked", "", "blocked"])
+        self.assertEqual((rules.limits("a@good.example", frozenset()), rules.limited_tags, rules.allowed), (False, {"loud"}, None))
+
+    def test_decides_anew(self) -> None:
+        """It is known which hosts other rules may concern."""
+        before = RuleBook.of({"block": ["old.example", "same.example"], "forward": ["archive.example"]})
+        after = RuleBook.of({"block": ["new.example", "same.example"], "limit": ["old.example"]})
+        hosts = ("a.old.example", "new.example", "same.example", "archive.example", "other.example")
+        self.assertEqual([after.decides_anew(host, before) for host in hosts], [True, True, False, True, False])
+        self.assertTrue(RuleBook.of({"allow": ["other.example"]}, allow_list=True).decides_anew("other.example", before))
+
     def test_allow_list(self) -> None:
         """With the allow list on, whoever is not on it is refused, and a block counts before it."""
         rules = RuleBook.of({"allow": ["good.example", "ada@bad.example"], "block": ["x.good.example"]}, allow_list=True)

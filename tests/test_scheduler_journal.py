@@ -162,3 +162,19 @@ class FollowersTests(SynchronousTestCase):
         self.assertEqual((len(first), {0, 1, 2} <= first, bool(self.journal)), (SLICE, True, True))
         self.assertEqual(len(first | {found.number for found in self.take().destinations}), SLICE + 100)
         self.assertFalse(self.journal)
+
+    def test_ended_by_rules(self) -> None:
+        """So are the rows of thousands that are subscribed no more, though they had joined: the position counts for none of them."""
+        many = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3, SLICE + 100)]
+        for destination in many:
+            destination.following = True
+            self.journal.changed(destination)
+        while self.journal:
+            self.take()
+        for destination in [*many, *self.destinations]:
+            destination.subscribed = destination in self.destinations
+            self.journal.changed(destination)
+        first = self.take().destinations
+        self.assertEqual((len(first), {0, 1, 2} <= {found.number for found in first}), (SLICE, True))
+        second = self.take().destinations
+        self.assertEqual((len(second), {found.following for found in (*first, *second) if found.number > 2}), (100, {False}))
