@@ -223,6 +223,7 @@ class FallbackCacheTests(CacheContract, WithValkey):
             self.signal(signal.SIGKILL)
             await until(lambda: not self.fallback.healthy)
             await self.fallback.set("key", b"value", 60)
+            self.assertEqual(self.fallback.fallbacks, 1)
             self.assertEqual(await self.fallback.get("key"), b"value")
             self.assertIn("in memory", self.fallback.detail)
             await until(lambda: self.fallback.healthy)

@@ -146,6 +146,31 @@ class DirectoryTests(SynchronousTestCase):
         self.round()
         self.assertEqual(self.web.urls[3:], [ONE.url, TWO.url])
 
+    def test_standing(self) -> None:
+        """It is known how it stands with each list; an operator is told of one that has failed for three days, until it can be read."""
+        self.web.pages = {ONE.url: hosts("a.example", "b.example"), TWO.url: FetchFailed("timed out")}
+        self.fetch()
+        standing = self.directory.standing
+        self.assertEqual((standing["one"].hosts, standing["one"].fault), (2, ""))
+        self.assertEqual(standing["two"].failing_since, START)
+        self.assertTrue(self.directory.condition().well)
+        self.clock.advance(3 * 86400.0 + 1)
+        self.fetch()
+        condition = self.directory.condition()
+        self.assertEqual((condition.well, condition.essential), (False, False))
+        self.assertIn("two has failed for days: failed", condition.detail)
+        self.web.pages[TWO.url] = hosts("c.example")
+        self.fetch()
+        self.assertTrue(self.directory.condition().well)
+
+    def test_adjusted(self) -> None:
+        """Other lists are fetched from now on, and those that are no more are forgotten."""
+        self.web.pages = {ONE.url: hosts("a.example"), TWO.url: hosts("b.example")}
+        self.fetch()
+        self.directory.adjust(evolve(self.config, lists=(TWO,)))
+        self.assertEqual(list(self.directory.standing), ["two"])
+        self.assertEqual(list(self.fetch()), ["two"])
+
     def test_joined(self) -> None:
         """Who asks while lists are being fetched gets the same answer."""
         page: Deferred[Document] = Deferred()

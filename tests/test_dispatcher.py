@@ -49,6 +49,15 @@ class DispatcherTests(SynchronousTestCase):
         self.accept()
         self.assertEqual(self.cursor(), 1)
 
+    def test_counted(self) -> None:
+        """Deliveries that are wanted are counted, and attempts with what came back and how long it took."""
+        self.accept()
+        self.relay.transport.reply = lambda url: NoAnswer(Trouble.DNS)
+        self.accept("Second")
+        dispatcher = self.relay.dispatcher
+        self.assertEqual((dispatcher.wanted, dispatcher.results), (2, {"2xx": 1, "dns": 1}))
+        self.assertEqual(dispatcher.durations.count, 2)
+
     def test_storage_goes_away(self) -> None:
         """While storage is away deliveries go on, and how far they have come is written when it is back."""
         self.relay.transport.reply = lambda url: None

@@ -99,6 +99,15 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(len(self.relay.transport.sent), 1)
         self.assertEqual(self.relay.tally.totals["duplicate"], 3)
 
+    def test_verifications_counted(self) -> None:
+        """Signatures are counted by whether they fit, bodies by whether the key was there, and refusals by reason."""
+        self.send(ALICE.post("Good"))
+        self.send(Author(ALICE.handle, bits=1032).post("Forged"))
+        self.send(BOB.post("Unknown"))
+        verified = self.relay.relay.verified
+        self.assertEqual((verified.good, verified.bad, verified.key_at_hand, verified.key_missing), (1, 1, 2, 1))
+        self.assertEqual(self.relay.tally.reasons, {("rejected", "bad-signature"): 1})
+
     def test_not_an_envelope(self) -> None:
         """What is no envelope is refused with its reason, and nothing is kept."""
         failure = self.failureResultOf(self.relay.relay.accept(b"<html/>", "192.0.2.1"), NotAnEnvelope)

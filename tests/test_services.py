@@ -179,6 +179,7 @@ class PeriodicTests(SynchronousTestCase):
         self.rounds[0].errback(ZeroDivisionError("division by zero"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((periodic.last_run, periodic.last_error), (0.0, "ZeroDivisionError: division by zero"))
+        self.assertEqual((periodic.since, periodic.failures), (0.0, 1))
         self.clock.advance(60)
         self.rounds[1].callback(None)
         self.assertEqual((periodic.last_run, periodic.last_error), (60.0, ""))
