@@ -282,6 +282,19 @@ class ActTests(Pages):
         self.assertEqual(outline_faults(question.text), [])
         self.assertIn("until 2026-11-28 21:30 UTC", self.browser.act("block", **fields, sure="yes"))
 
+    def test_whom_it_concerns(self) -> None:
+        """
+        Before a block the page names those who would get nothing more: the host and its subdomains.
+        """
+        self.wait(self.relay.publishes("sub.pod.example", EVERYTHING))
+        self.wait(self.relay.publishes("otherpod.example", EVERYTHING))
+        question = text_of(self.browser.post("/admin/act/block", {"subject": "Pod.example"}).text)
+        self.assertIn("2 nodes that are subscribed now would get nothing: pod.example, sub.pod.example.", question)
+        for subject in ("#cats", "eve@pod.example", "shy.example", "no host"):
+            question = text_of(self.browser.post("/admin/act/block", {"subject": subject}).text)
+            self.assertIn(f"Block {subject}?", question)
+            self.assertNotIn("subscribed now", question)
+
     def test_erase(self) -> None:
         """
         Erasing is asked for once more, and says what it does not do.
@@ -307,6 +320,7 @@ class ActTests(Pages):
         self.assertIn("bad.example,suspend", exported.text)
         question = self.browser.post("/admin/act/rules-remove", {"name": "friends"})
         self.assertEqual((question.code, len(self.rules())), (200, 2))
+        self.assertIn("2 rules that came with it end", question.text)
         self.assertIn("The list friends is removed", self.browser.act("rules-remove", name="friends", sure="yes"))
         self.browser.act("rules-import", name="mine", action="limit", text="bad.example\nworse.example\n", url="")
         self.assertEqual([action for action, _, _ in self.rules()], ["limit", "limit"])

@@ -8,6 +8,11 @@ from typing import Any
 from attrs import define, frozen
 
 from socialrelay.operators.offers import Offer
+from socialrelay.routing.hosts import node_host, within
+from socialrelay.words import counted
+
+NAMED = 10
+MOST = 1000
 
 
 @frozen
@@ -36,17 +41,29 @@ class Consequences:
 
     async def _block(self, fields: Mapping[str, object]) -> Question:
         subject = str(fields["subject"])
-        if "@" in subject:
-            effects = [
-                f"No post by {subject} is relayed any more.",
-                "What waits to be delivered of it is cancelled, and does not come back.",
-            ]
+        cancelled = "What waits to be delivered of it is cancelled, and does not come back when the block ends."
+        if subject.strip().startswith("#"):
+            effects = [f"No post with the tag {subject} is relayed any more.", cancelled]
+        elif "@" in subject:
+            effects = [f"No post by {subject} is relayed any more.", cancelled]
         else:
-            effects = [
-                f"Nothing from {subject} and its subdomains is relayed any more, and nothing is sent there.",
-                "What waits to be delivered is cancelled, and does not come back when the block ends.",
-            ]
+            nothing = f"Nothing from {subject} and its subdomains is relayed any more, and nothing is sent there."
+            effects = [nothing, cancelled.replace(" of it", ""), *await self._subscribed(subject)]
         return Question(f"Block {subject}?", f"Block {subject}", tuple(effects))
+
+    async def _subscribed(self, text: str) -> list[str]:
+        """Who would not be sent anything any more."""
+        try:
+            host = node_host(text)
+        except ValueError:  # a tag; or nothing that the act will take
+            return []
+        found = await self.views["nodes"].run(text=host, which="subscribed", limit=MOST)
+        hosts = [node["host"] for node in found["nodes"] if within(node["host"], host)]
+        if not hosts:
+            return []
+        named = ", ".join(hosts[:NAMED])
+        more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
+        return [f"{counted(len(hosts), 'node')} that {'is' if len(hosts) == 1 else 'are'} subscribed now would get nothing: {named}{more}."]
 
     async def _erase(self, fields: Mapping[str, object]) -> Question:
         handle, guid, host = (str(fields.get(name, "")) for name in ("handle", "guid", "host"))
@@ -61,11 +78,12 @@ class Consequences:
 
     async def _remove_list(self, fields: Mapping[str, object]) -> Question:
         name = str(fields["name"])
+        rules = (await self.views["rules"].run(list=name, limit=1))["total"]
         return Question(
             f"Remove the list {name}?",
             "Remove the list",
             (
-                f"All rules that came with the list {name} end, unless another list has them too.",
+                f"{counted(rules, 'rule')} that came with it {'ends' if rules == 1 else 'end'}, unless another list has the same.",
                 "Servers and authors that it blocked are relayed again from now on; what was cancelled does not come back.",
             ),
         )
