@@ -89,7 +89,7 @@ def wanted() -> tuple[str, ...]:
 
 def files() -> Path:
     """The machine's, before anything is typed."""
-    return tree((*wanted(), "logrotate"), (f"ansible-core --constraint {CHECKOUT}/requirements/deploy.txt",))
+    return tree((*wanted(), "logrotate", "python3-apt"), (f"ansible-core --constraint {CHECKOUT}/requirements/deploy.txt",))
 
 
 class Site:

@@ -50,7 +50,7 @@ def tree(packages: Sequence[str], python: Sequence[str]) -> Path:
         (path / "etc/machine-id").write_text(f"{uuid4().hex}\n")
         return path
     wanted = sorted({*_ALWAYS, *packages})
-    run("mmdebstrap", "--variant=minbase", f"--include={','.join(wanted)}", _codename(), path, within=600)
+    run("mmdebstrap", "--variant=minbase", f"--include={','.join(wanted)}", codename(), path, within=600)
     # Without one it would take this for its first boot, and enable whatever is installed.
     (path / "etc/machine-id").write_text(f"{uuid4().hex}\n")
     _fetch(path, python)
@@ -59,7 +59,8 @@ def tree(packages: Sequence[str], python: Sequence[str]) -> Path:
     return path
 
 
-def _codename() -> str:
+def codename() -> str:
+    """The name of the system's release, such as C{trixie}."""
     release = dict(re.findall(r'^(\w+)="?(.*?)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))
     return release["VERSION_CODENAME"]
 
