@@ -247,7 +247,11 @@ class Judge:
 
     async def _quarantine(self, row: Waiting, reason: str) -> None:
         self._log.warn(
-            "{post} of {handle} is put aside: {reason}.", post=digest_of(row.body), id=row.id, handle=row.sender or "somebody", reason=reason
+            "{post} of {handle} is put aside: {reason}.",
+            post=digest_of(row.body),
+            id=row.id,
+            handle=row.sender or "somebody",
+            reason=reason,
         )
         try:
             await self._incoming.quarantine(row.id, reason, self._now())
