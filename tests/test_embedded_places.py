@@ -13,6 +13,7 @@ from socialrelay.storage.embedded import EmbeddedError, existing_runtime_directo
 from socialrelay.storage.embedded.account import Account
 from socialrelay.storage.embedded.binaries import Installation, find_postgres, find_valkey, reachable
 from socialrelay.storage.embedded.process import Found, command_line, shorten, tail
+from socialrelay.storage.embedded.state import private_directory
 
 
 class RuntimeDirectoryTests(SynchronousTestCase):
@@ -216,6 +217,29 @@ class LogTests(SynchronousTestCase):
             server.write(b"second\n")
         self.assertEqual(log.read_bytes(), b"second\n")
         self.assertEqual(log.with_name(log.name + ".1").read_bytes(), b"first\n" * 10)
+
+    def test_links(self) -> None:
+        """
+        Links in the place of logs and directories lead nobody to write elsewhere.
+        """
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        other, log, place = folder / "other", folder / "server.log", folder / "place"
+        other.write_text("long" * 100)
+        log.symlink_to(other)
+        shorten(log, 60)
+        log.unlink()
+        log.write_text("words" * 100)
+        log.with_name("server.log.1").symlink_to(other)
+        shorten(log, 60)
+        self.assertEqual(log.with_name("server.log.1").read_text(), "words" * 12)
+        self.assertEqual(other.read_text(), "long" * 100)
+        target = folder / "target"
+        target.mkdir(0o755)
+        place.symlink_to(target)
+        with self.assertRaisesRegex(EmbeddedError, "place is no directory that can be used: Not a directory"):
+            private_directory(place, Account("nobody"))
+        self.assertEqual(target.stat().st_mode & 0o777, 0o755)
 
     def test_tail(self) -> None:
         """

@@ -30,6 +30,16 @@ class TakeTests(SynchronousTestCase):
         taken.release()
         take(self.path).release()
 
+    def test_lock_elsewhere(self) -> None:
+        """A lock that leads to another file is refused, and that file is left as it is."""
+        self.path.mkdir(parents=True)
+        other = self.path.parent / "other"
+        other.write_text("mine")
+        (self.path / "lock").symlink_to(other)
+        with self.assertRaisesRegex(StateDirError, "cannot be used: Too many levels of symbolic links"):
+            take(self.path)
+        self.assertEqual(other.read_text(), "mine")
+
     def test_dead_holder(self) -> None:
         """What a killed daemon leaves behind holds nobody up."""
         code = (

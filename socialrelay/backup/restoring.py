@@ -182,7 +182,7 @@ def place_key(key: RSAPrivateKey, path: Path, identity: Who | None) -> bool:
     write_key(path, key)
     folder = path.parent.stat()
     if os.geteuid() == 0 and folder.st_uid != 0:
-        os.chown(path, folder.st_uid, folder.st_gid)  # the daemon's, like all that is beside it
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)  # the daemon's, like all that is beside it
     return True
 
 

@@ -53,7 +53,8 @@ def take(path: Path, uid: int | None = None, gid: int | None = None) -> StateDir
     """
     try:
         _make(path, uid, gid)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Root does this in a folder of the daemon's user: whoever took that user over must not lead root to another file.
+        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StateDirError(
             f"The state directory {path} cannot be used: {error.strerror} ({error.filename}). "

@@ -72,8 +72,8 @@ class Account:
             options.update(user=self.uid, group=self.gid, extra_groups=[])
         return options
 
-    def own(self, path: Path) -> None:
-        """Give it to the servers' user."""
+    def own(self, path: Path | int) -> None:
+        """Give it to the servers' user; a path, or a descriptor."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -86,10 +87,14 @@ def tail(log: Path, size: int = 2000) -> str:
 def shorten(log: Path, limit: int) -> None:
     """Move what a log holds to C{….1} when it is longer than C{limit} bytes. The server goes on appending to the same file."""
     try:
-        if log.stat().st_size > limit:
-            with log.open("rb+") as file:
+        found = log.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_size > limit:
+            with open(os.open(log, os.O_RDWR | os.O_NOFOLLOW), "rb+") as file:
                 file.seek(-limit, os.SEEK_END)
-                log.with_name(log.name + ".1").write_bytes(file.read(limit))
+                older = log.with_name(log.name + ".1")
+                older.unlink(missing_ok=True)
+                with open(os.open(older, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as kept:
+                    kept.write(file.read(limit))
                 file.truncate(0)
     except FileNotFoundError:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from socialrelay.storage.embedded.account import Account, EmbeddedError
@@ -29,8 +30,21 @@ def require_state(state_dir: Path, account: Account) -> None:
 
 
 def private_directory(path: Path, account: Account) -> Path:
-    """Make it, or make it so: a directory for the servers' user alone."""
-    path.mkdir(0o700, exist_ok=True)
-    path.chmod(0o700)
-    account.own(path)
+    """
+    Make it, or make it so: a directory for the servers' user alone.
+
+    @raise EmbeddedError: something else is there.
+    """
+    try:
+        with suppress(FileExistsError):
+            path.mkdir(0o700)
+        # Root does this in a directory of that user, who must not lead it to another one.
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise EmbeddedError(f"{path} is no directory that can be used: {error.strerror}; move it away") from None
+    try:
+        os.fchmod(directory, 0o700)
+        account.own(directory)
+    finally:
+        os.close(directory)
     return path

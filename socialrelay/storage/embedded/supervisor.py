@@ -250,7 +250,10 @@ class Supervisor:
 
     def _spawn(self, command: list[str], account: Account) -> Child:
         shorten(self._server.log, self._limits.log)
-        output = os.open(self._server.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            output = os.open(self._server.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise EmbeddedError(f"{self._server.log} cannot be written: {error.strerror}; move it away") from None
         try:
             return Child(subprocess.Popen(command, stdout=output, stderr=output, **account.process_options()))
         except OSError as error:
