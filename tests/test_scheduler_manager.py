@@ -889,6 +889,7 @@ _turmoil = st.lists(
         st.tuples(st.just("release"), st.integers(0, 40), st.just(0)),
         st.tuples(st.just("away"), st.integers(0, NODES - 1), st.integers(1, 40)),
         st.tuples(st.just("outlive"), st.integers(0, 40), st.just(0)),
+        st.tuples(st.just("requeue"), st.integers(0, 5), st.booleans()),
     ),
     max_size=60,
 )
@@ -956,6 +957,8 @@ class Turmoil:
             world.manager.resume(f"node-{one}.example", world.now)
         elif what == "outlive":
             world.manager.expire(min(one, len(world.log)))
+        elif what == "requeue":
+            self.requeue(one, two)
         self.check()
 
     def subscribed(self, numbers: Iterable[int]) -> list[int]:
@@ -968,6 +971,13 @@ class Turmoil:
         self.world.subscribe(number)
         if not known:
             self.account_anew(number)
+
+    def requeue(self, which: object, everything: object) -> None:
+        """The operator puts a post back that is stored as bounced, or all of them, if there is any and the relay knows the node."""
+        known = {destination.number for destination in self.world.manager.all()}
+        bounced = [key for key in sorted(self.world.bounces) if key[0] in known]
+        for number, position in bounced if everything else bounced[which : which + 1]:
+            self.world.requeue(number, position)
 
     def crash(self) -> None:
         """The process dies. What was under way past the cursor of a destination that was given up dies uncounted."""
@@ -1028,11 +1038,10 @@ class Turmoil:
             self.case.assertEqual((len(destination.deferred), len(destination.ahead), len(destination.missed)), (0, 0, 0))
             self.case.assertTrue(destination.following)
             self.case.assertEqual(destination.upto(len(world.log)), len(world.log))
-            settled = destination.delivered + destination.bounced + destination.expired + destination.cancelled
-            self.case.assertEqual(settled, world.named(destination.number) - self.since[destination.number])
+            lost = destination.bounced - destination.requeued + destination.expired + destination.cancelled
+            self.case.assertEqual(destination.delivered + lost, world.named(destination.number) - self.since[destination.number])
             taken = len({position for host, position in world.arrived if host == destination.host.name})
-            others = destination.bounced + destination.expired + destination.cancelled + self.since[destination.number]
-            self.case.assertGreaterEqual(taken + others, world.named(destination.number))
+            self.case.assertGreaterEqual(taken + lost + self.since[destination.number], world.named(destination.number))
         manager, reading = world.manager, world.manager._reader
         self.case.assertEqual((manager.in_flight, manager._probes, manager._late, manager._body_bytes), (0, 0, 0, 0))
         self.case.assertEqual((reading._loading, reading._counting, reading._holding), (0, 0, {}))
