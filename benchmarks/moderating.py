@@ -79,7 +79,7 @@ async def moderate(dsn: str) -> dict[str, float]:
     reactor.seconds = time.monotonic
     gc.set_threshold(100_000, 50, 1000)  # as the relay has it
     storage = await open_storage(reactor, dsn, receive=Receive(), retention=Retention())
-    subscribers = made(storage, await storage.log.end())
+    subscribers, dispatcher = made(storage, await storage.log.end())
     await subscribers.load()
     importer = Importer(
         storage.rules, subscribers.rules_changed, own_host="relay.example", tag_key=match_key, in_thread=deferToThread, now=now
@@ -88,7 +88,8 @@ async def moderate(dsn: str) -> dict[str, float]:
     hosts = sorted(subscribers.subscribed())
     body = "".join(f"{host}\n" for host in hosts[::2]).encode()
     lag = Lag()
-    await deferLater(reactor, 2.0)  # all have come to the log's end
+    while dispatcher.summary(lambda host: True)["behind"] or dispatcher._manager.unsaved:
+        await deferLater(reactor, 0.25)
     lag.taken()
 
     async def timed(name: str, work: Any) -> None:
@@ -114,7 +115,7 @@ async def moderate(dsn: str) -> dict[str, float]:
     return figures
 
 
-def made(storage: Storage, end: int) -> Subscribers:
+def made(storage: Storage, end: int) -> tuple[Subscribers, Dispatcher]:
     """Subscribers over the real stores and the real queue."""
     chance = lambda: 0.5  # noqa: E731
     manager = QueueManager(Limits(), Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), end)
@@ -132,7 +133,7 @@ def made(storage: Storage, end: int) -> Subscribers:
         on_settled=lambda settled: None,
     )
     dispatcher.start()
-    return Subscribers(
+    subscribers = Subscribers(
         protocol="diaspora",
         default_url=lambda host: f"https://{host}/receive/public",
         own_host="relay.example",
@@ -147,6 +148,7 @@ def made(storage: Storage, end: int) -> Subscribers:
         now=now,
         unhurried=Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0)),
     )
+    return subscribers, dispatcher
 
 
 def main() -> None:

@@ -60,10 +60,14 @@ _DEFERRED = """
      LIMIT 100000
 """
 
-# Under the lock of the log: no post can be published between the reading of its end and the row that starts there, and no two rows can be
-# given one number.  Not with ON CONFLICT, which would use up a number of a sequence each time: a bitmap is as long as the greatest.
 _WANTED = "json_to_recordset(%(wanted)s) AS wanted (n integer, host text, url text)"
 
+# Not simply NOT subscribed: when rules have just ended thousands, the statistics still say that there is nobody of the kind, and PostgreSQL
+# would compare each of them with each that is wanted.
+_CLOSED = "CASE WHEN subscribed THEN false ELSE true END"
+
+# Under the lock of the log: no post can be published between the reading of its end and the row that starts there, and no two rows can be
+# given one number.  Not with ON CONFLICT, which would use up a number of a sequence each time: a bitmap is as long as the greatest.
 _OPEN = f"""
     SELECT pg_advisory_xact_lock(%(lock)s);
     UPDATE destination
@@ -74,7 +78,7 @@ _OPEN = f"""
            failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
            following = false, tried = greatest(tried, (SELECT coalesce(max(position), 0) FROM post))
       FROM {_WANTED}
-     WHERE destination.host = wanted.host AND protocol = %(protocol)s AND NOT subscribed;
+     WHERE destination.host = wanted.host AND protocol = %(protocol)s AND {_CLOSED};
     UPDATE destination
        SET url = wanted.url
       FROM {_WANTED}
