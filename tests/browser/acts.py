@@ -64,7 +64,7 @@ class ActTests(BrowserCase):
         node.conduct = welcoming
         self.pressed(page, "Try again now", node.host)
         self.stage.has(node, guid)
-        self.stage.state(node.host, "active")
+        self.stage.becomes(f"node?host={node.host}", lambda found: found["deliveries"]["following"])
         page.reload()
         expect(page.get_by_role("region", name="How deliveries fare")).to_contain_text("follows the log")
 
@@ -145,7 +145,7 @@ class ActTests(BrowserCase):
         node, home = self.stage.subscribed("bounced", conduct=says(403)), self.stage.node()
         guid = new_guid()
         self.stage.posts(self.stage.author(home), "No entry #bounced", guid=guid)
-        self.stage.becomes(f"node?host={node.host}", lambda found: (found["deliveries"] or {}).get("bounced") == 1)
+        self.stage.becomes(f"bounced?host={node.host}", lambda found: len(found["bounced"]) == 1)
         node.conduct = welcoming
         page = self.at(f"nodes/{node.host}")
         expect(page.get_by_role("region", name="Posts that it refused", exact=True).first).to_contain_text("HTTP 403")
