@@ -35,7 +35,15 @@ class RulesContract:
         Rules are found by the exact subject, and those of a host's authors with it.
         """
         rules = (await self.storage()).rules
-        subjects = ("pod.example", "a.pod.example", "eve@pod.example:8443", "eve@a.pod.example", "#pod.example", "#x@pod.example", "example")
+        subjects = (
+            "pod.example",
+            "a.pod.example",
+            "eve@pod.example:8443",
+            "eve@a.pod.example",
+            "#pod.example",
+            "#x@pod.example",
+            "example",
+        )
         for subject in subjects:
             await rules.put(evolve(BLOCK, subject=subject))
         self.assertEqual([rule.subject for rule in await rules.about(["pod.example", "example"])], ["example", "pod.example"])
@@ -101,7 +109,9 @@ class RulesContract:
         self.assertEqual(await rules.compare("friends", new), Changes(1, 1, 1, 0))
         self.assertEqual(await rules.replace(later, new), Changes(1, 1, 1, 0))
         found, _ = await rules.page(name="friends")
-        self.assertEqual([(each.subject, each.reason, each.created_by) for each in found], [("spam.example", "worse", "ada"), ("new.example", "", "bob")])
+        self.assertEqual(
+            [(each.subject, each.reason, each.created_by) for each in found], [("spam.example", "worse", "ada"), ("new.example", "", "bob")]
+        )
         self.assertEqual((await rules.page())[1], 4)
         self.assertEqual(await rules.sets(), [evolve(later, count=2)])
 
