@@ -75,7 +75,18 @@ class RuleTests(RulesTestCase):
         """
         What is neither a host, nor a handle, nor a tag is not blocked.
         """
-        subjects = ("@pod.example", "eve@", "eve@pod.example:", "eve@pod.example:x", "a b@pod.example", "eve@localhost", "*", "", "#", "#a b")
+        subjects = (
+            "@pod.example",
+            "eve@",
+            "eve@pod.example:",
+            "eve@pod.example:x",
+            "a b@pod.example",
+            "eve@localhost",
+            "*",
+            "",
+            "#",
+            "#a b",
+        )
         for subject in subjects:
             error = self.refused(self.rules.block(subject, who="ada"))
             self.assertEqual(error.code, "bad-tags" if subject.startswith("#") else "bad-host", subject)
@@ -234,7 +245,12 @@ class ListTests(RulesTestCase):
         self.now(self.rules.rules_import("friends", url=URL, action="limit", who="ada"))
         self.assertEqual(self.relay.tables.rule_lists["friends"].source, URL)
         self.relay.web.pages[URL] = b"<html>"
-        for url, code in ((URL, "bad-list"), (f"{URL}?", "not-fetched"), ("http://lists.example/", "bad-request"), ("/etc/passwd", "bad-request")):
+        for url, code in (
+            (URL, "bad-list"),
+            (f"{URL}?", "not-fetched"),
+            ("http://lists.example/", "bad-request"),
+            ("/etc/passwd", "bad-request"),
+        ):
             self.assertEqual(self.refused(self.rules.rules_import("friends", url=url, who="ada")).code, code, url)
         self.assertEqual(self.subjects(action="limit"), ["spam.example"])
 
