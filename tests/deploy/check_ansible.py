@@ -8,7 +8,7 @@ from unittest import TestCase
 
 from tests.deploy.check_install import files
 from tests.deploy.machine import CHECKOUT, Machine
-from tests.deploy.tools import ETC, folder, run
+from tests.deploy.tools import ETC, ROOT, folder, run
 
 ANSIBLE = ETC / "ansible"
 
@@ -53,6 +53,7 @@ class RunTests(TestCase):
         )
         variables = {
             "socialrelay_repository": CHECKOUT,
+            "socialrelay_version": run("git", "rev-parse", "HEAD", cwd=ROOT).stdout.strip(),
             "socialrelay_nginx": True,
             "socialrelay_certificate": "/srv/chain.pem",
             "socialrelay_certificate_key": "/srv/key.pem",
