@@ -6,6 +6,8 @@ import json
 import os
 import pwd
 import stat
+import subprocess
+import sys
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -25,9 +27,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from socialrelay.backup.exporting import Export, export, public_hash
 from socialrelay.backup.manifest import BackupError, Manifest
 from socialrelay.backup.reading import opened
-from socialrelay.backup.restoring import Restored, check_target, restore
+from socialrelay.backup.restoring import APPLICATION, Restored, check_target, restore
 from socialrelay.backup.tables import sequences_of, tables_of
-from socialrelay.boundaries import BoundIdentity, NodeRecord, Rejection
+from socialrelay.boundaries import BoundIdentity, NodeRecord, Rejection, Unavailable
 from socialrelay.identity import IdentityError, read_key, write_key
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
@@ -149,6 +151,58 @@ class BackupTests(TestCase):
         self.assertEqual(self.file.read_bytes(), before)
         self.assertEqual(sorted(path.name for path in self.folder.iterdir()), ["relay.zip"])
 
+    async def test_killed(self) -> None:
+        """
+        What an export that was killed left behind goes with the next one; that of one that runs stays.
+        """
+        dsn = await self.filled()
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait()
+        left, running = (self.folder / f".relay.zip.{number}" for number in (ended.pid, os.getppid()))
+        left.touch()
+        running.touch()
+        self.export(dsn)
+        self.assertEqual(sorted(path.name for path in self.folder.iterdir()), [running.name, "identity.pem", "relay.zip"])
+
+    async def test_encrypted(self) -> None:
+        """
+        A zip file with a password is refused with what to do.
+        """
+        self.export(await self.filled())
+        data = bytearray(self.file.read_bytes())
+        data[data.index(b"PK\1\2") + 8] |= 1
+        self.file.write_bytes(data)
+        with self.assertRaisesRegex(BackupError, "decrypt it first"):
+            self.restore(servers.empty_database())
+
+    async def test_interrupted(self) -> None:
+        """
+        Ctrl-C ends a restore as what it is, and nothing was restored.
+        """
+
+        def press(what: str, part: float) -> None:
+            raise KeyboardInterrupt
+
+        self.export(await self.filled())
+        target = servers.empty_database()
+        with self.assertRaises(KeyboardInterrupt):
+            self.restore(target, tell=press)
+        self.assertEqual(rows(target, "SELECT to_regclass('post')"), [(None,)])
+        self.assertFalse((self.folder / "restored.pem").exists())
+
+    async def test_server_lost(self) -> None:
+        """
+        That the server breaks off is said in words.
+        """
+        self.export(await self.filled())
+        target = servers.empty_database()
+
+        def end(what: str, part: float) -> None:
+            rows(target, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{APPLICATION}'")
+
+        with self.assertRaisesRegex(Unavailable, "terminating connection|broke off"):
+            self.restore(target, tell=end)
+
     async def test_wrong_key(self) -> None:
         """
         With another key than the one that nodes know nothing is exported.
@@ -169,7 +223,9 @@ class BackupTests(TestCase):
         self.change("tables/post.copy", b"1\t2\n")
         with self.assertRaisesRegex(BackupError, r"tables/post\.copy in it is damaged"):
             self.restore(target)
-        for broken in (whole[:-40], whole[: len(whole) // 2], b"", b"nothing"):
+        body = whole.index(b"tables/node.copy") + len("tables/node.copy")
+        turned = whole[:body] + bytes(0xFF ^ byte for byte in whole[body : body + 60]) + whole[body + 60 :]
+        for broken in (whole[:-40], whole[: len(whole) // 2], turned, b"", b"nothing"):
             self.file.write_bytes(broken)
             with self.assertRaisesRegex(BackupError, "no whole export"):
                 self.restore(target)

@@ -82,6 +82,10 @@ class OfflineTests(TestCase):
             self.assertRaises(statedir.StateDirHeld, statedir.take, self.state)
             with beside(config) as again:
                 self.assertEqual(again, dsn)
+        for use in (held, beside):
+            with self.assertRaises(SystemExit) as ended, use(config):
+                signal.raise_signal(signal.SIGTERM)
+            self.assertEqual(ended.exception.code, 128 + signal.SIGTERM)
 
     def test_nothing(self) -> None:
         """

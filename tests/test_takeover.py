@@ -142,6 +142,19 @@ class PartsTests(SynchronousTestCase):
         self.assertEqual((config.host, config.identity.username, config.operator.name), ("relay.example", "relay2", "Our relay"))
         self.assertEqual([each.url for each in config.polling.lists or ()], ["https://pods.example/pods.json"])
 
+    def test_configuration_is_usable(self) -> None:
+        """
+        A list that the relay would not read is left to the operator, and nothing in a text steers the terminal.
+        """
+        given = new_configuration(
+            OldConfig({"SERVER_HOST": "relay.example", "RELAY_NAME": "a\x9bb", "POD_LIST_JSON": "http://pods.example/"})
+        )
+        self.assertTrue(given.replace("\n", "").isprintable())
+        path = Path(self.mktemp())
+        path.write_text(given)
+        config = load(path, {}, {})
+        self.assertEqual((config.operator.name, config.polling.lists), ("a\x9bb", None))
+
     def test_configuration_of_nothing(self) -> None:
         """
         Without a name a place for it is left, with a word.
@@ -238,6 +251,23 @@ class TakeoverTests(TestCase):
         )
         self.assertEqual(rows(self.dsn, "SELECT sum(count) FROM statistic_hour"), [(9 + 1 + 70 + 30 + 9,)])
         self.assertIn(("received", 109), rows(self.dsn, "SELECT event, count FROM statistic_total"))
+
+    def test_odd_rows(self) -> None:
+        """
+        Rows without a host are left out, two names of one host are one, and hours to come only count in the sums.
+        """
+        statement = """
+            ALTER TABLE node ALTER COLUMN host DROP NOT NULL;
+            INSERT INTO node (host, created_at, last_success, total_delivered, failure_count, https) VALUES
+                (NULL, '2016-07-01', NULL, 1, 0, true), ('POD-A.example.', '2015-01-01', NULL, 10, 0, true);
+            INSERT INTO receivestatistic (created_at, sender_host) VALUES ('infinity', ''), ('2100-01-01', '')
+        """
+        rows(self.old.database, statement)
+        self.take()
+        found = rows(self.dsn, "SELECT delivered, created_at::text, last_success::text FROM destination WHERE host = 'pod-a.example'")
+        self.assertEqual(found, [(1010, "2014-12-31 23:00:00+00", "2020-03-01 07:00:00+00")])
+        self.assertEqual(rows(self.dsn, "SELECT count(*) FROM statistic WHERE hour > '2026-05-18'"), [(0,)])
+        self.assertEqual(rows(self.dsn, "SELECT count FROM statistic_total WHERE event = 'received'"), [(111,)])
 
     def test_forwards(self) -> None:
         """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from glob import escape
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,7 @@ from socialrelay.backup.manifest import KEY, MANIFEST, BackupError, Manifest, Ta
 from socialrelay.backup.tables import columns_of, last_of, reading, sequences_of, tables_of
 from socialrelay.identity import read_key
 from socialrelay.storage.blocking import connected
+from socialrelay.storage.embedded.process import exists
 from socialrelay.storage.migrate import known_migrations, schema
 
 HOLD_BODIES = frozenset({"post_body", "incoming", "quarantine"})
@@ -186,6 +188,7 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that gets its name when it is whole."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        _remove_left(path)
         draft.unlink(missing_ok=True)
         with open(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             yield file
@@ -201,3 +204,11 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
         raise BackupError(f"{path} cannot be written: {error.strerror}") from None
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _remove_left(path: Path) -> None:
+    """Drafts of exports that were killed go: the private key is in them, too."""
+    for draft in path.parent.glob(f".{escape(path.name)}.*"):
+        number = draft.name.rpartition(".")[2]
+        if number.isdecimal() and not exists(int(number)):
+            draft.unlink(missing_ok=True)

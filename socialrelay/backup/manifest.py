@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 KEY = "identity.pem"
 MANIFEST_MAX = 4 * 1024 * 1024
+KEY_MAX = 64 * 1024
 
 
 class BackupError(Exception):
@@ -41,6 +42,12 @@ class Table:
     rows: int
     bytes: int
     sha256: str
+
+    @classmethod
+    def read(cls, table: dict[str, Any]) -> Table:
+        """As it stands in the manifest."""
+        columns = tuple(str(column) for column in table["columns"])
+        return cls(str(table["name"]), columns, int(table["rows"]), int(table["bytes"]), str(table["sha256"]))
 
     @property
     def member(self) -> str:
@@ -124,7 +131,7 @@ class Manifest:
                 key_file_sha256=str(read["key_file_sha256"]),
                 bodies=bool(read["bodies"]),
                 sequences={str(name): int(last) for name, last in read["sequences"].items()},
-                tables=tuple(Table(**{**table, "columns": tuple(table["columns"])}) for table in read["tables"]),
+                tables=tuple(Table.read(table) for table in read["tables"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackupError(f"its manifest cannot be read: {type(error).__name__}: {error}") from None

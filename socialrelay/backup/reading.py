@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from socialrelay.backup.exporting import public_hash
-from socialrelay.backup.manifest import KEY, MANIFEST, MANIFEST_MAX, BackupError, Manifest
+from socialrelay.backup.manifest import KEY, KEY_MAX, MANIFEST, MANIFEST_MAX, BackupError, Manifest
 from socialrelay.backup.tables import tables_of
 from socialrelay.storage.migrate import Migration, require_known
 
 _CHUNK = 1024 * 1024
+_ENCRYPTED = 1
 
 
 @frozen
@@ -54,7 +56,7 @@ def opened(path: Path, migrations: list[Migration], tell: Callable[[float], None
             yield Opened(archive, manifest, _key(archive, manifest), bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)))
     except BackupError as error:
         raise BackupError(f"{path}: {error}") from None
-    except (BadZipFile, EOFError) as error:
+    except (BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
         raise BackupError(f"{path}: this is no whole export: {error}. Take another copy of it") from None
     except OSError as error:
         raise BackupError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -65,6 +67,8 @@ def _manifest(archive: ZipFile) -> Manifest:
         found = archive.getinfo(MANIFEST)
     except KeyError:
         raise BackupError("this is no export of a relay: it has no manifest") from None
+    if any(member.flag_bits & _ENCRYPTED for member in archive.infolist()):
+        raise BackupError("it is encrypted: decrypt it first")
     if found.file_size > MANIFEST_MAX:
         raise BackupError("its manifest is too long to be one")
     return Manifest.from_json(archive.read(found))
@@ -105,7 +109,8 @@ def _key(archive: ZipFile, manifest: Manifest) -> RSAPrivateKey | None:
     if manifest.identity is None:
         return None
     try:
-        key = load_pem_private_key(archive.read(KEY), password=None)
+        with archive.open(KEY) as member:
+            key = load_pem_private_key(member.read(KEY_MAX), password=None)
     except (KeyError, ValueError, TypeError):
         raise BackupError("the private key in it cannot be read") from None
     if not isinstance(key, RSAPrivateKey) or public_hash(key) != manifest.identity.key_sha256:

@@ -17,7 +17,7 @@ from socialrelay.backup.manifest import BackupError, Table, Who
 from socialrelay.backup.reading import Opened
 from socialrelay.backup.tables import columns_of, filling, tables_of
 from socialrelay.identity import read_key, write_key
-from socialrelay.storage.blocking import connected, require_alone
+from socialrelay.storage.blocking import connected, copy_in, require_alone
 from socialrelay.storage.migrate import VERSIONS, Migration, apply, run, schema
 
 APPLICATION = "socialrelay restore"
@@ -116,7 +116,7 @@ def _fill(cursor: Any, export: Opened, tell: Tell) -> None:
         # A migration may have put rows into it.
         cursor.execute(SQL("DELETE FROM {}").format(Identifier(table.name)))
         with export.archive.open(table.member) as member:
-            cursor.copy_expert(filling(table.name, table.columns), _Told(member, table.name, done, whole, tell))
+            copy_in(cursor, filling(table.name, table.columns), _Told(member, table.name, done, whole, tell))
         if cursor.rowcount != table.rows:
             raise BackupError(f"{table.name} took {cursor.rowcount} rows of {table.rows}: nothing was restored")
         done += table.bytes

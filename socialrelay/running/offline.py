@@ -47,7 +47,8 @@ def held(config: Config, *, make: bool = True) -> Iterator[str]:
     state = statedir.take(config.state_dir, uid, gid)
     try:
         if config.postgres.dsn:
-            yield config.postgres.dsn
+            with _ended_by_signals():
+                yield config.postgres.dsn
         else:
             with _ended_by_signals(), _running(lambda reactor: EmbeddedPostgres(config.state_dir, reactor, as_owner(config))) as postgres:
                 yield postgres.dsn
@@ -68,11 +69,12 @@ def beside(config: Config) -> Iterator[str]:
     @raise statedir.StateDirError: the state directory cannot be used.
     @raise socialrelay.storage.embedded.EmbeddedError: the embedded server cannot be started.
     """
-    if config.postgres.dsn:
-        yield config.postgres.dsn
-        return
-    _require_data(config)
     with ExitStack() as stack:
+        if config.postgres.dsn:
+            stack.enter_context(_ended_by_signals())
+            yield config.postgres.dsn
+            return
+        _require_data(config)
         try:
             dsn = stack.enter_context(held(config))
         except statedir.StateDirHeld:
@@ -80,6 +82,7 @@ def beside(config: Config) -> Iterator[str]:
             if runtime is None:
                 raise
             dsn = dsn_at(runtime)
+            stack.enter_context(_ended_by_signals())
         yield dsn
 
 
@@ -123,7 +126,7 @@ def _require_data(config: Config) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Signals that would end the process at once, with a server left behind, end it as Ctrl-C does."""
+    """Signals that would end the process at once, with a server or half a file left behind, end it as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

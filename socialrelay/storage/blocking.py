@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg2
 
@@ -14,6 +14,12 @@ from socialrelay.boundaries import Unavailable
 from socialrelay.storage.database import StorageError, connect_arguments
 
 CONNECT_SECONDS = 10
+
+
+class Readable(Protocol):
+    """What a COPY reads."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
 
 
 @contextmanager
@@ -47,6 +53,42 @@ def connected(dsn: str, application: str = "socialrelay tool", seconds: int = CO
         raise StorageError(one_line(error)) from error
     finally:
         connection.close()
+
+
+class _Reading:
+    """
+    @ivar ended: what ended a reading.
+    """
+
+    def __init__(self, file: Readable) -> None:
+        self._file = file
+        self.ended: BaseException | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        """As files do."""
+        try:
+            return self._file.read(size)
+        except BaseException as error:
+            self.ended = error
+            raise
+
+
+def copy_in(cursor: Any, statement: Any, file: Readable) -> None:
+    """
+    A COPY from a file.
+
+    @raise Exception: what ends the reading, be it Ctrl-C, as it is; psycopg2 makes an error of the database of it, without its name.
+    @raise Unavailable: the server broke off; psycopg2 does not say why.
+    """
+    reading = _Reading(file)
+    try:
+        cursor.copy_expert(statement, reading)
+    except psycopg2.Error:
+        if reading.ended is not None:
+            raise reading.ended from None
+        if cursor.connection.closed:
+            raise Unavailable("PostgreSQL broke off while rows were put into it; its log says why, such as a full disk") from None
+        raise
 
 
 def one_line(error: BaseException) -> str:

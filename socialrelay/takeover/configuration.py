@@ -34,10 +34,14 @@ def new_configuration(old: OldConfig) -> str:
     ]
     listed = old.text("POD_LIST_JSON")
     if listed and listed != FEDERATION_LIST:
-        lines += ["", "[polling]", f"lists = [{{ name = {_text('pods')}, url = {_text(listed)} }}]"]
+        lines += ["", "[polling]"]
+        if not listed.startswith("https://"):
+            lines.append("# Lists are read over https alone, and the old relay's was not: please set its address.")
+        lines.append(("" if listed.startswith("https://") else "# ") + f"lists = [{{ name = {_text('pods')}, url = {_text(listed)} }}]")
     return "\n".join(lines) + "\n"
 
 
 def _text(value: str) -> str:
-    """TOML's basic strings are written as JSON's."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """TOML's basic strings are written as JSON's. What could steer a terminal is written as a number."""
+    written = json.dumps(value, ensure_ascii=False)
+    return "".join(character if character.isprintable() else f"\\U{ord(character):08x}" for character in written)

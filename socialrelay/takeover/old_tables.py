@@ -17,7 +17,7 @@ import psycopg2
 from attrs import frozen
 from psycopg2.sql import SQL, Identifier
 
-from socialrelay.storage.blocking import connected, one_line
+from socialrelay.storage.blocking import connected, copy_in, one_line
 from socialrelay.takeover.old_config import TakeoverError
 
 Tell = Callable[[str, float], None]
@@ -118,7 +118,7 @@ def from_postgres(cursor: Any, dsn: str, zone: str, tell: Tell) -> None:
                         f"the old database is not as Social-Relay 1.5 and 1.6 keep theirs, or may not be read: {one_line(error)}"
                     ) from None
                 file.seek(0)
-                cursor.copy_expert(f"COPY {table.into} FROM STDIN", file)
+                copy_in(cursor, f"COPY {table.into} FROM STDIN", file)
 
 
 def from_files(cursor: Any, folder: Path, zone: str, tell: Tell) -> None:
@@ -149,7 +149,7 @@ def _copy_in(cursor: Any, raw: str, table: _OldTable, file: IO[bytes], path: Pat
         )
     columns = SQL(", ").join(map(Identifier, header))
     try:
-        cursor.copy_expert(SQL("COPY {} ({}) FROM STDIN WITH (FORMAT text, NULL 'NULL')").format(Identifier(raw), columns), file)
+        copy_in(cursor, SQL("COPY {} ({}) FROM STDIN WITH (FORMAT text, NULL 'NULL')").format(Identifier(raw), columns), file)
     except psycopg2.DataError as error:
         raise TakeoverError(f"{path} cannot be read: {one_line(error)}") from None
 

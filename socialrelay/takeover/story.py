@@ -76,7 +76,7 @@ def take_over(
             from_postgres(cursor, old.database, old.zone, lambda what, part: tell(what, part * _TABLES_END))
         elif old.tables is not None:
             from_files(cursor, old.tables, old.zone, lambda what, part: tell(what, part * _TABLES_END))
-        cursor.execute("SELECT host FROM old_node ORDER BY host")
+        cursor.execute("SELECT host FROM old_node WHERE host IS NOT NULL ORDER BY host")
         hosts = [*(name for (name,) in cursor.fetchall()), *old.redis.pods]
         tell("nodes", _TABLES_END)
         max_tags = config.polling.max_tags_per_node

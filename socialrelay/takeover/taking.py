@@ -48,6 +48,7 @@ _NODES = """
 _OLD_NODES = """
     SELECT host, created_at AT TIME ZONE %(zone)s, last_success AT TIME ZONE %(zone)s, coalesce(total_delivered, 0)
       FROM old_node
+     WHERE host IS NOT NULL
      ORDER BY host
 """
 
@@ -77,7 +78,7 @@ _DESTINATIONS = """
 
 _HOURS = """
     WITH old AS (
-        SELECT hour, event, sum(count) AS count FROM old_statistic WHERE hour >= %(since)s GROUP BY hour, event
+        SELECT hour, event, sum(count) AS count FROM old_statistic WHERE hour BETWEEN %(since)s AND %(now)s GROUP BY hour, event
     ), added AS (
         SELECT old.hour, old.event, old.count - coalesce(statistic.count, 0) AS count
           FROM old
@@ -158,10 +159,16 @@ class Taken:
 def take_nodes(cursor: Any, known: Known, config: Config, *, zone: str, now: datetime, chance: Callable[[], float], taken: Taken) -> None:
     """The nodes, to be polled within the next interval, and how deliveries to them went."""
     cursor.execute(_OLD_NODES, {"zone": zone})
-    history = {}
+    history: dict[str, dict[str, Any]] = {}
     for name, created_at, last_success, delivered in cursor.fetchall():
         if host := usable_host(name, config.host):
-            history[host] = {"host": host, "created_at": created_at or now, "last_success": last_success, "delivered": max(delivered, 0)}
+            before = history.get(host, {"created_at": now, "last_success": None, "delivered": 0})
+            history[host] = {  # two names in the old table may be one host
+                "host": host,
+                "created_at": min(created_at or now, before["created_at"]),
+                "last_success": max(filter(None, (last_success, before["last_success"])), default=None),
+                "delivered": max(delivered, 0) + before["delivered"],
+            }
     spread = config.polling.interval
     entries = (
         {
@@ -189,8 +196,8 @@ def take_nodes(cursor: Any, known: Known, config: Config, *, zone: str, now: dat
 def take_counts(cursor: Any, config: Config, *, now: datetime, taken: Taken) -> None:
     """The statistics, summed up by hour."""
     since = now - timedelta(days=config.retention.statistics)
-    cursor.execute(_HOURS, {"since": since, "source": SOURCE})
-    cursor.execute("SELECT count(DISTINCT hour) FROM old_statistic WHERE hour >= %(since)s", {"since": since})
+    cursor.execute(_HOURS, {"since": since, "now": now, "source": SOURCE})
+    cursor.execute("SELECT count(DISTINCT hour) FROM old_statistic WHERE hour BETWEEN %(since)s AND %(now)s", {"since": since, "now": now})
     taken.hours = cursor.fetchone()[0]
     cursor.execute(_TOTALS)
     taken.counts = {event: int(count) for event, count in sorted(cursor.fetchall())}
