@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogPublisher
 
-from socialrelay.assembly import Surroundings, assemble
+from socialrelay.assembly import Given, Surroundings, assemble
 from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.health import Health, Phase
@@ -78,34 +77,18 @@ class Core(Service):
 
     _log = Logger()
 
-    def __init__(
-        self,
-        config: Config,
-        reactor: Any,
-        cache: FallbackCache | MemoryCache,
-        health: Health,
-        dsn: Any,
-        front: LateSite,
-        operators: LateSite,
-        operators_at: tuple[str, ...],
-        surroundings: Surroundings,
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, dsn: Any, front: LateSite, operators: LateSite) -> None:
         """
         @param dsn: asked at start: the embedded server chooses its place when the daemon has its user.
         @param front: of the public site.
         @param operators: of the operators'.
-        @param operators_at: endpoints at which that one is listened.
-        @param surroundings: what is there before the parts.
         """
-        self._config = config
-        self._reactor = reactor
-        self._cache = cache
-        self._health = health
+        self._surroundings = surroundings
+        self._config = surroundings.config
+        self._reactor = surroundings.reactor
         self._dsn = dsn
         self._front = front
         self._operators = operators
-        self._operators_at = operators_at
-        self._surroundings = surroundings
         self._storage: Storage | None = None
         self._parts: Sequence | None = None
 
@@ -126,22 +109,11 @@ class Core(Service):
         if config.production and not (config.operator.source or config.operator.contact):
             self._log.warn(NO_SOURCE)
         self._storage = storage = await self._open_storage()
-        in_thread = partial(deferToThreadPool, self._reactor, self._reactor.getThreadPool())
         try:
-            identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=in_thread)
+            identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=self._surroundings.in_thread)
         except IdentityError as error:
             raise StartFailed("identity", str(error)) from error
-        assembly = assemble(
-            config,
-            self._reactor,
-            storage,
-            self._cache,
-            identity,
-            self._health,
-            await storage.log.end(),
-            self._operators_at,
-            surroundings=self._surroundings,
-        )
+        assembly = assemble(Given.over(self._surroundings, storage, identity, await storage.log.end()))
         self._front.site = assembly.public.site
         self._operators.site = assembly.admin.site
         self._parts = Sequence(assembly.parts, self._reactor, config.stop_timeout * 0.8)
@@ -254,10 +226,20 @@ def compose(config: Config, reactor: Any, reread: Callable[[], Config], *, stays
         embedded["postgres"] = postgres.supervisor
         dsn = lambda: postgres.dsn  # noqa: E731
     cache = _cache(config, reactor, children, embedded)
-    surroundings = Surroundings(reloader, lag, LogCounts(), embedded)
+    surroundings = Surroundings(
+        config=config,
+        reactor=reactor,
+        cache=cache,
+        health=health,
+        operators_at=operators_at,
+        reloader=reloader,
+        lag=lag,
+        logged=LogCounts(),
+        embedded=embedded,
+    )
     globalLogPublisher.addObserver(surroundings.logged)
     children += [
-        ("the relay", Core(config, reactor, cache, health, dsn, front, operators, operators_at, surroundings)),
+        ("the relay", Core(surroundings, dsn, front, operators)),
         ("listening", listener),
         ("listening for operators", operators_socket),
         ("life", Life(health)),

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from socialrelay.assembly import Assembly, Surroundings, assemble
+from socialrelay.assembly import Assembly, Given, assemble
 from socialrelay.config import Config, NodeList, Polling
 from socialrelay.health import Health, Phase
 from socialrelay.identity import RelayIdentity
@@ -67,11 +67,19 @@ def assembled(case: TestCase, **tables: Any) -> Assembled:
 
     reloader = Reloader(config, lambda: relay.found, in_thread)
     embedded: Any = {"postgres": Supervisor(_Server(), None)}  # type: ignore[arg-type]
-    surroundings = Surroundings(reloader, LoopLag(Clock()), LogCounts(), embedded)
-    identity = RelayIdentity("relay.example", "relay", "f00d" * 8, "Relay", KEY.public_key(), KEY)
-    storage = memory_storage()
-    made = assemble(
-        config, reactor, storage, MemoryCache(Clock()), identity, Health(Phase.RUNNING), 0, (), surroundings=surroundings
-    )  # fmt: skip
-    relay = Assembled(config, config, storage, reloader, made)
+    given = Given(
+        config=config,
+        reactor=reactor,
+        cache=MemoryCache(Clock()),
+        health=Health(Phase.RUNNING),
+        operators_at=(),
+        reloader=reloader,
+        lag=LoopLag(Clock()),
+        logged=LogCounts(),
+        embedded=embedded,
+        storage=memory_storage(),
+        identity=RelayIdentity("relay.example", "relay", "f00d" * 8, "Relay", KEY.public_key(), KEY),
+        log_end=0,
+    )
+    relay = Assembled(config, config, given.storage, reloader, assemble(given))
     return relay

@@ -1,4 +1,4 @@
-"""Tests for L{socialrelay.adjusting}: what a running relay makes of a changed configuration."""
+"""Tests for L{socialrelay.assembly.adjusting}: what a running relay makes of a changed configuration."""
 
 from __future__ import annotations
 

@@ -11,25 +11,11 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 from twisted.python.failure import Failure
 
-from socialrelay.authors import Authors
+from socialrelay.assembly.engine import Engine, limits
 from socialrelay.boundaries import Unavailable
-from socialrelay.config import Config, Delivery
-from socialrelay.delivery.bodies import BodyCache
-from socialrelay.delivery.dispatcher import Dispatcher
-from socialrelay.delivery.news import DeliveryNews
-from socialrelay.diaspora.protocol import Diaspora
-from socialrelay.discovery.keyring import DiscoveringKeyring
-from socialrelay.moderation.hourly import HourlyLimits
-from socialrelay.moderation.lists import RuleLists
-from socialrelay.nodes.directory import NodeDirectory
-from socialrelay.nodes.poller import NodePoller
-from socialrelay.quota import ClientQuota
+from socialrelay.config import Config
 from socialrelay.running.reloading import Commit, Prepare, Reloader
-from socialrelay.scheduler.manager import QueueManager
-from socialrelay.scheduler.orders import Limits
-from socialrelay.scheduler.pacing import Pacer
 from socialrelay.storage.stores import Storage
-from socialrelay.subscribers import Subscribers
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.admin.site import AdminSite
 from socialrelay.web.live import LiveStreams
@@ -74,31 +60,13 @@ POLLING = (
 
 @frozen(kw_only=True, eq=False)
 class Adjustable:
-    """
-    The parts that can take another configuration.
+    """The parts that can take another configuration."""
 
-    @ivar limits: makes the queue manager's limits of the configuration.
-    """
-
+    engine: Engine
+    storage: Storage
     public: PublicSite
     admin: AdminSite
     streams: LiveStreams
-    quota: ClientQuota
-    storage: Storage
-    authors: Authors
-    hourly: HourlyLimits
-    subscribers: Subscribers
-    rule_lists: RuleLists
-    protocol: Diaspora
-    dispatcher: Dispatcher
-    manager: QueueManager
-    pacer: Pacer
-    bodies: BodyCache
-    news: DeliveryNews
-    limits: Callable[[Delivery], Limits]
-    poller: NodePoller
-    directory: NodeDirectory
-    keyring: DiscoveringKeyring
 
     def register(self, reloader: Reloader) -> None:
         """Say which keys can change."""
@@ -108,7 +76,7 @@ class Adjustable:
         reloader.register(("dashboard.streams", "dashboard.streams_per_address"), _later(self._streams))
         reloader.register(("policy.",), _later(self._policy))
         reloader.register(("moderation.",), _later(self._moderation))
-        reloader.each_time(self.rule_lists.fetch_soon)
+        reloader.each_time(self.engine.rule_lists.fetch_soon)
         reloader.register(DELIVERY, _later(self._delivery))
         reloader.register(("retention.",), _later(self._bounds))
         reloader.register(POLLING, _later(self._polling))
@@ -123,7 +91,7 @@ class Adjustable:
             site.max_connections, site.max_per_address = receive.connections, receive.connections_per_address
             site.proxies, site.room.limit = proxies, receive.bytes_in_hand
             self.admin.site.proxies = proxies
-            self.quota.rows, self.quota.bytes = receive.waiting_rows_per_address, receive.waiting_bytes_per_address
+            self.engine.quota.rows, self.engine.quota.bytes = receive.waiting_rows_per_address, receive.waiting_bytes_per_address
             self._bounds(config)
 
         return commit
@@ -135,31 +103,33 @@ class Adjustable:
         self.streams.most, self.streams.per_client = config.dashboard.streams, config.dashboard.streams_per_address
 
     def _policy(self, config: Config) -> None:
-        self.authors.policy = config.policy
-        self.hourly.adjust(config.policy)
-        if self.subscribers.allow_list != config.policy.allow_list:
-            self.subscribers.allow_list = config.policy.allow_list
-            self.subscribers.rules_changed().addErrback(_not_yet)
-        self.protocol.reshares = config.policy.reshares
+        self.engine.authors.policy = config.policy
+        self.engine.hourly.adjust(config.policy)
+        if self.engine.subscribers.allow_list != config.policy.allow_list:
+            self.engine.subscribers.allow_list = config.policy.allow_list
+            self.engine.subscribers.rules_changed().addErrback(_not_yet)
+        self.engine.diaspora.reshares = config.policy.reshares
 
     def _moderation(self, config: Config) -> None:
-        self.rule_lists.adjust(config.moderation)
+        self.engine.rule_lists.adjust(config.moderation)
 
     def _delivery(self, config: Config) -> None:
         delivery = config.delivery
-        self.manager.adjust(self.limits(delivery))
-        self.dispatcher.adjust(delivery.queue_lifetime)
-        self.pacer.spread = delivery.origin_spread
-        self.bodies.limit = delivery.body_cache
-        self.news.log_each = delivery.log_each
+        self.engine.manager.adjust(limits(delivery, self.engine.network.budget))
+        self.engine.dispatcher.adjust(delivery.queue_lifetime)
+        self.engine.pacer.spread = delivery.origin_spread
+        self.engine.bodies.limit = delivery.body_cache
+        self.engine.news.log_each = delivery.log_each
 
     def _polling(self, config: Config) -> None:
         # The parts are made for so many at a time, and with one time-out.
-        self.poller.config = evolve(config.polling, concurrency=self.poller.config.concurrency, timeout=self.poller.config.timeout)
-        self.directory.adjust(config.polling)
+        self.engine.poller.config = evolve(
+            config.polling, concurrency=self.engine.poller.config.concurrency, timeout=self.engine.poller.config.timeout
+        )
+        self.engine.directory.adjust(config.polling)
 
     def _discovery(self, config: Config) -> None:
-        self.keyring.config = config.discovery
+        self.engine.keyring.config = config.discovery
 
 
 def _not_yet(failure: Failure) -> None:

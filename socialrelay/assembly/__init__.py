@@ -1,0 +1,148 @@
+"""
+The relay's parts, made and introduced to one another once storage and identity are there.
+
+Whoever wants to know which part knows which reads it here and nowhere else: the L{network<socialrelay.assembly.network>}, the
+L{engine<socialrelay.assembly.engine>} that carries posts, the L{surface<socialrelay.assembly.surface>} that people see; and below, in which
+order all of them start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+from attrs import frozen
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import globalLogPublisher
+
+from socialrelay.assembly.engine import make_engine
+from socialrelay.assembly.given import Given, Surroundings
+from socialrelay.assembly.network import make_network
+from socialrelay.assembly.surface import make_surface
+from socialrelay.discovery import keyring as keyrings
+from socialrelay.discovery.provided import read_author_keys
+from socialrelay.metrics import storage as stored
+from socialrelay.moderation import lists as rule_list
+from socialrelay.nodes import directory as directories
+from socialrelay.nodes import poller as pollers
+from socialrelay.running import disk
+from socialrelay.running.finishing import Finishing
+from socialrelay.running.logs import Quiet
+from socialrelay.scheduler.record import State
+from socialrelay.services import Periodic, within
+from socialrelay.web.admin.site import AdminSite
+from socialrelay.web.public import PublicSite
+
+__all__ = ["Assembly", "Given", "Surroundings", "assemble"]
+
+TALLY_EVERY = 5.0
+LAPSE_EVERY = 10.0
+FORGET_EVERY = 60.0
+FORGET_STEPS = 50
+"""Small steps of a round, at most."""
+FORGET_WORTH = 1000
+"""A step that removes fewer rows is the round's last."""
+ENDED = timedelta(days=30)
+"""A rule is shown for so long after its end."""
+UNLISTED = timedelta(days=30)
+"""A node that no list names and that does not answer for so long is forgotten."""
+DRAIN = 5.0
+IN_FLIGHT_GRACE = 10.0
+
+
+class Part(Service):
+    """A part that starts and stops with a coroutine of its own."""
+
+    def __init__(self, start: Callable[[], Awaitable[object] | object], stop: Callable[[], Awaitable[object] | object]) -> None:
+        self._start = start
+        self._stop = stop
+
+    def startService(self) -> Deferred[object]:
+        """@return: fires when it runs."""
+        super().startService()
+        return maybeDeferred(self._start)
+
+    def stopService(self) -> Deferred[object]:
+        """@return: fires when it has ended."""
+        super().stopService()
+        return maybeDeferred(self._stop)
+
+
+@frozen
+class Assembly:
+    """
+    @ivar parts: (name, service), in the order in which they start.
+    @ivar public: the public site.
+    @ivar admin: the operators' site.
+    """
+
+    parts: tuple[tuple[str, IService], ...]
+    public: PublicSite
+    admin: AdminSite
+
+
+def assemble(given: Given) -> Assembly:
+    """
+    Make all parts.
+
+    @raise NoTrustRoot: the system has no trusted certificates.
+    @raise OSError: C{network.ca_file} cannot be read.
+    """
+    config, reactor, storage, now = given.config, given.reactor, given.storage, given.now
+    tasks: list[Periodic] = []
+    engine = make_engine(given, make_network(given))
+    surface = make_surface(given, engine, tasks)
+
+    async def take_up() -> None:
+        if config.network.author_keys:
+            engine.keyring.provide(await given.in_thread(read_author_keys, Path(config.network.author_keys)))
+        await engine.authors.load()
+        await engine.subscribers.load()
+        statuses = engine.dispatcher.destinations()
+        engine.network.resolver.trust(
+            status.record.host for status in statuses if status.record.state is State.ACTIVE and status.record.last_success
+        )
+
+    async def forget() -> None:
+        for _ in range(FORGET_STEPS):
+            if await storage.log.prune(now()) < FORGET_WORTH:
+                break
+        await storage.nodes.forget(now() - UNLISTED)
+        await storage.rules.forget(now() - ENDED)
+        await storage.profiles.prune((now() - timedelta(days=given.reloader.config.retention.keys)).date())
+
+    def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
+        tasks.append(Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * given.chance()))
+        return tasks[-1]
+
+    async def end_keyring() -> None:
+        engine.lookup.cancel()
+        await engine.keyring.stop()
+
+    rounds, directory = config.production, engine.directory
+    log = Quiet(surface.seen, "info")
+    parts: list[tuple[str, IService]] = [
+        ("events for operators", Part(lambda: globalLogPublisher.addObserver(log), lambda: globalLogPublisher.removeObserver(log))),
+        ("the network", Part(lambda: None, engine.network.close)),
+        ("counts", Finishing(periodic("counts", engine.tally.flush, TALLY_EVERY, TALLY_EVERY), engine.tally.flush)),
+        ("retention", periodic("retention", forget, FORGET_EVERY, FORGET_EVERY)),
+        ("free disk space", periodic("free disk space", surface.space.look, disk.EVERY, 0.0)),
+        ("metrics", periodic("metrics", lambda: surface.stored.measure(now()), stored.EVERY, 5.0)),
+        ("subscriptions", Part(take_up, lambda: None)),
+        ("keys", Finishing(periodic("keys", engine.keyring.flush, keyrings.FLUSH, keyrings.FLUSH), end_keyring)),
+        ("deliveries", Part(engine.dispatcher.start, lambda: engine.dispatcher.stop(IN_FLIGHT_GRACE))),
+        ("the judge", Part(engine.judge.start, engine.judge.stop)),
+        ("polls", Finishing(periodic("polls", engine.poller.round, pollers.ROUND, 1.0) if rounds else None, engine.poller.stop)),
+        (
+            "node lists",
+            Finishing(periodic("node lists", engine.directory.round, directories.ROUND, 0.0) if rounds else None, engine.directory.stop),
+        ),
+        ("rules that end", periodic("rules that end", engine.subscribers.lapse, LAPSE_EVERY, LAPSE_EVERY)),
+        ("lists of rules", Finishing(periodic("lists of rules", engine.rule_lists.round, rule_list.ROUND, 0.0), engine.rule_lists.stop)),
+        *surface.sockets,
+        ("live pages", Part(lambda: None, surface.streams.stop)),
+        ("requests in hand", Part(lambda: None, lambda: within(surface.public.reception.drain(), DRAIN, reactor))),
+    ]
+    return Assembly(tuple(parts), surface.public, surface.admin)

@@ -1,0 +1,84 @@
+"""How the relay reaches others: names, documents, deliveries."""
+
+from __future__ import annotations
+
+from functools import partial
+from ipaddress import ip_network
+
+from attrs import frozen
+
+from socialrelay import __version__
+from socialrelay.assembly.given import Given
+from socialrelay.delivery.transport import CurlTransport
+from socialrelay.network.fetch import TreqFetcher
+from socialrelay.network.overrides import Overrides
+from socialrelay.network.resolver import Resolver, SystemLookup
+from socialrelay.network.trust import load_trust
+from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
+
+LIST_TIMEOUT = 60.0
+"""Seconds for a list of rules, which may have 4 MiB."""
+
+
+@frozen(kw_only=True, eq=False)
+class Network:
+    """
+    @ivar budget: deliveries that the system has descriptors for.
+    @ivar of_authors: fetches authors' keys; C{of_nodes}: preferences and node lists; C{of_lists}: lists of rules.
+    """
+
+    budget: int
+    user_agent: str
+    names: SystemLookup
+    resolver: Resolver
+    of_authors: TreqFetcher
+    of_nodes: TreqFetcher
+    of_lists: TreqFetcher
+    transport: CurlTransport
+
+    async def close(self) -> None:
+        """End what is left."""
+        await self.transport.close()
+        for fetcher in (self.of_authors, self.of_nodes, self.of_lists):
+            await fetcher.close()
+        self.names.close()
+
+
+def make_network(given: Given) -> Network:
+    """
+    @raise NoTrustRoot: the system has no trusted certificates.
+    @raise OSError: C{network.ca_file} cannot be read.
+    """
+    config, reactor = given.config, given.reactor
+    budget = in_flight_budget(config.delivery.in_flight, raise_descriptor_limit())
+    user_agent = f"socialrelay/{__version__} (+https://{given.identity.host}/)"
+    allow = tuple(ip_network(cidr) for cidr in config.network.allow_addresses)
+    trust = load_trust(config.network.ca_file, config.state_dir)
+    names = SystemLookup(reactor, threads=config.dns.threads, suspect_threads=config.dns.suspect_threads)
+    resolver = Resolver(reactor, names, timeout=config.dns.timeout, overrides=Overrides(config.network.connect_to), allow=allow)
+    fetcher = partial(TreqFetcher, reactor, resolver, trust, user_agent=user_agent, allow=allow, now=given.now)
+    authors = fetcher(timeout=config.discovery.timeout, concurrency=config.discovery.concurrency, ports=config.discovery.ports)
+    nodes = fetcher(timeout=config.polling.timeout, concurrency=config.polling.concurrency)
+    transport = CurlTransport(
+        reactor,
+        resolver,
+        trust,
+        user_agent=user_agent,
+        max_connections=budget,
+        kept_connections=min(config.delivery.kept_connections, budget),
+        max_answer=config.delivery.max_answer,
+        connect_timeout=config.delivery.connect_timeout,
+        http2=config.delivery.http2,
+        allow=allow,
+        now=given.now,
+    )
+    return Network(
+        budget=budget,
+        user_agent=user_agent,
+        names=names,
+        resolver=resolver,
+        of_authors=authors,
+        of_nodes=nodes,
+        of_lists=fetcher(timeout=LIST_TIMEOUT, concurrency=2),
+        transport=transport,
+    )

@@ -1,0 +1,191 @@
+"""What people and their tools see of the engine, and how they steer it: both sites, the control socket, metrics, reload."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from attrs import frozen
+from twisted.application.service import IService
+from twisted.internet.task import deferLater
+
+from socialrelay.assembly.adjusting import Adjustable
+from socialrelay.assembly.engine import Engine, tag_key
+from socialrelay.assembly.given import Given
+from socialrelay.boundaries import Condition
+from socialrelay.config import Config
+from socialrelay.metrics.asking import AskingMetrics
+from socialrelay.metrics.intake import IntakeMetrics
+from socialrelay.metrics.outgoing import DeliveryMetrics
+from socialrelay.metrics.page import MetricsPage
+from socialrelay.metrics.process import ProcessMetrics
+from socialrelay.metrics.registry import relay_registry
+from socialrelay.metrics.storage import StorageMetrics
+from socialrelay.operators.backlog import Backlog
+from socialrelay.operators.history import History
+from socialrelay.operators.offers import act_offers, view_offers
+from socialrelay.operators.operations import Operations
+from socialrelay.operators.overview import NodeCheck, RelayOverview
+from socialrelay.operators.repairs import Repairs
+from socialrelay.operators.terms import About
+from socialrelay.operators.views import Views
+from socialrelay.running.disk import DiskSpace
+from socialrelay.running.listening import local_port
+from socialrelay.services import Periodic
+from socialrelay.storage.embedded import runtime_directory
+from socialrelay.web.admin.events import LiveLog
+from socialrelay.web.admin.places import SOCKET_NAME as ADMIN_SOCKET
+from socialrelay.web.admin.places import AdminSocket, Places, login_offer
+from socialrelay.web.admin.site import AdminSite, admin_site
+from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
+from socialrelay.web.live import LiveStreams
+from socialrelay.web.public import PublicSite, public_site
+
+
+@frozen(kw_only=True, eq=False)
+class Surface:
+    """
+    @ivar seen: the latest events, for the operators' pages.
+    @ivar space: how much room there is on the disk.
+    @ivar stored: what storage holds, measured now and then.
+    @ivar sockets: (name, service): where operators are heard.
+    """
+
+    public: PublicSite
+    admin: AdminSite
+    streams: LiveStreams
+    seen: LiveLog
+    space: DiskSpace
+    stored: StorageMetrics
+    sockets: tuple[tuple[str, IService], ...]
+
+
+def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Surface:
+    """
+    Make it.
+
+    @param tasks: the periodic work; it may be added to until the parts are started.
+    """
+    config, reactor, storage, cache, identity = given.config, given.reactor, given.storage, given.cache, given.identity
+    health, now, in_thread = given.health, given.now, given.in_thread
+
+    # What people see and do
+    about = About.of(config, identity, started_at=now(), pid=os.getpid())
+    overview = RelayOverview(
+        nodes=storage.nodes,
+        profiles=storage.profiles,
+        statistics=storage.statistics,
+        membership=engine.subscribers,
+        queue=engine.dispatcher,
+        now=now,
+        seconds=reactor.seconds,
+        pause=lambda: deferLater(reactor, 0.0),
+    )
+    check = NodeCheck(poller=engine.poller, membership=engine.subscribers, queue=engine.dispatcher)
+    backlog = Backlog(stores=storage, queue=engine.dispatcher)
+    views = Views(
+        about=about,
+        stores=storage,
+        membership=engine.subscribers,
+        queue=engine.dispatcher,
+        health=health,
+        overview=overview,
+        rules=engine.rule_views,
+        backlog=backlog,
+        history=History(stores=storage, queue=engine.dispatcher, backlog=backlog),
+        now=now,
+    )
+    operations = Operations(
+        about=about,
+        stores=storage,
+        membership=engine.subscribers,
+        queue=engine.dispatcher,
+        poller=engine.poller,
+        lists=engine.directory,
+        eraser=engine.erasure,
+        rules=engine.rule_acts,
+        repairs=Repairs(stores=storage, queue=engine.dispatcher, keyring=engine.keyring, on_kept=engine.judge.poke, now=now),
+        now=now,
+        tag_key=tag_key,
+        max_tags=config.polling.max_tags_per_node,
+    )
+    counters: Counter[str] = Counter()
+    streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)
+    public = public_site(
+        intake=engine.relay,
+        overview=overview,
+        self_service=check,
+        health=health,
+        identity=identity,
+        cache=cache,
+        streams=streams,
+        counters=counters,
+        config=config,
+        clock=reactor,
+        started_at=about.started_at,
+        base_url=base_url(config),
+        turned_away=lambda: engine.tally.count("refused", "too many bytes in hand"),
+    )
+    health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
+    space = DiskSpace(config.state_dir, in_thread)
+    health.watch("disk", space.condition)
+    health.watch("node lists", engine.directory.condition)
+    health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
+
+    # How it is seen and steered while it runs
+    stored_metrics = StorageMetrics(storage.figures, cache, lambda: given.reloader.config)
+    delivered = DeliveryMetrics(
+        dispatcher=engine.dispatcher,
+        manager=engine.manager,
+        pacer=engine.pacer,
+        transport=engine.network.transport,
+        bodies=engine.bodies,
+        tally=engine.tally,
+        served=lambda host: engine.subscribers.effective(host).until is not None,
+        clock=reactor,
+    )
+    process = ProcessMetrics(
+        health=health,
+        lag=given.lag,
+        disk=space,
+        logged=given.logged,
+        embedded=given.embedded,
+        streams=streams,
+        tasks=lambda: tasks,
+        now=reactor.seconds,
+    )
+    asking = AskingMetrics(engine.poller, engine.directory, engine.keyring, engine.network.resolver, engine.subscribers, engine.rule_lists)
+    registry = relay_registry([IntakeMetrics(public, engine.relay, engine.tally), delivered, asking, stored_metrics, process])
+    seen = LiveLog()
+    shown_views, acts = view_offers(views), act_offers(operations)
+    admin = admin_site(
+        views=shown_views,
+        acts=acts,
+        health=health,
+        identity=identity,
+        config=config,
+        clock=reactor,
+        in_thread=in_thread,
+        log=seen,
+        streams=streams,
+        to_reactor=reactor.callFromThread,
+        parts={b"metrics": MetricsPage(registry, delivered.prepare)},
+    )
+    runtime = runtime_directory(config.state_dir)
+    own_socket = None if config.admin_listen else runtime / ADMIN_SOCKET
+    login = login_offer(admin.links, Places.of(given.operators_at, own_socket), config.host)
+    control = ControlService(reactor, runtime / SOCKET_NAME, shown_views, {**acts, "login": login}, lambda uid: in_thread(user_name, uid))
+    Adjustable(engine=engine, storage=storage, public=public, admin=admin, streams=streams).register(given.reloader)
+    sockets: list[tuple[str, IService]] = [("the control socket", control)]
+    if own_socket is not None:
+        sockets.append(("the operators' socket", AdminSocket(reactor, own_socket, admin.site)))
+    return Surface(public=public, admin=admin, streams=streams, seen=seen, space=space, stored=stored_metrics, sockets=tuple(sockets))
+
+
+def base_url(config: Config) -> str:
+    """Where the relay is reached: in development by whoever sits at this machine."""
+    if config.production:
+        return f"https://{config.host}"
+    port = local_port(config.listen)
+    return f"http://localhost:{port}" if port else "http://localhost"
