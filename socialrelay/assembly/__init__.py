@@ -135,10 +135,7 @@ def assemble(given: Given) -> Assembly:
         ("deliveries", Part(engine.dispatcher.start, lambda: engine.dispatcher.stop(IN_FLIGHT_GRACE))),
         ("the judge", Part(engine.judge.start, engine.judge.stop)),
         ("polls", Finishing(periodic("polls", engine.poller.round, pollers.ROUND, 1.0) if rounds else None, engine.poller.stop)),
-        (
-            "node lists",
-            Finishing(periodic("node lists", engine.directory.round, directories.ROUND, 0.0) if rounds else None, engine.directory.stop),
-        ),
+        ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),
         ("rules that end", periodic("rules that end", engine.subscribers.lapse, LAPSE_EVERY, LAPSE_EVERY)),
         ("lists of rules", Finishing(periodic("lists of rules", engine.rule_lists.round, rule_list.ROUND, 0.0), engine.rule_lists.stop)),
         *surface.sockets,
