@@ -119,6 +119,7 @@ class ActTests(BrowserCase):
         self.follow(page, page.get_by_role("button", name="Block …"))
         expect(page.get_by_role("heading", level=1)).to_contain_text(f"Block {node.host}?")
         expect(page.get_by_role("main")).to_contain_text("subdomains")
+        self.assert_accessible(page)
         self.pressed(page, f"Block {node.host}", node.host)
         expect(page.get_by_role("region", name="Rules about it").first).to_contain_text("spam and worse")
         to_it, from_it = self.brings(author, "To it #blocked1", witness), new_guid()

@@ -22,6 +22,7 @@ PUBLIC = (
 )
 FRESH = ("/", "/tags", "/check", "/privacy")
 LOGIN = "/admin/login"
+EMPTY = ("/admin/", "/admin/nodes", "/admin/queue", "/admin/rules")
 
 
 def admin_paths() -> list[str]:
@@ -57,6 +58,18 @@ class EveryPageTests(BrowserCase):
         for path in admin_paths():
             self._one(check, context, f"{busy.admin}{path}")
         context.close()
+        context = self.by_link(**options)
+        for path in EMPTY:
+            self._one(check, context, f"{fresh.admin}{path}")
+        context.close()
+
+    def by_link(self, **options: Any) -> BrowserContext:
+        """Somebody who has logged in at the fresh relay, which has no password."""
+        context, daemon = self.context(**options), self.stage.fresh.daemon
+        page = self.page(f"{self.stage.fresh.admin}{self.stage.does(daemon.act('login'))['path']}", context=context)
+        self.follow(page, page.get_by_role("region", name="With your link").get_by_role("button", name="Log in"))
+        page.close()
+        return context
 
     def _one(self, check: Callable[[Page], object], context: BrowserContext, address: str) -> None:
         with self.subTest(page=address):

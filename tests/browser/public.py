@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser import seed
-from tests.browser.case import BrowserCase
+from tests.browser.case import NARROW, BrowserCase
 from tests.envelopes import new_guid
 
 WANTS_TAGS = b'{"subscribe": true, "scope": "tags", "tags": ["cats", "gardening"]}'
@@ -183,6 +183,10 @@ class CheckTests(BrowserCase):
         self.ask(page, node.host)
         expect(page.get_by_role("main")).to_contain_text("/.well-known/x-social-relay")
         expect(page.locator(".faults li").first).to_contain_text("404")
+        self.assert_accessible(page)
+        self.assert_well_formed(page)
+        page.set_viewport_size(NARROW)
+        self.assert_fits(page)
 
     def test_unknown(self) -> None:
         """A host that cannot be reached is told so, with the reason."""
