@@ -17,12 +17,14 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from socialrelay.backup.exporting import public_hash
 from socialrelay.config import Config, Network, NodeList, Operator, Polling, Postgres, Receive, Redis
 from socialrelay.doctor import here, outside, running, stores
 from socialrelay.doctor.examination import examine_relay
 from socialrelay.doctor.findings import Check, Finding, Level, each, examine, failure, ok, warning, worst
 from socialrelay.doctor.outside import Known
 from socialrelay.doctor.wire import Wire
+from socialrelay.identity import make_key, write_key
 from socialrelay.storage.embedded import Account
 from tests import servers
 from tests.daemon import Daemon, command
@@ -145,6 +147,28 @@ class StoresTests(SynchronousTestCase):
         """
         found = [each for each in stores.database(self.config(servers.database())) if not each.text.startswith("fsync is off")]
         self.assertEqual(levels(found), [Level.OK, Level.OK], found)
+
+    def test_identity(self) -> None:
+        """
+        A database without the private key that belongs to it, or with another name than the configuration's, is a failure.
+        """
+        dsn, key, folder = servers.database(), make_key(), Path(self.mktemp()).absolute()
+        folder.mkdir()
+        statement = "INSERT INTO relay_identity (host, username, guid, key_hash, created_at) VALUES ('{}', 'relay', '', '\\x{}', now())"
+        rows(dsn, statement.format(HOST, public_hash(key)))
+        config = Config(folder, host=HOST, postgres=Postgres(dsn))
+
+        def told(config: Config) -> list[str]:
+            return [each.text for each in stores.database(config) if each.check == "identity" and each.level is Level.FAILURE]
+
+        self.assertEqual(told(config), [f"The private key of relay@{HOST}, {folder}/identity.pem, is missing."])
+        write_key(folder / "identity.pem", key)
+        self.assertEqual(told(config), [])
+        [said] = told(evolve(config, host="other.example"))
+        self.assertIn(f"belongs to relay@{HOST}, and the configuration says relay@other.example", said)
+        rows(dsn, "UPDATE relay_identity SET key_hash = ''")
+        [said] = told(config)
+        self.assertIn("is not the private key", said)
 
     def test_away(self) -> None:
         """

@@ -60,7 +60,7 @@ def secrets(config: Config, file: Path | None) -> Iterator[Finding]:
         if path.exists():
             yield ok(name, f"The private key {path} is for its owner alone.")
         elif config.production:
-            yield ok(name, f"There is no private key {path} yet, or it may not be seen from here; the first start makes it.")
+            yield ok(name, f"There is no private key {path} yet, or it may not be seen from here; a relay's first start makes it.")
     if file is None or not file.is_file():
         return
     mode = stat.S_IMODE(file.stat().st_mode)

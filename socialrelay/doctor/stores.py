@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import redis
 
+from socialrelay.backup.exporting import public_hash
 from socialrelay.backup.tables import tables_of
 from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.doctor.findings import Finding, failure, ok, warning
+from socialrelay.identity import IdentityError, key_path, read_key
 from socialrelay.running.offline import as_owner
 from socialrelay.storage.blocking import connected
 from socialrelay.storage.database import StorageError
@@ -61,6 +64,7 @@ def database(config: Config) -> Iterator[Finding]:
             cursor.execute(f"SET statement_timeout = '{SECONDS}s'")
             yield from _server(config, cursor)
             yield from _schema(cursor)
+            yield from _owner(config, cursor)
     except Unavailable as error:
         yield failure(name, f"PostgreSQL cannot be reached: {error}.", _DSN if config.postgres.dsn else "Look into postgres.log.")
     except StorageError as error:
@@ -106,6 +110,31 @@ def _schema(cursor: Any) -> Iterator[Finding]:
         yield ok(name, f"It is at {found.present}; the next start, or `socialrelay migrate`, brings it to {migrations[-1].version}.")
     else:
         yield ok(name, f"It is at {found.present}, as this version wants it.")
+
+
+def _owner(config: Config, cursor: Any) -> Iterator[Finding]:
+    """Whose database it is must agree with the configuration and the private key, or the relay does not start."""
+    name = "identity"
+    cursor.execute("SELECT to_regclass('relay_identity') IS NOT NULL")
+    if not config.production or not cursor.fetchone()[0]:
+        return
+    cursor.execute("SELECT host, username, key_hash FROM relay_identity")
+    found = cursor.fetchone()
+    if found is None:
+        return
+    handle, mine = f"{found[1]}@{found[0]}", f"{config.identity.username}@{config.host}"
+    if handle != mine:
+        text = f"The database belongs to {handle}, and the configuration says {mine}."
+        yield failure(name, text, "Set host and identity.username to what they were, or name the relay's own database.")
+    path = key_path(config)
+    try:
+        key = read_key(path)
+    except IdentityError:
+        return  # that is told of the secrets
+    if key is None and os.access(path.parent, os.X_OK):
+        yield failure(name, f"The private key of {handle}, {path}, is missing.", "Restore it from your backup: nodes accept no other.")
+    elif key is not None and public_hash(key) != bytes(found[2]).hex():
+        yield failure(name, f"{path} is not the private key of {handle}.", "Restore the right one from your backup: nodes accept no other.")
 
 
 def cache(config: Config) -> Iterator[Finding]:

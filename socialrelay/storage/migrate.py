@@ -164,5 +164,5 @@ def require_known(version: int, migrations: list[Migration], whose: str) -> None
     if version > newest:
         raise StorageError(
             f"{whose} schema {version}, and this is socialrelay {__version__}, which knows none above {newest}: a newer version made it. "
-            "Install that version or a later one; to go back to this one, restore a backup from before the upgrade"
+            "Install that version or a later one; to go back to this one, restore a backup from before the upgrade into an empty database"
         )
