@@ -49,12 +49,13 @@ class Operators:
         self.streams = LiveStreams(self.clock, most=5, per_client=3, counters=Counter())
         self.to_reactor: list[Any] = []
         self.views, self.acts = view_offers(self.relay.views), act_offers(self.relay.operations)
+        self.identity = RelayIdentity("relay.example", "relay", GUID, "Relay relay.example", _KEY.public_key(), _KEY)
         self.config = config(admin=evolve(Admin(password=HASH), **admin))
         self.admin: AdminSite = admin_site(
             views=self.views,
             acts=self.acts,
             health=self.relay.health,
-            identity=RelayIdentity("relay.example", "relay", GUID, "Relay relay.example", _KEY.public_key(), _KEY),
+            identity=self.identity,
             config=self.config,
             clock=self.clock,
             in_thread=in_thread,

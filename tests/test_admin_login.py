@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full
 from socialrelay.web.admin.gate import COOKIE
+from socialrelay.web.admin.login import RESULTS
 from socialrelay.web.admin.password import WAITING, Passwords, matches, password_hash
 from socialrelay.web.admin.sessions import LINK_LIFETIME, LINKS, LONGEST, Links, Sessions
 from socialrelay.web.admin.throttle import IN_ALL, PER_CLIENT, WINDOW, Throttle
@@ -61,6 +62,20 @@ class LoginTests(SynchronousTestCase):
             self.assertIn(answer.code, (403, 413), wrong[:20])
             self.assertEqual(self.browser.cookies, {})
         self.assertEqual(self.browser.get("/admin/").code, 303)
+
+    def test_counted(self) -> None:
+        """
+        Each try is counted by how it ended: monitoring sees who is guessing.
+        """
+        self.browser.request("POST", "/admin/login", data={"password": "wrong"}, headers={"Sec-Fetch-Site": "cross-site"})
+        self.browser.request("POST", "/admin/login", data={"code": "wrong"})
+        self.browser.log_in()
+        browser = Browser(self, self.operators)
+        for _ in range(5):
+            browser.request("POST", "/admin/login", data={"password": "wrong"})
+        counts = {"other-site": 1, "wrong-link": 1, "password": 1, "wrong-password": 4, "too-many": 1}
+        self.assertEqual(self.operators.admin.logins, counts)
+        self.assertLessEqual(set(counts), set(RESULTS))
 
     def test_no_password(self) -> None:
         """

@@ -13,8 +13,9 @@ from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import State
 from socialrelay.web.admin.acts import back
 from socialrelay.web.admin.attention import matters
+from socialrelay.web.admin.events import Entry
 from socialrelay.web.admin.forms import Form
-from socialrelay.web.admin.look import ago, coded, size
+from socialrelay.web.admin.look import Look, ago, coded, size
 from socialrelay.web.admin.paging import Column, Paging, address, headings, page_number
 from tests.admin import Browser, Operators, text_of
 from tests.operators import EVERYTHING, NOW
@@ -373,6 +374,20 @@ class BackTests(SynchronousTestCase):
             self.assertEqual(back(Form({"back": [said]})), expected, said)
 
 
+class LookTests(SynchronousTestCase):
+    """L{Look}."""
+
+    def test_compiled(self) -> None:
+        """
+        All templates are compiled before the first visitor comes.
+        """
+        operators = Operators()
+        environment = Look.of(operators.config, operators.identity)._environment
+        assert environment.cache is not None
+        compiled = {str(key[1]) for key in list(environment.cache)}
+        self.assertEqual({name for name in environment.list_templates() if name.startswith("admin/")} - compiled, set())
+
+
 class AttentionTests(SynchronousTestCase):
     """L{matters}."""
 
@@ -429,6 +444,17 @@ class AttentionTests(SynchronousTestCase):
         lists = [{"name": "friends", "error": "HTTP 404"}, {"name": "others", "error": ""}]
         [found] = matters(self.status(), {}, {"lists": lists}, answerable=True)
         self.assertEqual((found.title, found.text), ("The list friends could not be taken over; its rules stay", "HTTP 404"))
+
+    def test_errors(self) -> None:
+        """
+        Errors of the last day are told, with the last one's text.
+        """
+        status = {**self.status(), "started_at": "2026-11-20T12:00:00Z", "uptime": 86400.0}
+        at = ("2026-11-20T11:59:59+00:00", "2026-11-20T12:00:00+00:00", "2026-11-21T04:30:00+00:00")
+        errors = [Entry(number, each, "error", "relay", f"error {number}") for number, each in enumerate(at)]
+        [found] = matters(status, {}, {}, errors, answerable=True)
+        self.assertEqual((found.title, found.text), ("2 errors in the log since yesterday", "The last, at 04:30 UTC: error 2"))
+        self.assertEqual(matters(status, {}, {}, errors[:1], answerable=True), [])
 
     def test_numbers_away(self) -> None:
         """

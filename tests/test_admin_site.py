@@ -21,7 +21,7 @@ from twisted.web.test.requesthelper import DummyRequest
 from socialrelay.boundaries import Condition
 from socialrelay.operators.who import COMMAND, PROXY, done_by, user_of
 from socialrelay.services import StartFailed
-from socialrelay.web.admin.events import TOGETHER, LiveLog
+from socialrelay.web.admin.events import SERIOUS, TOGETHER, LiveLog
 from socialrelay.web.admin.forms import MAX_FORM, MAX_UPLOAD, Form, TooLong, read_form
 from socialrelay.web.admin.gate import COOKIE
 from socialrelay.web.admin.places import AdminSocket, Places, login_offer, next_port
@@ -246,8 +246,21 @@ class LiveLogTests(SynchronousTestCase):
             self.log.emit(LogLevel.info if number % 2 else LogLevel.error, "event {number}", number=number)
         self.assertEqual([entry.text for entry in self.seen.entries()], ["event 2", "event 3", "event 4"])
         self.assertEqual([entry.text for entry in self.seen.entries(after=4)], ["event 4"])
-        self.assertEqual([entry.text for entry in self.seen.entries(level="warn")], ["event 2", "event 4"])
+        self.assertEqual([entry.text for entry in self.seen.entries(level="error")], ["event 0", "event 2", "event 4"])
         self.assertEqual(len(self.seen.entries(level="nonsense")), 3)
+
+    def test_serious(self) -> None:
+        """
+        However much else is logged, the last warnings and errors are there; these, too, are bounded.
+        """
+        for number in range(300):
+            self.log.warn("warning {number}", number=number)
+        self.log.error("the disk is full")
+        for number in range(50):
+            self.log.info("post {number} is in the log", number=number)
+        serious = self.seen.entries(level="warn")
+        self.assertEqual((len(serious), serious[-1].text), (SERIOUS, "the disk is full"))
+        self.assertEqual([entry.text for entry in self.seen.entries(level="error")], ["the disk is full"])
 
 
 class StreamTests(SynchronousTestCase):

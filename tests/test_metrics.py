@@ -215,6 +215,14 @@ class RelayTests(TestCase):
         for name in limits:
             self.assertIn(name.replace("_limit", "").removeprefix("socialrelay_"), {each.removeprefix("socialrelay_") for each in names})
 
+    async def test_logins(self) -> None:
+        """Who tries to get in to the operators' site is counted; before the first try, too."""
+        assembly = self.assembled()
+        assembly.admin.logins["wrong-password"] += 2
+        text = await self.metrics(assembly)
+        self.assertIn('socialrelay_operator_logins_total{result="wrong-password"} 2.0', text)
+        self.assertIn('socialrelay_operator_logins_total{result="wrong-link"} 0.0', text)
+
     async def test_stored(self) -> None:
         """What only the database knows is not there until it was asked: a zero would end an alert."""
         self.assertEqual((await self.families())["socialrelay_quarantine_rows"].samples, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve
@@ -178,6 +179,15 @@ class MastodonTests(SynchronousTestCase):
         ]
         lines = 'a.example,suspend,false,false,"why, then",false\na.example,silence,false,false,"why, then",false\n'
         self.assertEqual(csv_header() + csv_lines(rules), HEADER + lines)
+
+    def test_formulas(self) -> None:
+        """A reason that a spreadsheet would calculate is written as text, and read as it was."""
+        reasons = ['=HYPERLINK("https://evil.example")', "+1", "-1", "@SUM(A1)", "'=1", "'quoted'"]
+        rules = [Rule("block", f"{number}.example", reason, NOW, "ada") for number, reason in enumerate(reasons)]
+        written = csv_header() + csv_lines(rules)
+        cells = [row[4] for row in csv.reader(written.splitlines()[1:])]
+        self.assertEqual([cell[:2] for cell in cells], ["'=", "'+", "'-", "'@", "''", "'q"])
+        self.assertEqual([each.reason for each in read(written).entries], reasons)
 
 
 class PlainTests(SynchronousTestCase):

@@ -37,13 +37,14 @@ class Live(Resource):
     def __init__(self, streams: LiveStreams) -> None:
         super().__init__()
         self.streams = streams
+        self.operator = False
         self.opened: list[Stream] = []
         self.ended = 0
 
     def render(self, request: Request) -> bytes | int:
         if request.path != b"/live":
             return b"a page"
-        stream = self.streams.open(request, client_address(request), self._end)
+        stream = self.streams.open(request, client_address(request), self._end, operator=self.operator)
         if stream is None:
             request.setResponseCode(503)
             return b""
@@ -129,6 +130,17 @@ class LiveStreamsTests(SynchronousTestCase):
         self.assertEqual((self.live.ended, len(self.streams)), (1, 2))
         self.assertIn(b" 200 ", self.connect("192.0.2.9").read())
         self.assertEqual(self.streams.counters["refused-streams"], 1)
+
+    def test_operators(self) -> None:
+        """
+        Some places are kept for operators: strangers cannot take all of them.
+        """
+        for number in range(3):
+            self.connect(f"192.0.2.{number}")
+        self.live.operator = True
+        self.assertIn(b" 200 ", self.connect("192.0.2.9").read())
+        self.live.operator = False
+        self.assertIn(b" 503 ", self.connect("192.0.2.9").read())
 
     def test_changed_limits(self) -> None:
         """

@@ -17,6 +17,7 @@ from socialrelay.boundaries import Condition
 from socialrelay.config import Config
 from socialrelay.metrics.asking import AskingMetrics
 from socialrelay.metrics.intake import IntakeMetrics
+from socialrelay.metrics.operators import OperatorMetrics
 from socialrelay.metrics.outgoing import DeliveryMetrics
 from socialrelay.metrics.page import MetricsPage
 from socialrelay.metrics.process import ProcessMetrics
@@ -172,6 +173,7 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         to_reactor=reactor.callFromThread,
         parts={b"metrics": MetricsPage(registry, delivered.prepare)},
     )
+    registry.register(OperatorMetrics(admin))
     runtime = runtime_directory(config.state_dir)
     own_socket = None if config.admin_listen else runtime / ADMIN_SOCKET
     login = login_offer(admin.links, Places.of(given.operators_at, own_socket), config.host)

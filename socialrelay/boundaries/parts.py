@@ -257,13 +257,14 @@ class Stream(Protocol):
 class Streams(Protocol):
     """The live streams of both sites: bounded in all and per client."""
 
-    def open(self, request: object, client: str, ended: Callable[[], None]) -> Stream | None:
+    def open(self, request: object, client: str, ended: Callable[[], None], *, operator: bool = False) -> Stream | None:
         """
         Answer a request with a stream; C{None} if there are too many: then the caller answers 503 with C{Retry-After}, and the page asks
         again now and then instead.
 
         @param client: what its streams are counted under.
         @param ended: called once, when the page has gone, or is ended.
+        @param operator: it is a page of the operators, for whom some places are kept.
         """
 
 

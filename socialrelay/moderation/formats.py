@@ -11,6 +11,7 @@ with C{#} and a blank is a comment; without the blank it is a tag.
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import StringIO
@@ -31,6 +32,9 @@ SHOWN = 5
 COLUMNS = ("#domain", "#severity", "#reject_media", "#reject_reports", "#public_comment", "#obfuscate")
 _SEVERITIES = {"suspend": "block", "block": "block", "silence": "limit", "limit": "limit", "noop": "", "none": ""}
 _COMMENTS = ("public_comment", "comment", "reason")
+_FORMULA = re.compile("'*[=+@-]")
+"""What a spreadsheet would calculate, in a stranger's list to the reader's harm: it is written with C{'} before it, and read without."""
+_QUOTED = re.compile("\\A'(?='*[=+@-])")
 
 
 class BadList(ValueError):
@@ -130,7 +134,8 @@ class _Reading:
         elif action is None:
             self._refuse(f"{domain},{severity}")
         else:
-            self._take(domain, action, next((cells[name] for name in _COMMENTS if cells.get(name)), ""), hosts_only=True)
+            comment = next((cells[name] for name in _COMMENTS if cells.get(name)), "")
+            self._take(domain, action, _QUOTED.sub("", comment), hosts_only=True)
 
     def take_lines(self, text: str) -> None:
         for line in text.splitlines():
@@ -178,7 +183,8 @@ def csv_lines(rules: Iterable[Rule]) -> str:
     severities = {"block": "suspend", "limit": "silence"}
     for rule in rules:
         if rule.action in severities and is_host(rule.subject):
-            writer.writerow((rule.subject, severities[rule.action], "false", "false", rule.reason, "false"))
+            reason = f"'{rule.reason}" if _FORMULA.match(rule.reason) else rule.reason
+            writer.writerow((rule.subject, severities[rule.action], "false", "false", reason, "false"))
     return file.getvalue()
 
 

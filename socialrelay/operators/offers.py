@@ -92,6 +92,8 @@ def checked(offer: Offer, said: Mapping[str, object]) -> dict[str, object]:
         fits = all(isinstance(each, str) for each in value) if kind is list and isinstance(value, list) else type(value) is kind
         if not fits:
             raise ActError("bad-request", f"The field {name!r} must be {_KINDS[kind]}.")
+        if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+            raise ActError("bad-request", f"The field {name!r} holds a NUL character, which no text has.")
     for name in offer.required:
         if not said.get(name):
             raise ActError("bad-request", f"The field {name!r} is missing.")

@@ -30,6 +30,9 @@ HEARTBEAT = 20.0
 EVERY = 5.0
 """Seconds between two looks at the numbers while anybody listens."""
 
+RESERVED = 10
+"""Further streams, for pages of operators: strangers cannot take all places away from them."""
+
 RETRY = 30
 """Seconds after which a page for which there was no place may ask again."""
 
@@ -116,7 +119,7 @@ class LiveStreams:
     """
     The streams of both sites.
 
-    @ivar most: how many there may be.
+    @ivar most: how many there may be, and L{RESERVED} more of operators.
     @ivar per_client: how many of one client.
     @ivar counters: C{streams-opened}; C{refused-streams}: there were too many, C{refused-streams-client}: too many of one client;
         C{streams-unread}: ended, since nobody read.
@@ -135,9 +138,9 @@ class LiveStreams:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def open(self, request: Any, client: str, ended: Callable[[], None]) -> EventStream | None:
+    def open(self, request: Any, client: str, ended: Callable[[], None], *, operator: bool = False) -> EventStream | None:
         """As L{Streams.open}."""
-        if self._stopped or len(self._streams) >= self.most:
+        if self._stopped or len(self._streams) >= self.most + (RESERVED if operator else 0):
             self.counters["refused-streams"] += 1
             return None
         if self._clients[client] >= self.per_client:

@@ -142,7 +142,12 @@ def templates() -> Environment:
         number=number, moment=moment, when=when, seconds=seconds, duration=duration, contact=contact, sentence=sentence
     )
     environment.globals["asset"] = asset
-    for name in SHARED:
+    return read(environment, *SHARED)
+
+
+def read(environment: Environment, *names: str) -> Environment:
+    """Compile templates before somebody waits for them: each holds up the reactor for some tens of milliseconds."""
+    for name in names:
         environment.get_template(name)
     return environment
 

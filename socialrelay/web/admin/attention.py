@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import frozen
 
+from socialrelay.web.admin.events import Entry
 from socialrelay.words import counted
 
 
@@ -25,16 +27,19 @@ class Matter:
     link: str = ""
 
 
-def matters(status: Mapping[str, Any], waiting: Mapping[str, Any], rules: Mapping[str, Any], *, answerable: bool) -> list[Matter]:
+def matters(
+    status: Mapping[str, Any], waiting: Mapping[str, Any], rules: Mapping[str, Any], errors: Sequence[Entry] = (), *, answerable: bool
+) -> list[Matter]:
     """
     All of them.
 
     @param status: as L{socialrelay.operators.views.Views.status} gives it.
     @param waiting: as L{socialrelay.operators.backlog.Backlog.waiting} gives it; empty if it is not known.
     @param rules: as L{socialrelay.operators.rule_views.RuleViews.overview}; likewise.
+    @param errors: of the log, the oldest first; those of the last day count.
     @param answerable: the relay's pages say whom to ask, or where its source is.
     """
-    found = [*_conditions(status), *_queue(status), *_quarantine(waiting), *_lists(rules)]
+    found = [*_conditions(status), *_queue(status), *_quarantine(waiting), *_lists(rules), *_logged(status, errors)]
     if status["mode"] == "production" and not answerable:
         text = "Set operator.contact, and operator.source, in the configuration: its licence wants that users find the source code."
         found.append(Matter("warm", "The relay's pages name nobody who answers for it", text))
@@ -68,6 +73,15 @@ def _quarantine(waiting: Mapping[str, Any]) -> Iterator[Matter]:
         text = "The relay broke on them three times: that is an error of the relay, and its log says which."
         title = f"{counted(number, 'body', 'bodies')} could not be judged"
         yield Matter("warm", title, text, "/admin/queue#quarantine")
+
+
+def _logged(status: Mapping[str, Any], errors: Sequence[Entry]) -> Iterator[Matter]:
+    if not errors:
+        return
+    since = datetime.fromisoformat(status["started_at"]) + timedelta(seconds=status["uptime"], days=-1)
+    if late := [entry for entry in errors if datetime.fromisoformat(entry.at) >= since]:
+        title = f"{counted(len(late), 'error')} in the log since yesterday"
+        yield Matter("warm", title, f"The last, at {late[-1].at[11:16]} UTC: {late[-1].text}", "/admin/events?level=error")
 
 
 def _lists(rules: Mapping[str, Any]) -> Iterator[Matter]:

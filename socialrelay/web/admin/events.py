@@ -20,6 +20,8 @@ from socialrelay.running.logs import message, plain
 from socialrelay.web.admin.sessions import Session, Sessions
 
 KEPT = 500
+SERIOUS = 200
+"""Warnings and errors that are kept beside: a busy relay logs hundreds of posts between two of them."""
 TOGETHER = 0.3
 """Seconds for which events are gathered before pages are told."""
 _CLASS = re.compile(r"\.[A-Z]\w*\Z")
@@ -46,14 +48,15 @@ class Entry:
 @implementer(ILogObserver)
 class LiveLog:
     """
-    Keeps the last events of the log, and tells those who look on that there are more.
+    Keeps the last events of the log, and the last that are warnings or errors, and tells those who look on that there are more.
 
     @ivar more: called after each event, in whatever thread it was logged.
     """
 
-    def __init__(self, limit: int = KEPT, more: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, limit: int = KEPT, more: Callable[[], None] = lambda: None, serious: int = SERIOUS) -> None:
         self.more = more
         self._entries: deque[Entry] = deque(maxlen=limit)
+        self._serious: deque[Entry] = deque(maxlen=serious)
         self._numbers = count(1)
 
     def __call__(self, event: LogEvent) -> None:
@@ -63,7 +66,10 @@ class LiveLog:
         at = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="seconds")
         level = event.get("log_level") or LogLevel.info
         source = _CLASS.sub("", plain(str(event.get("log_namespace", "-"))).removeprefix("socialrelay."))
-        self._entries.append(Entry(next(self._numbers), at, level.name, source, text))
+        entry = Entry(next(self._numbers), at, level.name, source, text)
+        self._entries.append(entry)
+        if entry.level in LEVELS[1:]:
+            self._serious.append(entry)
         self.more()
 
     def entries(self, after: int = 0, level: str = LEVELS[0]) -> list[Entry]:
@@ -74,7 +80,8 @@ class LiveLog:
         @param level: the least that is given.
         """
         wanted = LEVELS[LEVELS.index(level) :] if level in LEVELS else LEVELS
-        return [entry for entry in tuple(self._entries) if entry.number > after and entry.level in wanted]
+        kept = self._entries if wanted == LEVELS else self._serious
+        return [entry for entry in tuple(kept) if entry.number > after and entry.level in wanted]
 
 
 def as_data(entries: list[Entry]) -> str:
@@ -109,7 +116,7 @@ class Feed:
             if stream is not None:
                 self._pages.pop(stream, None)
 
-        stream = self._streams.open(request, client, ended)
+        stream = self._streams.open(request, client, ended, operator=True)
         if stream is None:
             return False
         self._pages[stream] = _Page(session, after, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from attrs import define
 from twisted.internet.defer import Deferred
@@ -26,10 +27,17 @@ from socialrelay.web.pages import shielded
 ADMIN = "admin"
 """Whoever knows the password."""
 
+RESULTS = ("password", "link", "wrong-password", "wrong-link", "too-many", "busy", "other-site")
+"""The first two are logged in; C{too-many}: nothing was tried, C{busy}: too many passwords were being checked."""
+
 
 @define(eq=False, slots=False)
 class LoginPages:
-    """C{/admin/login} and C{/admin/logout}."""
+    """
+    C{/admin/login} and C{/admin/logout}.
+
+    @ivar counts: how tries ended: L{RESULTS}.
+    """
 
     gate: Gate
     links: Links
@@ -37,6 +45,7 @@ class LoginPages:
     clock: IReactorTime
     look: Look
     throttle: Throttle
+    counts: Counter[str]
 
     app = application()
     _log = Logger()
@@ -56,6 +65,7 @@ class LoginPages:
         """With a password or a code."""
         form = form_of(request)
         if from_elsewhere(request):
+            self.counts["other-site"] += 1
             return self._form(request, "Another site made your browser send this; nothing was done.", code=403)
         client = self.gate.client_of(request)
         if code := form.get("code"):
@@ -77,6 +87,7 @@ class LoginPages:
             wait = self.throttle.begin(limited_as(client), self.clock.seconds())
             if wait:
                 return self._wait(request, wait)
+            self.counts["wrong-link"] += 1
             self._log.warn("Somebody from {client} tried a login link that is used up or was none.", client=shortened(client))
             return self._form(request, "This link is used up, or older than five minutes.", code=403)
         return self._entered(request, user, LINK, client)
@@ -88,8 +99,9 @@ class LoginPages:
         try:
             right = await shielded(Deferred.fromCoroutine(self.passwords.right(form.get("password"))))
         except Full:
-            return self._wait(request, 5.0)
+            return self._wait(request, 5.0, "busy")
         if not right:
+            self.counts["wrong-password"] += 1
             self._log.warn("Somebody from {client} gave a wrong password for the operators' pages.", client=shortened(client))
             return self._form(request, "That is not the password.", code=403)
         self.throttle.right(limited_as(client))
@@ -98,10 +110,12 @@ class LoginPages:
     def _entered(self, request: Request, user: str, way: str, client: str) -> bytes:
         session = self.gate.enter(request, user, way)
         session.flashes.append(Flash("You are logged in."))
+        self.counts["link" if way == LINK else "password"] += 1
         self._log.info("{who} logged in.", who=done_by(user, way, client))
         return away(request, "/admin/")
 
-    def _wait(self, request: Request, seconds: float) -> bytes:
+    def _wait(self, request: Request, seconds: float, why: str = "too-many") -> bytes:
+        self.counts[why] += 1
         wait = math.ceil(seconds)
         unit = "second" if wait == 1 else "seconds"
         return self._form(

@@ -15,7 +15,7 @@ from socialrelay.config import Config
 from socialrelay.identity import RelayIdentity
 from socialrelay.web.admin.gate import Visit
 from socialrelay.web.answers import HTML, answer
-from socialrelay.web.templating import LIVE, templates
+from socialrelay.web.templating import LIVE, read, templates
 
 HEADERS = LIVE | {
     # A browser that must not say where a form stood does not say it of our own either: it sends the origin "null".
@@ -88,6 +88,8 @@ class Look:
             version=__version__,
             sections=SECTIONS,
         )
+        environment = look._environment
+        read(environment, *environment.list_templates(filter_func=lambda name: name.startswith("admin/")))
         return look
 
     def page(

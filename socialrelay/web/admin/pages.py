@@ -94,7 +94,8 @@ class AdminPages:
         visit = known(request)
         status = await self._view("status")
         identity = await self._view("identity")
-        found = matters(status, await self._or_nothing("waiting"), await self._or_nothing("rules", limit=1), answerable=self.answerable)
+        waiting, rules = await self._or_nothing("waiting"), await self._or_nothing("rules", limit=1)
+        found = matters(status, waiting, rules, self.feed.log.entries(level="error"), answerable=self.answerable)
         return self.look.page(request, "overview.html", visit, {"status": status, "identity": identity, "matters": found}, here="")
 
     @app.route("/admin/nodes", methods=["GET"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -87,12 +88,14 @@ class AdminSite:
     @ivar site: to be listened with, where the public cannot reach it.
     @ivar parts: first segment of a path -> what answers there; more may be put in.
     @ivar links: log in whoever has one.
+    @ivar logins: how tries to log in ended, by the names of L{socialrelay.web.admin.login.RESULTS}; it only grows.
     @ivar prepare: makes what depends on a configuration anew; what it returns puts it in place. With another password all sessions end.
     """
 
     site: GuardedSite
     parts: dict[bytes, IResource]
     links: Links
+    logins: Counter[str]
     prepare: Callable[[Config], Callable[[], None]]
 
 
@@ -122,11 +125,12 @@ def admin_site(
     gate = Gate(sessions, config.admin.user_header)
     passwords = Passwords(config.admin.password, in_thread)
     throttle = Throttle()
+    logins: Counter[str] = Counter()
     feed = Feed(log, streams, sessions, clock, to_reactor)
 
     def visits(config: Config) -> Visits:
         look = Look.of(config, identity)
-        login = LoginPages(gate, links, passwords, clock, look, throttle).app.resource()
+        login = LoginPages(gate, links, passwords, clock, look, throttle, logins).app.resource()
         answerable = bool(config.operator.source or config.operator.contact)
         pages = AdminPages(views, look, feed, answerable).app.resource()
         inside = {b"login": login, b"logout": login, b"act": ActPages(acts, Consequences(views), look).app.resource()}
@@ -160,4 +164,4 @@ def admin_site(
 
         return commit
 
-    return AdminSite(site, answering, links, prepare)
+    return AdminSite(site, answering, links, logins, prepare)
