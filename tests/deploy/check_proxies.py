@@ -19,6 +19,7 @@ from typing import Any
 from unittest import TestCase
 
 import trustme
+from argon2 import PasswordHasher
 
 from tests.daemon import ENVELOPE, Daemon
 from tests.deploy.tools import ETC, eventually, folder, found, free_port, replaced, run
@@ -26,6 +27,7 @@ from tests.envelopes import Author
 from tests.servers import take_away
 
 HOST, ADMIN = "relay.example", "admin.relay.example"
+PASSWORD = "correct horse battery"
 ALICE = Author("alice@author.example")
 FRIEND, STRANGER = "127.0.0.2", "127.0.0.3"
 """Clients: the first is one of those who may come to the operators' site."""
@@ -38,6 +40,7 @@ trusted_proxies = ["127.0.0.1"]
 streams_per_address = 1
 [admin]
 user_header = "X-Remote-User"
+password = "{password}"
 [network]
 author_keys = "{keys}"
 """
@@ -87,7 +90,7 @@ class Relay:
         keys = self._daemon.folder / "keys"
         keys.mkdir()
         (keys / f"{ALICE.handle}.pem").write_text(ALICE.pem)
-        self._daemon.configuration = _CONFIGURATION.format(keys=keys, admin=self.admin)
+        self._daemon.configuration = _CONFIGURATION.format(keys=keys, admin=self.admin, password=PasswordHasher().hash(PASSWORD))
         self.socket = str(self._daemon.folder / "web")
         register(self.stop)
         self._daemon.launch()
@@ -275,6 +278,14 @@ class Case:
         claimed = self.ask("GET", "/admin/", client=FRIEND, host=ADMIN, headers={"X-Remote-User": "eve"})
         self.assertIn(claimed.status, (302, 303))
         self.assertIn("/admin/login", claimed.getheader("Location", ""))
+
+    def test_cookie(self) -> None:
+        """The cookie of who logs in there is for https alone, whatever the client says that it came by."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-Proto": "http"}
+        body = f"password={PASSWORD.replace(' ', '+')}".encode()
+        answer = self.ask("POST", "/admin/login", body, client=FRIEND, host=ADMIN, headers=headers)
+        self.assertEqual(answer.status, 303)
+        self.assertRegex(answer.getheader("Set-Cookie", ""), r"\A__Host-[^;]+; Path=/; HttpOnly; SameSite=Strict; Secure\Z")
 
 
 class NginxTests(Case, TestCase):

@@ -29,7 +29,7 @@ PROGRAMS: Mapping[str, str] = {
     "shellcheck": "shellcheck",
     "podman": "podman",
     "buildah": "buildah",
-    "crun": "crun",
+    "runc": "runc",
     "curl": "curl",
     "git": "git",
 }
