@@ -153,7 +153,9 @@ class DirectoryTests(SynchronousTestCase):
         standing = self.directory.standing
         self.assertEqual((standing["one"].hosts, standing["one"].fault), (2, ""))
         self.assertEqual(standing["two"].failing_since, START)
-        self.assertTrue(self.directory.condition().well)
+        condition = self.directory.condition()
+        self.assertTrue(condition.well)
+        self.assertEqual(condition.detail, f"1 list read; two was not read: {standing['two'].fault}")
         self.clock.advance(3 * 86400.0 + 1)
         self.fetch()
         condition = self.directory.condition()

@@ -107,10 +107,13 @@ class NodeDirectory:
         self.standing = {name: each for name, each in self.standing.items() if name in named}
 
     def condition(self) -> Condition:
-        """Not well when lists that it was asked for have failed for days."""
-        failing = {name: each for name, each in self.standing.items() if each.failing_since and self._now() - each.failing_since > FAILING}
-        detail = "; ".join(f"{name} has failed for days: {each.fault}" for name, each in failing.items())
-        return Condition("node lists", well=not failing, essential=False, detail=detail or f"{counted(len(self.standing), 'list')} read")
+        """Not well when lists that it was asked for have failed for days; the detail tells of every list that was not read last time."""
+        faults = {name: each for name, each in self.standing.items() if each.failing_since}
+        failing = [name for name, each in faults.items() if each.failing_since and self._now() - each.failing_since > FAILING]
+        told = [f"{name} {'has failed for days' if name in failing else 'was not read'}: {each.fault}" for name, each in faults.items()]
+        read = len(self.standing) - len(faults)
+        detail = "; ".join([*([f"{counted(read, 'list')} read"] if read or not told else []), *told])
+        return Condition("node lists", well=not failing, essential=False, detail=detail)
 
     def fetch(self) -> Deferred[dict[str, str]]:
         """
