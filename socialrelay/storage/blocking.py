@@ -4,8 +4,11 @@ A connection to PostgreSQL that blocks: for threads, and for commands that do wi
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import psycopg2
@@ -14,6 +17,9 @@ from socialrelay.boundaries import Unavailable
 from socialrelay.storage.database import StorageError, connect_arguments
 
 CONNECT_SECONDS = 10
+_ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_open: list[Any] = []
+"""Connections of the main thread; a statement runs over the last."""
 
 
 class Readable(Protocol):
@@ -46,7 +52,8 @@ def connected(dsn: str, application: str = "socialrelay tool", seconds: int = CO
         with connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         connection.commit()
-        yield connection
+        with _cancelled_by_signals(connection):
+            yield connection
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise Unavailable(one_line(error)) from None
     except psycopg2.Error as error:
@@ -55,17 +62,61 @@ def connected(dsn: str, application: str = "socialrelay tool", seconds: int = CO
         connection.close()
 
 
+@contextmanager
+def _cancelled_by_signals(connection: Any) -> Iterator[None]:
+    """
+    Ctrl-C, or a signal that ends the process, ends the statement that runs meanwhile; else Python learns of it when the statement has
+    ended, which may take minutes.  Only in the main thread, and not beside a reactor, which wants to hear of signals itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _open.append(connection)
+    try:
+        if len(_open) > 1:
+            yield
+            return
+        read, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(write, False)
+        others = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if others != -1:
+            signal.set_wakeup_fd(others)
+        watcher = threading.Thread(target=_watch, args=(read,), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            if others == -1:
+                signal.set_wakeup_fd(-1)
+            os.close(write)
+            watcher.join()
+    finally:
+        _open.pop()
+
+
+def _watch(read: int) -> None:
+    """Until the other end is closed."""
+    with open(read, "rb", buffering=0) as signals:
+        while numbers := signals.read(64):
+            if _ENDING.intersection(numbers):
+                with suppress(psycopg2.Error):
+                    _open[-1].cancel()
+
+
 class _Reading:
     """
     @ivar ended: what ended a reading.
     """
 
-    def __init__(self, file: Readable) -> None:
+    def __init__(self, file: Readable, signals: list[int]) -> None:
         self._file = file
+        self._signals = signals
         self.ended: BaseException | None = None
 
     def read(self, size: int = -1) -> bytes:
         """As files do."""
+        if self._signals:
+            raise InterruptedError
         try:
             return self._file.read(size)
         except BaseException as error:
@@ -73,22 +124,46 @@ class _Reading:
             raise
 
 
+@contextmanager
+def _signals_held() -> Iterator[list[int]]:
+    """
+    Signals that end the command do so at the end.
+
+    @return: those that came.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: handler for number in _ENDING if callable(handler := signal.getsignal(number))}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for caught in came:
+            before[signal.Signals(caught)](caught, None)
+
+
 def copy_in(cursor: Any, statement: Any, file: Readable) -> None:
     """
     A COPY from a file.
 
-    @raise Exception: what ends the reading, be it Ctrl-C, as it is; psycopg2 makes an error of the database of it, without its name.
+    @raise BaseException: what ends the reading, or Ctrl-C; psycopg2 makes an error of the database of either, without its name.
     @raise Unavailable: the server broke off; psycopg2 does not say why.
     """
-    reading = _Reading(file)
-    try:
-        cursor.copy_expert(statement, reading)
-    except psycopg2.Error:
-        if reading.ended is not None:
-            raise reading.ended from None
-        if cursor.connection.closed:
-            raise Unavailable("PostgreSQL broke off while rows were put into it; its log says why, such as a full disk") from None
-        raise
+    with _signals_held() as signals:
+        reading = _Reading(file, signals)
+        try:
+            cursor.copy_expert(statement, reading)
+        except psycopg2.Error:
+            if reading.ended is not None:
+                raise reading.ended from None
+            if cursor.connection.closed:
+                raise Unavailable("PostgreSQL broke off while rows were put into it; its log says why, such as a full disk") from None
+            raise
 
 
 def one_line(error: BaseException) -> str:
