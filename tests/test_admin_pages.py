@@ -7,10 +7,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.boundaries import Condition, Full, Rejection
+from socialrelay.boundaries import LIST_FAILED, Condition, Full, Rejection
 from socialrelay.operators.offers import Offer
 from socialrelay.routing.subscription import Preferences, Scope
-from socialrelay.scheduler.record import State
+from socialrelay.scheduler.record import Bounce, Progress, State
 from socialrelay.web.admin.acts import back
 from socialrelay.web.admin.attention import matters
 from socialrelay.web.admin.events import Entry
@@ -19,6 +19,7 @@ from socialrelay.web.admin.look import Look, ago, coded, size
 from socialrelay.web.admin.paging import Column, Paging, address, headings, page_number
 from tests.admin import Browser, Operators, text_of
 from tests.operators import EVERYTHING, NOW
+from tests.storing import publication
 from tests.test_web_pages import outline_faults
 from tests.web_requests import Answer
 
@@ -256,6 +257,36 @@ class ActTests(Pages):
             self.assertIn(said, page, act)
         self.assertEqual((self.rules(), self.relay.tables.subscriptions), ([], {}))
 
+    def test_nothing_to_be_had(self) -> None:
+        """
+        An act that was done and had nothing for it, for which the command ends with 1, is no success; of lists each is told.
+        """
+        self.assertIn("Log out ✕ The preferences of pod.example could not be read", self.browser.act("poll", host="pod.example"))
+        self.relay.lists.results = {"one": "640 nodes", "other": f"{LIST_FAILED}: HTTP 404"}
+        page = self.browser.act("lists-fetch")
+        self.assertIn(f"Log out ✕ 2 node lists were asked. one: 640 nodes other: {LIST_FAILED}: HTTP 404", page)
+        del self.relay.lists.results["other"]
+        self.assertIn("Log out ✓ The node list was asked. one: 640 nodes", self.browser.act("lists-fetch"))
+
+    def test_refused_posts(self) -> None:
+        """
+        Posts that a node refused are sent again one by one, and all at once if any can be.
+        """
+        for number in (1, 2):
+            post = publication(guid=f"post-{number}", recipients=frozenset({0}), published_at=NOW)
+            self.successResultOf(self.relay.stores.log.publish(post))
+        self.successResultOf(
+            self.relay.stores.destinations.save(Progress(bounces=tuple(Bounce(0, each, "HTTP 403", NOW) for each in (1, 2))))
+        )
+        self.relay.queue.becomes("pod.example", State.ACTIVE, bounced=2)
+        page = self.read("nodes/pod.example")
+        self.assertIn("HTTP 403 Send it again post-1", page)
+        self.assertIn("Send all of them again", page)
+        self.relay.tables.bodies.clear()
+        page = self.read("nodes/pod.example")
+        self.assertIn("Its body is not kept any more.", page)
+        self.assertNotIn("Send all of them again", page)
+
     def test_who_is_no_field(self) -> None:
         """
         No form says who does it.
@@ -300,6 +331,7 @@ class ActTests(Pages):
         """
         Erasing is asked for once more, and says what it does not do.
         """
+        self.assertIn("Say exactly one: a handle, a guid, or a host.", self.browser.act("erase", handle="a@b.example", guid="x"))
         question = self.browser.post("/admin/act/erase", {"handle": "eve@pod.example"})
         self.assertIn("It cannot be brought back.", question.text)
         self.assertEqual(self.relay.eraser.asked, [])

@@ -11,6 +11,7 @@ from twisted.web.server import Request
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.operators.offers import Offer, checked
+from socialrelay.operators.plain import Plain
 from socialrelay.operators.terms import ActError
 from socialrelay.web.admin.consequences import Consequences
 from socialrelay.web.admin.forms import Form
@@ -52,7 +53,7 @@ class ActPages:
                     return self.look.page(request, "confirm.html", visit, asked)
             # What was begun is finished, though the browser goes away.
             done = await shielded(Deferred.fromCoroutine(offer.run(**fields, who=visit.who)))
-            flash = Flash(str(done["message"]), notes=tuple(done.get("notes", ())))
+            flash = Flash(str(done["message"]), not _failed(done), _notes(done))
         except ActError as error:
             flash = Flash(str(error), well=False)
         except Unavailable:
@@ -67,6 +68,17 @@ def back(form: Form) -> str:
     """The page that a form stood on, if it is one of ours."""
     path = form.get("back")
     return path if _PATH.fullmatch(path) and "//" not in path else "/admin/"
+
+
+def _failed(done: Plain) -> bool:
+    """Whether what was asked for could not be had, though the act was done: preferences, or lists; the command then ends with 1."""
+    report = done.get("report")
+    return bool(done.get("failed")) or (report is not None and report["preferences"] is None)
+
+
+def _notes(done: Plain) -> tuple[str, ...]:
+    """What follows the message: notes, and what came of each list that was asked."""
+    return (*done.get("notes", ()), *(f"{name}: {came}" for name, came in done.get("lists", {}).items()))
 
 
 def _again(form: Form, offer: Offer) -> list[tuple[str, str]]:

@@ -65,8 +65,10 @@ class Consequences:
         more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
         return [f"{counted(len(hosts), 'node')} that {'is' if len(hosts) == 1 else 'are'} subscribed now would get nothing: {named}{more}."]
 
-    async def _erase(self, fields: Mapping[str, object]) -> Question:
+    async def _erase(self, fields: Mapping[str, object]) -> Question | None:
         handle, guid, host = (str(fields.get(name, "")) for name in ("handle", "guid", "host"))
+        if [bool(handle), bool(guid), bool(host)].count(True) != 1:
+            return None  # the act says what is wrong
         whom = handle or (f"the posts with the guid {guid}" if guid else f"all authors of {host} and its subdomains")
         effects = (
             f"Posts with their bodies and names, what waits to be judged, what was refused, and keys go: of {whom}.",
@@ -89,7 +91,7 @@ class Consequences:
         )
 
 
-Ask = Callable[[Consequences, Mapping[str, object]], Coroutine[Any, Any, Question]]
+Ask = Callable[[Consequences, Mapping[str, object]], Coroutine[Any, Any, Question | None]]
 
 _ASKED: dict[str, Ask] = {
     "block": Consequences._block,
