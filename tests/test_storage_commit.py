@@ -38,6 +38,24 @@ class GroupCommitTests(SynchronousTestCase):
         self.answers[1].callback([2, 3])
         self.assertEqual([self.successResultOf(each) for each in deferreds], [1, 2, 3])
 
+    def test_settled(self):
+        """
+        Whoever waits for what was submitted is told when all of it is written or has failed, after those who submitted it.
+        """
+        group = self.group()
+        told = []
+        self.assertIsNotNone(self.successResultOf(group.settled()))
+        first, second = self.submit(group, "a", "b")
+        for each in (first, second):
+            each.addBoth(lambda result: told.append(result if isinstance(result, int) else "failed"))
+        group.settled().addCallback(lambda _: told.append("all"))
+        [third] = self.submit(group, "c")
+        self.answers[0].callback([1])
+        self.assertEqual(told, [1])
+        self.answers[1].errback(Unavailable("gone"))
+        self.assertEqual(told, [1, "failed", "all"])
+        self.failureResultOf(third, Unavailable)
+
     def test_full(self):
         """
         No more waits than may.

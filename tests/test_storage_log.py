@@ -136,6 +136,17 @@ class LogContract:
         self.assertEqual(marks, {old: False, mine[0]: True, mine[1]: True, other: False})
         self.assertEqual(await log.cancel(authors=["ada@pod.example"]), mine)
 
+    async def test_on_its_way(self):
+        """
+        A post that is being published when its author is cancelled, or erased, is cancelled, or erased, with the others.
+        """
+        for act in ("cancel", "erase"):
+            log = (await self.storage()).log
+            published = log.publish(publication())
+            waiting = log.publish(publication(identities=(b"another",)))
+            found = await (log.cancel(authors=["ada@pod.example"]) if act == "cancel" else log.erase(author="ada@pod.example"))
+            self.assertEqual(found, [await published, await waiting])
+
     async def test_cancel_host(self):
         """
         Cancelling a host marks the posts of its authors and of those of its subdomains.

@@ -106,7 +106,7 @@ class PostLog(Protocol):
     ) -> Deferred[list[int]]:
         """
         Mark as cancelled the posts of these authors, with these guids, of all authors of these hosts and their subdomains, and with these
-        tags; never retractions.
+        tags; never retractions. Posts that are being published at this moment are among them.
 
         @param tags: match keys.
         @return: their positions, of the last 7 days, each once.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 from attrs import define
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, DeferredList, fail
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Full, Unavailable
@@ -46,6 +46,7 @@ class GroupCommit(Generic[T, R]):
         self._write = write
         self._waiting_bytes = waiting_bytes
         self._queue: deque[_Entry[T, R]] = deque()
+        self._batch: list[_Entry[T, R]] = []
         self._bytes = 0
         self._writing = False
         self._singly = 0
@@ -70,6 +71,10 @@ class GroupCommit(Generic[T, R]):
             self._flush()
         return entry.answer
 
+    def settled(self) -> Deferred[object]:
+        """@return: fires when all that was submitted until now is written, or failed; never fails."""
+        return DeferredList([entry.answer for entry in (*self._batch, *self._queue)])
+
     def refuse_waiting(self, reason: str) -> None:
         """Fail what waits and is not yet being written."""
         waiting, self._queue, self._bytes = self._queue, deque(), 0
@@ -77,7 +82,7 @@ class GroupCommit(Generic[T, R]):
             entry.answer.errback(Failure(Unavailable(reason)))
 
     def _flush(self) -> None:
-        batch = self._take()
+        batch = self._batch = self._take()
         if batch:
             self._writing = True
             self._write([entry.item for entry in batch]).addCallbacks(

@@ -360,6 +360,7 @@ class PostgresLog:
         return ensureDeferred(self._cancel({"authors": authors, "guids": guids, "hosts": hosts, "tags": tags}))
 
     async def _cancel(self, named: dict[str, Collection[str]]) -> list[int]:
+        await self._published()
         [(start, end)] = await self._database.query(_WEEK, idempotent=True)
         positions: set[int] = set()
         for kind, names in named.items():
@@ -368,6 +369,12 @@ class PostgresLog:
                 span = {"names": text, "after": after, "upto": upto}
                 positions.update(position for (position,) in await self._database.query(_CANCEL[kind], span, idempotent=True))
         return sorted(positions)
+
+    async def _published(self) -> None:
+        """Wait for the posts that are on their way into the log: they were let through before those names were unwanted."""
+        if self._retry is not None:
+            raise Unavailable("posts are in doubt until the database is back")
+        await self.commits.settled()
 
     def find(self, author: str, guid: str) -> Deferred[Target | None]:
         """See L{PostLog.find}."""
@@ -379,6 +386,7 @@ class PostgresLog:
         return ensureDeferred(self._erase({"author": author, "guid": guid, "host": host}))
 
     async def _erase(self, names: dict[str, str]) -> list[int]:
+        await self._published()
         [(start, end)] = await self._database.query(_ENDS, idempotent=True)
         positions: list[int] = []
         for after, upto in _steps(start, end, whole=bool(names["author"])):
