@@ -485,7 +485,7 @@ class AttentionTests(SynchronousTestCase):
         at = ("2026-11-20T11:59:59+00:00", "2026-11-20T12:00:00+00:00", "2026-11-21T04:30:00+00:00")
         errors = [Entry(number, each, "error", "relay", f"error {number}") for number, each in enumerate(at)]
         [found] = matters(status, {}, {}, errors, answerable=True)
-        self.assertEqual((found.title, found.text), ("2 errors in the log since yesterday", "The last, at 04:30 UTC: error 2"))
+        self.assertEqual((found.title, found.text), ("2 errors in the log since yesterday", "The last: error 2"))
         self.assertEqual(matters(status, {}, {}, errors[:1], answerable=True), [])
 
     def test_numbers_away(self) -> None:

@@ -81,7 +81,7 @@ def _logged(status: Mapping[str, Any], errors: Sequence[Entry]) -> Iterator[Matt
     since = datetime.fromisoformat(status["started_at"]) + timedelta(seconds=status["uptime"], days=-1)
     if late := [entry for entry in errors if datetime.fromisoformat(entry.at) >= since]:
         title = f"{counted(len(late), 'error')} in the log since yesterday"
-        yield Matter("warm", title, f"The last, at {late[-1].at[11:16]} UTC: {late[-1].text}", "/admin/events?level=error")
+        yield Matter("warm", title, f"The last: {late[-1].text}", "/admin/events?level=error")
 
 
 def _lists(rules: Mapping[str, Any]) -> Iterator[Matter]:
