@@ -54,6 +54,7 @@ class Subscribers:
     @ivar next_end: when one of them ends.
     @ivar _acted_upon: the rules that subscriptions are in step with, and of whose subjects what was queued is cancelled.
     @ivar _rules_pending: the rules have changed, and may not have been acted upon.
+    @ivar _half_done: hosts of which that was begun, and may not have come to its end.
     @ivar _gone: hosts that answered 410 Gone to deliveries, and until when each is left alone.
     @ivar index: destination numbers by what they want.
     """
@@ -98,6 +99,7 @@ class Subscribers:
         self.rules = RuleBook()
         self._acted_upon = self.rules
         self._rules_pending = False
+        self._half_done: set[str] = set()
         self.next_end: datetime | None = None
         self.index = SubscriptionIndex()
 
@@ -133,6 +135,8 @@ class Subscribers:
         """Take up what is stored; once, at start."""
         self.rules = await self._read_rules()
         self._acted_upon = self.rules
+        # The relay may have died between the storing of a rule and what it does: what is marked in the log is not sent.
+        await self._mark_blocked(RuleBook())
         await self._destinations.settle_followers()
         records = [record for record in await self._destinations.load() if record.protocol == self._protocol]
         deferred: dict[int, list[DeferredDelivery]] = {}
@@ -204,12 +208,14 @@ class Subscribers:
         refused: list[str] = []
         served: list[str] = []
         async for host in self._unhurried.over({*self._effective, *self.rules.forward, *before.forward}):
-            if self.rules.decides_anew(host, before):
+            if host in self._half_done or self.rules.decides_anew(host, before):
                 (refused if self.rules.refuses_host(host) else served).append(host)
+        self._half_done = {*refused, *served}
         await self._end(sorted(refused))
         await self._take_up(sorted(served))
         await self._cancel_blocked(before)
         self._acted_upon = self.rules
+        self._half_done = set()
         self._rules_pending = False
 
     async def _end(self, hosts: list[str]) -> None:
@@ -248,14 +254,24 @@ class Subscribers:
         if not few:
             self._log.info("Nodes whose subscriptions were worked out anew, because rules changed: {count}.", count=len(hosts))
 
-    async def _cancel_blocked(self, before: RuleBook) -> None:
-        """What is queued by authors, or with tags, that are blocked since then."""
+    async def _mark_blocked(self, before: RuleBook) -> list[int]:
+        """
+        Cancel in the log what is by authors and hosts, or with tags, that are blocked since then.
+
+        @return: the positions.
+        """
         new = self.rules.blocked - before.blocked
         authors = {subject for subject in new if "@" in subject}
         tags = self.rules.blocked_tags - before.blocked_tags
         if not new and not tags:
+            return []
+        return await self._posts.cancel(authors=authors, hosts=new - authors, tags=tags)
+
+    async def _cancel_blocked(self, before: RuleBook) -> None:
+        """The same, and what of it is queued."""
+        positions = await self._mark_blocked(before)
+        if not positions:
             return
-        positions = await self._posts.cancel(authors=authors, hosts=new - authors, tags=tags)
         # Each of them is looked for at every destination.
         async for numbers in self._unhurried.over(self._portions()):
             self._served.cancel(positions, "blocked by the operator", numbers)

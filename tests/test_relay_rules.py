@@ -258,6 +258,33 @@ class NodeTests(RulesTestCase):
         self.lapse()
         self.assertEqual((self.hosts(), {row.subscribed for row in self.successResultOf(destinations.load())}), ([], {False}))
 
+    def test_taken_back_before_it_was_done(self) -> None:
+        """Whoever was blocked while that could not be stored, and is not blocked any more, gets posts again."""
+        self.relay.subscribe("one.example")
+        destinations = self.relay.subscribers._destinations
+        self.relay.subscribers._destinations = type("Away", (), {"close": lambda *_: fail(Unavailable("gone"))})()
+        self.relay.storage.rules.put(Rule("block", "one.example", "", self.relay.now(), "root"))
+        self.failureResultOf(self.relay.subscribers.rules_changed(), Unavailable)
+        self.relay.subscribers._destinations = destinations
+        self.undo("block", "one.example")
+        self.assertEqual((self.hosts(), self.delivered(ALICE.post("1"))), (["one.example"], ["one.example"]))
+
+    def test_died_before_it_was_done(self) -> None:
+        """What waits by whom was blocked is not sent, also if the relay died when the rule was stored and nothing was done yet."""
+        for subject in (ALICE.handle, "pod-a.example", "#cats"):
+            self.setUp()
+            self.relay.subscribe("one.example")
+            self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
+            self.send(ALICE.post("#cats"))
+            self.relay.storage.rules.put(Rule("block", subject, "", self.relay.now(), "root"))
+            relay = WholeRelay(self.relay.tables)
+            relay.clock.advance(self.relay.clock.seconds() - relay.clock.seconds())
+            relay.start()
+            relay.run(4000.0)
+            self.assertEqual(relay.transport.sent, [])
+            status = relay.dispatcher.destination("one.example")
+            self.assertEqual((status.record.cancelled, status.record.delivered, status.behind), (1, 0, 0))
+
     def test_only_what_changed(self) -> None:
         """Rules that concern none of the nodes leave their rows alone."""
         self.relay.subscribe("one.example")
