@@ -16,6 +16,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from socialrelay.boundaries.errors import Unavailable
+
 T = TypeVar("T")
 
 _log = Logger()
@@ -223,4 +225,7 @@ class Periodic(Service):
         self.last_run = self._clock.seconds()
         self.last_error = reason_of(failure.value)
         self.failures += 1
-        self._log.failure("A round of {part} failed; the next one comes.", failure, part=self.name)
+        if failure.check(Unavailable):  # an error of the database, which is told elsewhere, and none of ours
+            self._log.warn("A round of {part} failed: {reason}; the next one comes.", part=self.name, reason=self.last_error)
+        else:
+            self._log.failure("A round of {part} failed; the next one comes.", failure, part=self.name)

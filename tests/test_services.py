@@ -5,8 +5,10 @@ from __future__ import annotations
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.boundaries import Unavailable
 from socialrelay.services import Periodic, Sequence, StartFailed, reason_of
 
 
@@ -183,6 +185,18 @@ class PeriodicTests(SynchronousTestCase):
         self.clock.advance(60)
         self.rounds[1].callback(None)
         self.assertEqual((periodic.last_run, periodic.last_error), (60.0, ""))
+
+    def test_storage_away(self) -> None:
+        """A round that fails since storage is away is no error of the relay: it is told in a line, and counted as failed."""
+        periodic = self.make()
+        periodic.startService()
+        self.clock.advance(0)
+        with capturedLogs() as logs:
+            self.rounds[0].errback(Unavailable("connection refused"))
+        [event] = [each for each in logs if each["log_namespace"].startswith("socialrelay")]
+        self.assertEqual((event["log_level"], event.get("log_failure")), (LogLevel.warn, None))
+        self.assertIn("connection refused", formatEvent(event))
+        self.assertEqual(periodic.failures, 1)
 
     def test_never_two_rounds(self) -> None:
         """A round that takes longer than the interval is not overtaken."""
