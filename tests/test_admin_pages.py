@@ -105,6 +105,15 @@ class ViewTests(Pages):
         self.assertIn('aria-sort="descending"', turned)
         self.assertLess(turned.index("shy.example"), turned.index("cats.example"))
 
+    def test_sorted_without_heads(self) -> None:
+        """
+        A phone shows no heads: the form sorts, too, the way that a first click on the head does; it keeps what the table is sorted by.
+        """
+        page = self.browser.get("/admin/nodes?text=&which=all&sort=behind").text
+        self.assertIn('aria-sort="descending"><a href="/admin/nodes?which=all&amp;sort=behind&amp;desc=0">Behind</a>', page)
+        self.assertIn('<option value="behind" selected>Behind</option>', page)
+        self.assertIn('aria-sort="ascending"', self.browser.get("/admin/nodes?which=all&sort=behind&desc=0").text)
+
     def test_pages(self) -> None:
         """
         Long lists are in pages, which keep what was asked for.
@@ -113,7 +122,7 @@ class ViewTests(Pages):
             self.successResultOf(self.relay.stores.nodes.listed("list", {f"n{number:03}.example": NOW}, NOW))
         page = self.browser.get("/admin/nodes?text=n&page=2").text
         self.assertIn("Page 2 of 3", text_of(page))
-        self.assertIn('href="/admin/nodes?text=n&amp;which=all&amp;sort=host&amp;page=3"', page)
+        self.assertIn('href="/admin/nodes?text=n&amp;which=all&amp;sort=host&amp;desc=0&amp;page=3"', page)
         self.assertIn("n050.example", page)
         self.assertNotIn("n049.example", page)
 
@@ -523,7 +532,7 @@ class PagingTests(SynchronousTestCase):
         columns = (Column("Node", "host"), Column("Behind", "behind", downwards=True), Column("Trouble"))
         found = headings(columns, "/x", {}, "behind", descending=True)
         self.assertEqual([each.sorted for each in found], ["", "descending", ""])
-        self.assertEqual([each.link for each in found], ["/x?sort=host", "/x?sort=behind", ""])
+        self.assertEqual([each.link for each in found], ["/x?sort=host&desc=0", "/x?sort=behind&desc=0", ""])
 
 
 class WordsTests(SynchronousTestCase):

@@ -21,7 +21,7 @@ from socialrelay.web.addresses import limited_as
 from socialrelay.web.admin.attention import matters
 from socialrelay.web.admin.events import KEPT, Feed
 from socialrelay.web.admin.look import Look, away
-from socialrelay.web.admin.paging import PAGE, Column, Paging, address, headings, page_number, query_of
+from socialrelay.web.admin.paging import DIRECTIONS, PAGE, Column, Paging, address, headings, page_number, query_of
 from socialrelay.web.admin.visits import known
 from socialrelay.web.answers import answer as answer_whole
 from socialrelay.web.answers import application, sentence
@@ -103,15 +103,18 @@ class AdminPages:
         """All nodes that the relay has heard of."""
         asked = query_of(request)
         chosen = {"text": asked.get("text", ""), "which": asked.get("which", "all")}
-        sort, descending = asked.get("sort", "host"), asked.get("desc") == "1"
+        sort = asked.get("sort", "host")
+        descending = asked.get("desc", DIRECTIONS[any(each.downwards for each in NODE_COLUMNS if each.key == sort)]) == DIRECTIONS[True]
         page = page_number(asked.get("page", ""))
         answer = await self._view("nodes", **chosen, sort=sort, descending=descending, offset=(page - 1) * PAGE, limit=PAGE)
         facts = {
             **chosen,
             "kinds": NODE_KINDS,
+            "sort": sort,
+            "sorts": [(column.key, column.title) for column in NODE_COLUMNS if column.key],
             "nodes": answer["nodes"],
             "heads_of": headings(NODE_COLUMNS, "/admin/nodes", chosen, sort, descending),
-            "paging": Paging("/admin/nodes", {**chosen, "sort": sort, "desc": "1" if descending else ""}, page, answer["total"]),
+            "paging": Paging("/admin/nodes", {**chosen, "sort": sort, "desc": DIRECTIONS[descending]}, page, answer["total"]),
         }
         return self.look.page(request, "nodes.html", known(request), facts, here="nodes")
 

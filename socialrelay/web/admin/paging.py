@@ -9,6 +9,8 @@ from attrs import frozen
 from twisted.web.server import Request
 
 PAGE = 50
+DIRECTIONS = ("0", "1")
+"""How addresses say that a table is sorted upwards, and downwards; those that say neither mean the way of the column's first click."""
 
 
 def query_of(request: Request) -> dict[str, str]:
@@ -90,6 +92,6 @@ def headings(columns: tuple[Column, ...], path: str, fields: Mapping[str, object
     for column in columns:
         here = bool(column.key) and column.key == sort
         downwards = (not descending) if here else column.downwards
-        link = address(path, {**fields, "sort": column.key, "desc": "1" if downwards else ""}) if column.key else ""
+        link = address(path, {**fields, "sort": column.key, "desc": DIRECTIONS[downwards]}) if column.key else ""
         made.append(Heading(column, ("descending" if descending else "ascending") if here else "", link))
     return made
