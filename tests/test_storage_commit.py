@@ -44,7 +44,7 @@ class GroupCommitTests(SynchronousTestCase):
         """
         group = self.group()
         told = []
-        self.assertIsNotNone(self.successResultOf(group.settled()))
+        self.successResultOf(group.settled())
         first, second = self.submit(group, "a", "b")
         for each in (first, second):
             each.addBoth(lambda result: told.append(result if isinstance(result, int) else "failed"))

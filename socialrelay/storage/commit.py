@@ -71,9 +71,9 @@ class GroupCommit(Generic[T, R]):
             self._flush()
         return entry.answer
 
-    def settled(self) -> Deferred[object]:
+    def settled(self) -> Deferred[None]:
         """@return: fires when all that was submitted until now is written, or failed; never fails."""
-        return DeferredList([entry.answer for entry in (*self._batch, *self._queue)])
+        return DeferredList([entry.answer for entry in (*self._batch, *self._queue)]).addCallback(lambda _: None)
 
     def refuse_waiting(self, reason: str) -> None:
         """Fail what waits and is not yet being written."""
