@@ -35,7 +35,8 @@ class DelayHistogram:
     def observe(self, seconds: float) -> None:
         """One post took so long; less than nothing, when a clock was put back, is nothing."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
-        self.seconds += max(seconds, 0.0)
+        if seconds > 0.0:
+            self.seconds += seconds
 
     def cumulative(self) -> list[tuple[str, int]]:
         """(label, how many took at most so long), ascending; the last is all of them."""

@@ -238,6 +238,24 @@ class LiveLogTests(SynchronousTestCase):
         self.assertLess(len(entry.text), 400)
         self.assertRegex(entry.at, r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\Z")
 
+    def test_when_somebody_looks(self) -> None:
+        """
+        What is logged for each post is put into words when somebody looks, and once; what failed, at once.
+        """
+        told: list[str] = []
+
+        class Thing:
+            def __str__(self) -> str:
+                told.append("told")
+                return "thing"
+
+        self.log.info("{what}", what=Thing())
+        self.assertEqual(told, [])
+        self.assertEqual([[entry.text for entry in self.seen.entries()] for _ in range(2)], [["thing"], ["thing"]])
+        self.assertEqual(told, ["told"])
+        self.log.error("{what}", what=Thing())
+        self.assertGreater(len(told), 1)
+
     def test_last(self) -> None:
         """
         Only the last are kept; they are asked for by number and by level.

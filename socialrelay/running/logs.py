@@ -19,22 +19,21 @@ from typing import Any, TextIO, cast
 from attrs import frozen
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import (
-    FilteringLogObserver,
-    ILogFilterPredicate,
     ILogObserver,
     LegacyLogObserverWrapper,
     LogEvent,
     Logger,
     LogLevel,
     LogLevelFilterPredicate,
-    PredicateResult,
     formatEvent,
 )
 from twisted.python.logfile import LogFile as RotatingFile
-from zope.interface import implementer, provider
+from zope.interface import implementer
 
 _log = Logger()
 
+NAMESPACES = 1000
+"""Names of loggers of which it is remembered what is shown."""
 MAX_FIELD = 256
 MAX_MESSAGE = 4096
 FILE_LENGTH = 10_000_000
@@ -220,7 +219,11 @@ class Quiet:
         self.set_level(level)
 
     def __call__(self, event: LogEvent) -> None:
-        self._filter(event)
+        level, namespace = event.get("log_level"), event.get("log_namespace")
+        if level is None or not namespace or level < self._least(namespace):
+            return
+        if self._all or not (_of_factories(event) or _second_signal(event)):
+            self._to(event)
 
     def set_level(self, level: str) -> None:
         """From now on it is another level."""
@@ -233,23 +236,20 @@ class Quiet:
                 predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
             # It tells of each attempt to connect; whoever has it connect says what matters.
             predicate.setLogLevelForNamespace("twisted.application._client_service", chatter)
-        predicates = [predicate] if level == "debug" else [predicate, _no_factories, _no_second_signal]
-        self._filter = cast(ILogObserver, FilteringLogObserver(self._to, predicates))
+        # Each accepted post is an event, and to ask for the domains above a name is most of what it would cost.
+        self._least = lru_cache(NAMESPACES)(predicate.logLevelForNamespace)
+        self._all = level == "debug"
 
 
-@provider(ILogFilterPredicate)
-def _no_factories(event: LogEvent) -> Any:
+def _of_factories(event: LogEvent) -> bool:
     """Factories of every kind tell that they start and stop, under their own names."""
-    factories = ("Starting factory {factory!r}", "Stopping factory {factory!r}")
-    return PredicateResult.no if event.get("log_format") in factories else PredicateResult.maybe
+    return event.get("log_format") in ("Starting factory {factory!r}", "Stopping factory {factory!r}")
 
 
-@provider(ILogFilterPredicate)
-def _no_second_signal(event: LogEvent) -> Any:
+def _second_signal(event: LogEvent) -> bool:
     """Who presses Ctrl-C again while the daemon stops has done nothing wrong."""
     failure = event.get("log_failure")
-    second = event.get("log_namespace") == "twisted.internet.base" and failure is not None and failure.check(ReactorNotRunning)
-    return PredicateResult.no if second else PredicateResult.maybe
+    return failure is not None and event["log_namespace"] == "twisted.internet.base" and bool(failure.check(ReactorNotRunning))
 
 
 class LogFile(RotatingFile):

@@ -57,7 +57,7 @@ class Ledger:
         destination.settle(position, self.end, self._pacer.floor)
         destination.delivered += 1
         self.journal.delivered(destination, now.seconds)
-        self.settlements.append(Settled("delivered", destination.host.name, position, reason, delay=delay, digest=digest))
+        self.settlements.append(Settled("delivered", destination.host.name, position, reason, 1, delay, digest))
 
     def finish(self, destination: Destination, position: int, outcome: str, reason: str, digest: str = "") -> None:
         """A post is over, whether it was next in the log or tried on its own."""

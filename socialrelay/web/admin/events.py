@@ -55,21 +55,21 @@ class LiveLog:
 
     def __init__(self, limit: int = KEPT, more: Callable[[], None] = lambda: None, serious: int = SERIOUS) -> None:
         self.more = more
-        self._entries: deque[Entry] = deque(maxlen=limit)
-        self._serious: deque[Entry] = deque(maxlen=serious)
+        self._entries: deque[_Kept] = deque(maxlen=limit)
+        self._serious: deque[_Kept] = deque(maxlen=serious)
         self._numbers = count(1)
 
     def __call__(self, event: LogEvent) -> None:
-        text = message(event)
-        if not text:
+        level = (event.get("log_level") or LogLevel.info).name
+        frequent = level == "info" and event.get("log_format")
+        if not frequent and not message(event):
             return
-        at = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="seconds")
-        level = event.get("log_level") or LogLevel.info
-        source = _CLASS.sub("", plain(str(event.get("log_namespace", "-"))).removeprefix("socialrelay."))
-        entry = Entry(next(self._numbers), at, level.name, source, text)
-        self._entries.append(entry)
-        if entry.level in LEVELS[1:]:
-            self._serious.append(entry)
+        kept = _Kept(next(self._numbers), level, event)
+        if not frequent:
+            kept.entry()  # what failed holds on to all that took part in it
+        self._entries.append(kept)
+        if level in LEVELS[1:]:
+            self._serious.append(kept)
         self.more()
 
     def entries(self, after: int = 0, level: str = LEVELS[0]) -> list[Entry]:
@@ -81,7 +81,28 @@ class LiveLog:
         """
         wanted = LEVELS[LEVELS.index(level) :] if level in LEVELS else LEVELS
         kept = self._entries if wanted == LEVELS else self._serious
-        return [entry for entry in tuple(kept) if entry.number > after and entry.level in wanted]
+        return [each.entry() for each in tuple(kept) if each.number > after and each.level in wanted]
+
+
+class _Kept:
+    """An event, put into words when somebody looks: each accepted post is one, and most of the time nobody does."""
+
+    __slots__ = ("_entry", "_event", "level", "number")
+
+    def __init__(self, number: int, level: str, event: LogEvent) -> None:
+        self.number = number
+        self.level = level
+        self._event: LogEvent | None = event
+        self._entry: Entry | None = None
+
+    def entry(self) -> Entry:
+        event = self._event
+        if self._entry is None and event is not None:
+            at = datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="seconds")
+            source = _CLASS.sub("", plain(str(event.get("log_namespace", "-"))).removeprefix("socialrelay."))
+            self._entry, self._event = Entry(self.number, at, self.level, source, message(event)), None
+        assert self._entry is not None
+        return self._entry
 
 
 def as_data(entries: list[Entry]) -> str:
