@@ -64,6 +64,20 @@ class SiteTests(SynchronousTestCase):
         """
         self.assertEqual(self.browser.get("/").header(b"Location"), "/admin/")
 
+    def test_bytes_in_headers(self) -> None:
+        """
+        Whatever bytes a stranger writes into a header, it is no error of ours; nor is such a proxy's user.
+        """
+        operators = Operators(user_header="X-Remote-User")
+        for name in ("Origin", "Sec-Fetch-Site", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-For", "Cookie", "X-Remote-User"):
+            connection = Connection(operators, IPv4Address("TCP", "127.0.0.1", 4711))
+            connection.channel.dataReceived(b"POST /admin/login HTTP/1.1\r\nHost: a\r\n" + name.encode() + b": x\xff\r\n\r\n")
+            self.assertRegex(connection.transport.value(), rb"\AHTTP/1.1 403 ", name)
+        request = DummyRequest([b""])
+        request.requestHeaders.setRawHeaders(b"Content-Type", [b"multipart/form-data; boundary=\xff"])
+        request.content = BytesIO(b"--x\r\n")
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(read_form(request, at_once))), Form())  # type: ignore[arg-type]
+
     def test_files(self) -> None:
         """
         Style, script and pictures are served to whoever can connect, and no other file.

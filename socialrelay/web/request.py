@@ -106,6 +106,11 @@ def peer_of(address: object) -> str:
     return getattr(address, "host", None) or UNIX
 
 
+def header_texts(request: server.Request, name: str) -> list[str]:
+    """The values of a header, in order; clients write any bytes there, and what is not UTF-8 is replaced."""
+    return [value.decode("utf-8", "replace") for value in request.requestHeaders.getRawHeaders(name.encode("ascii"), [])]
+
+
 def client_address(request: server.Request) -> str:
     """The address of the client that sent a request; for limits, never for trust."""
     peer = peer_of(request.client)

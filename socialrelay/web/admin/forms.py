@@ -16,6 +16,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
 from socialrelay.moderation.formats import MAX_LIST
+from socialrelay.web.request import header_texts
 
 MAX_FORM = 64 * 1024
 MAX_UPLOAD = MAX_LIST + 64 * 1024
@@ -72,7 +73,7 @@ async def read_form(request: Request, in_thread: Callable[..., Deferred[Any]], m
     @param most: bytes that it may have.
     @raise TooLong: it has more bytes or fields than it may.
     """
-    kind, options = parse_options_header(request.getHeader("Content-Type"))
+    kind, options = parse_options_header("".join(header_texts(request, "Content-Type")[-1:]))
     body: bytes = request.content.read() if request.content is not None else b""
     typed = kind != "multipart/form-data"
     most = min(most, MAX_FORM if typed else MAX_UPLOAD)

@@ -15,7 +15,7 @@ from twisted.web.server import Request
 
 from socialrelay.operators.who import PROXY, done_by
 from socialrelay.web.admin.sessions import Session, Sessions
-from socialrelay.web.request import client_address
+from socialrelay.web.request import client_address, header_texts
 
 COOKIE = "socialrelay_admin"
 
@@ -79,13 +79,13 @@ class Gate:
 
     def _named(self, request: Request) -> str:
         """The user whom a proxy names. Two names are none: one of them was the client's."""
-        values = request.requestHeaders.getRawHeaders(self.user_header, []) if self.user_header else []
+        values = header_texts(request, self.user_header) if self.user_header else []
         return values[0].strip() if len(values) == 1 else ""
 
 
 def is_secure(request: Request) -> bool:
     """Whether the client came by https, as far as is known: here, or at a proxy that says so."""
-    forwarded = request.requestHeaders.getRawHeaders("X-Forwarded-Proto", [])
+    forwarded = header_texts(request, "X-Forwarded-Proto")
     return bool(request.isSecure()) or [each.strip().lower() for each in forwarded] == ["https"]
 
 
@@ -103,11 +103,11 @@ def from_elsewhere(request: Request) -> bool:
     """
     Whether the browser says that another site made it send this.  Browsers that say nothing are believed: the form's token decides.
     """
-    sites = request.requestHeaders.getRawHeaders("Sec-Fetch-Site", [])
+    sites = header_texts(request, "Sec-Fetch-Site")
     if sites:
         return any(site not in ("same-origin", "none") for site in sites)
-    origins = request.requestHeaders.getRawHeaders("Origin", [])
-    hosts = [host.strip().lower() for name in ("Host", "X-Forwarded-Host") for host in request.requestHeaders.getRawHeaders(name, [])]
+    origins = header_texts(request, "Origin")
+    hosts = [host.strip().lower() for name in ("Host", "X-Forwarded-Host") for host in header_texts(request, name)]
     return any(_place(origin) not in hosts for origin in origins)
 
 
