@@ -217,7 +217,6 @@ class Relay:
             pid=4711,
             state_dir="/var/lib/socialrelay",
             listen=("tcp:8080:interface=127.0.0.1",),
-            allow_list=allow_list,
         )
         self.overview = RelayOverview(
             nodes=self.stores.nodes,
@@ -250,7 +249,7 @@ class Relay:
         )
         self.rules = RuleActs(
             own_host=HOST,
-            allow_list=lambda: allow_list,
+            allow_list=lambda: self.membership.allow_list,
             rules=self.stores.rules,
             nodes=self.stores.nodes,
             membership=self.membership,
@@ -270,6 +269,7 @@ class Relay:
             rules=self.rule_views,
             backlog=backlog,
             history=History(stores=self.stores, queue=self.queue, backlog=backlog),
+            allow_list=lambda: self.membership.allow_list,
             now=lambda: NOW,
         )
         self.operations = Operations(
@@ -286,6 +286,7 @@ class Relay:
             ),
             now=lambda: NOW,
             tag_key=tag_key,
+            max_tags=lambda: 2000,
         )
 
     def _paused(self) -> Deferred[None]:

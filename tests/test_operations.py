@@ -498,6 +498,14 @@ class ViewTests(OperatorTestCase):
         answer = self.now(self.views.identity())
         self.assertEqual((answer["handle"], answer["provisional"]), ("relay@relay.example", False))
 
+    def test_allow_list(self) -> None:
+        """
+        Whether the allow list is in use is told as it is now, not as it was at the start.
+        """
+        for used in (True, False):
+            self.relay.membership.allow_list = used
+            self.assertIs(self.now(self.views.identity())["allow_list"], used)
+
 
 class CheckTests(OperatorTestCase):
     def test_check(self) -> None:

@@ -13,6 +13,7 @@ from socialrelay.config import Moderation, RuleList
 from socialrelay.moderation.formats import COLUMNS
 from socialrelay.operators.plain import Plain
 from tests.operators import EVERYTHING, HOST, NOW, REFUSAL, Relay
+from tests.storing import publication
 from tests.test_operations import OperatorTestCase
 
 LIST = ",".join(COLUMNS) + "\nspam.example,suspend,false,false,sends spam,false\nloud.example,silence,false,false,,false\n"
@@ -47,9 +48,11 @@ class RuleTests(RulesTestCase):
         """
         An author is blocked by handle, with the port if there is one, and what waits of it is cancelled.
         """
+        posts = [publication(author=f"{name}@pod.example:8443", identities=(name.encode(),), published_at=NOW) for name in ("eve", "bob")]
+        position, _ = [self.successResultOf(self.relay.stores.log.publish(post)) for post in posts]
         answer = self.now(self.rules.block("@Eve@Pod.example:8443", who="ada"))
         self.assertIn("eve@pod.example:8443", answer["message"])
-        self.assertEqual(self.relay.queue.cancelled, [([], "blocked by the operator")])
+        self.assertEqual(self.relay.queue.cancelled, [([position], "blocked by the operator")])
 
     def test_block_tag(self) -> None:
         """

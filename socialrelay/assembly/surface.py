@@ -95,6 +95,7 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         rules=engine.rule_views,
         backlog=backlog,
         history=History(stores=storage, queue=engine.dispatcher, backlog=backlog),
+        allow_list=lambda: engine.subscribers.allow_list,
         now=now,
     )
     operations = Operations(
@@ -109,7 +110,7 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         repairs=Repairs(stores=storage, queue=engine.dispatcher, keyring=engine.keyring, on_kept=engine.judge.poke, now=now),
         now=now,
         tag_key=tag_key,
-        max_tags=config.polling.max_tags_per_node,
+        max_tags=lambda: engine.poller.config.max_tags_per_node,
     )
     counters: Counter[str] = Counter()
     streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)

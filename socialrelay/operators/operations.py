@@ -51,7 +51,7 @@ class Operations:
 
     @ivar rules: those about rules.
     @ivar tag_key: a hashtag without C{#} as subscriptions compare it; empty for what can be none.
-    @ivar max_tags: as many tags may one subscription name.
+    @ivar max_tags: how many tags one subscription may name.
     """
 
     about: About
@@ -65,7 +65,7 @@ class Operations:
     repairs: Repairs
     now: Callable[[], datetime]
     tag_key: Callable[[str], str]
-    max_tags: int = 2000
+    max_tags: Callable[[], int]
 
     _log = Logger()
 
@@ -252,8 +252,8 @@ class Operations:
             if not key:
                 raise ActError("bad-tags", f"{tag[:100]!r} can be no hashtag.")
             keys.add(key)
-        if len(keys) > self.max_tags:
-            raise ActError("bad-tags", f"{len(keys)} tags are too many: one subscription may name {self.max_tags}.")
+        if len(keys) > (most := self.max_tags()):
+            raise ActError("bad-tags", f"{len(keys)} tags are too many: one subscription may name {most}.")
         return frozenset(keys)
 
     def _destination(self, text: str) -> DestinationStatus:

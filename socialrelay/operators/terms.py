@@ -82,7 +82,6 @@ class About:
     @ivar host: its public name; empty in development mode.
     @ivar key_fingerprint: SHA-256 of the public key (SubjectPublicKeyInfo, DER), in hexadecimal.
     @ivar provisional: the identity is not bound yet.
-    @ivar allow_list: only who is on the allow list is relayed.
     """
 
     version: str
@@ -96,7 +95,6 @@ class About:
     pid: int
     state_dir: str
     listen: tuple[str, ...]
-    allow_list: bool = False
 
     @classmethod
     def of(cls, config: Config, identity: RelayIdentity, *, started_at: datetime, pid: int) -> About:
@@ -113,7 +111,6 @@ class About:
             pid=pid,
             state_dir=str(config.state_dir),
             listen=config.listen,
-            allow_list=config.policy.allow_list,
         )
 
 

@@ -54,7 +54,11 @@ class Conditions(Protocol):
 
 @define(kw_only=True, eq=False)
 class Views:
-    """The operators' views."""
+    """
+    The operators' views.
+
+    @ivar allow_list: whether only who is allowed is relayed.
+    """
 
     about: About
     stores: Stores
@@ -65,6 +69,7 @@ class Views:
     rules: RuleViews
     backlog: Backlog
     history: History
+    allow_list: Callable[[], bool]
     now: Callable[[], datetime]
 
     async def status(self) -> Plain:
@@ -196,5 +201,5 @@ class Views:
             "guid": about.guid,
             "key_fingerprint": about.key_fingerprint,
             "provisional": about.provisional,
-            "allow_list": about.allow_list,
+            "allow_list": self.allow_list(),
         }
