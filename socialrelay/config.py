@@ -52,7 +52,7 @@ class Dashboard:
     The public pages.
 
     @ivar node_names: the names of subscribed nodes are shown.
-    @ivar streams: live streams of both sites, at most; whoever comes then asks now and again instead.
+    @ivar streams: live streams of both sites, at most, and ten more that only operators get; whoever comes then asks now and again instead.
     @ivar streams_per_address: likewise, of one client address.
     """
 
