@@ -1,4 +1,6 @@
-"""How long posts take from acceptance to delivery: counted in buckets, since a number kept for each would be too many."""
+"""
+How long posts take from acceptance to delivery, pacing included: counted in buckets, since a number kept for each would be too many.
+"""
 
 from __future__ import annotations
 

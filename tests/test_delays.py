@@ -83,6 +83,19 @@ class AsTheyCameTests(SynchronousTestCase):
         world.answer(attempts[1])
         self.assertEqual(sorted(self.delays(world)), [("0", 1.5), ("1", 2.5)])
 
+    def test_paced(self) -> None:
+        """
+        That a post is spread over time is in it: people wait for that, too.
+        """
+        world = World(spread=20.0, at_once=1)
+        world.subscribe(0, 1)
+        world.post([0, 1])
+        world.run()
+        world.wait(20.0)
+        delays = sorted(delay for _, delay in self.delays(world) if delay is not None)
+        self.assertEqual((len(delays), delays[0]), (2, 0.0))
+        self.assertGreater(delays[1], 0.0)
+
     def test_not_what_failed_before(self) -> None:
         """
         What waited for a node that failed, or was refused at first, or was put back, says nothing of the relay's speed.

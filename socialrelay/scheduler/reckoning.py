@@ -178,7 +178,7 @@ class Reckoning:
 
 
 def _delay(attempt: Attempt, now: Moment) -> float | None:
-    """Seconds from acceptance, of a post that went out as it came; not of one that was read from the log or tried before."""
+    """Seconds from acceptance, pacing included, of a post that went out as it came; not of one read from the log or tried before."""
     destination, entry = attempt.destination, attempt.entry
     if attempt.late or attempt.probe or not destination.following:
         return None
