@@ -77,3 +77,9 @@ class PostgresFiguresTests(FiguresContract, InPostgres):
         await storage.log.publish(publication())
         await storage.log.prune(NOW)
         self.assertEqual((await storage.figures.measure(NOW)).body_bytes, 0)
+        storage.adjust(evolve(Receive(), bytes_in_hand=1), Retention())
+        for act in (storage.log.publish, storage.incoming.keep):
+            make = publication if act == storage.log.publish else arrival
+            written, waiting, refused = (act(make(body=bytes([number]))) for number in range(3))
+            await self.assertFailure(refused, Full)  # type: ignore[attr-defined]
+            await written, await waiting

@@ -34,6 +34,7 @@ class GroupCommit(Generic[T, R]):
     If a batch is refused for what one of its items says, its items are written one by one, so that it spoils only itself.
 
     @ivar limit: how many items may wait.
+    @ivar bytes_limit: and how many bytes of them.
     """
 
     def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], *, waiting: int, waiting_bytes: int) -> None:
@@ -44,7 +45,7 @@ class GroupCommit(Generic[T, R]):
         """
         self.limit = waiting
         self._write = write
-        self._waiting_bytes = waiting_bytes
+        self.bytes_limit = waiting_bytes
         self._queue: deque[_Entry[T, R]] = deque()
         self._batch: list[_Entry[T, R]] = []
         self._bytes = 0
@@ -62,7 +63,7 @@ class GroupCommit(Generic[T, R]):
         @param keys: two items that share one are never in the same batch: the later one meets what the first has left.
         @raise Full: too many are waiting.
         """
-        if len(self._queue) >= self.limit or (self._queue and self._bytes + size > self._waiting_bytes):
+        if len(self._queue) >= self.limit or (self._queue and self._bytes + size > self.bytes_limit):
             return fail(Full("too much is waiting to be written"))
         entry: _Entry[T, R] = _Entry(item, keys, size, Deferred())
         self._queue.append(entry)

@@ -63,6 +63,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
 
     def adjust(receive: Receive, retention: Retention) -> None:
         usage.bounds = receive
+        log.commits.bytes_limit = incoming.commits.bytes_limit = receive.bytes_in_hand
         log.retention = retention
 
     def close() -> Deferred[None]:
