@@ -105,7 +105,7 @@ class Core(Service):
     async def _start(self) -> None:
         config = self._config
         self._tell_network()
-        self.tell_user()
+        tell_user(config)
         if config.production and not (config.operator.source or config.operator.contact):
             self._log.warn(NO_SOURCE)
         self._storage = storage = await self._open_storage()
@@ -146,32 +146,6 @@ class Core(Service):
                 self._log.warn("network.{option}: {value} is trusted.", option=what, value=value)
         for cidr in network.allow_addresses:
             self._log.warn("network.allow_addresses: {cidr} may be connected to.", cidr=cidr)
-
-    def tell_user(self) -> None:
-        """The embedded servers trust whoever reaches their sockets, which is their user."""
-        config = self._config
-        embedded = not config.postgres.dsn or not config.redis.url
-        if config.production and embedded and (account := Account.current(config.embedded.user)).shared:
-            self._log.warn(
-                "The embedded servers run as {user}: every process of that user can read and change what they hold. Stop the relay, "
-                "adduser --system {own}, chown -R {own} {data}, and start it again.",
-                user=account.name,
-                own=OWN_USER,
-                data=str(config.state_dir / "postgres"),
-            )
-
-
-@frozen
-class Composition:
-    """
-    @ivar service: everything.
-    @ivar reloader: takes another configuration, once all runs.
-    @ivar health: how it is.
-    """
-
-    service: IService
-    reloader: Reloader
-    health: Health
 
 
 class Life(Service):
@@ -260,6 +234,32 @@ def operators_listener(config: Config, reactor: Any, site: LateSite) -> tuple[Li
         _log.warn("{reason}", reason=str(error))
         return Listener(reactor, (), site, OPERATORS), ()
     return listener, chosen
+
+
+def tell_user(config: Config) -> None:
+    """The embedded servers trust whoever reaches their sockets, which is their user."""
+    embedded = not config.postgres.dsn or not config.redis.url
+    if config.production and embedded and (account := Account.current(config.embedded.user)).shared:
+        _log.warn(
+            "The embedded servers run as {user}: every process of that user can read and change what they hold. Stop the relay, "
+            "adduser --system {own}, chown -R {own} {data}, and start it again.",
+            user=account.name,
+            own=OWN_USER,
+            data=str(config.state_dir / "postgres"),
+        )
+
+
+@frozen
+class Composition:
+"""
+@ivar service: everything.
+@ivar reloader: takes another configuration, once all runs.
+@ivar health: how it is.
+"""
+
+service: IService
+reloader: Reloader
+health: Health
 
 
 def _check_readable(option: str, path: str) -> None:

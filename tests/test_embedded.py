@@ -19,14 +19,12 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from socialrelay.compose import Core, LateSite
+from socialrelay.compose import tell_user
 from socialrelay.config import Config, Embedded, Postgres, Redis
-from socialrelay.health import Health
 from socialrelay.storage.embedded import Account, EmbeddedError, EmbeddedPostgres, EmbeddedValkey, existing_runtime_directory
 from socialrelay.storage.embedded.binaries import find_postgres, find_valkey
 from socialrelay.storage.embedded.process import command_line
 from socialrelay.storage.embedded.supervisor import Limits
-from socialrelay.storage.memory_cache import MemoryCache
 from tests.servers import take_away
 
 QUICK = Limits(ready=20, shortest_pause=0.01, longest_pause=0.05)
@@ -441,7 +439,7 @@ class RootTests(Common):
         ):
             config = evolve(Config(state_dir=self.state), host=host, **changes)
             with capturedLogs() as events:
-                Core(config, reactor, MemoryCache(reactor), Health(), None, LateSite(), LateSite(), (), None).tell_user()
+                tell_user(config)
             self.assertEqual(
                 [f"chown -R socialrelay {self.state}/postgres" in (formatEvent(event) or "") for event in events], [True] * told
             )

@@ -9,7 +9,7 @@ from pathlib import Path
 from trustme import CA
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
-from twisted.web.client import ResponseFailed
+from twisted.web.client import RequestTransmissionFailed, ResponseFailed
 
 from socialrelay.running import statedir
 from tests.end_to_end import EndToEnd, OwnRelay, guids
@@ -73,7 +73,7 @@ class CrashTests(OwnRelay):
                 try:
                     if await self.relay.post(author.post("And again", guid=guid)) == 202:
                         accepted.add(guid)
-                except (ConnectError, ResponseFailed):
+                except (ConnectError, RequestTransmissionFailed, ResponseFailed):
                     await self.relay.pause()
 
         loads = gatherResults([Deferred.fromCoroutine(load(author)) for author in authors])
