@@ -148,6 +148,19 @@ class Core(Service):
             self._log.warn("network.allow_addresses: {cidr} may be connected to.", cidr=cidr)
 
 
+@frozen
+class Composition:
+    """
+    @ivar service: everything.
+    @ivar reloader: takes another configuration, once all runs.
+    @ivar health: how it is.
+    """
+
+    service: IService
+    reloader: Reloader
+    health: Health
+
+
 class Life(Service):
     """The last to start and the first to stop: says in what phase of its life the daemon is."""
 
@@ -247,19 +260,6 @@ def tell_user(config: Config) -> None:
             own=OWN_USER,
             data=str(config.state_dir / "postgres"),
         )
-
-
-@frozen
-class Composition:
-"""
-@ivar service: everything.
-@ivar reloader: takes another configuration, once all runs.
-@ivar health: how it is.
-"""
-
-service: IService
-reloader: Reloader
-health: Health
 
 
 def _check_readable(option: str, path: str) -> None:
