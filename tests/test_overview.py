@@ -105,6 +105,18 @@ class SeriesTests(OperatorTestCase):
         self.assertEqual((len(month), month[0]["at"], month[0]["posts"]), (30, "2026-10-23T00:00:00+00:00", 3))
         self.assertEqual((month[-1]["at"], month[-1]["posts"]), ("2026-11-21T00:00:00+00:00", 4))
 
+    def test_as_counted(self) -> None:
+        """
+        Counts of a period are the sums of its chart, so that one page does not say two numbers of the same.
+        """
+        spans = (23, 24, 7 * 24 - 1, 7 * 24, 29 * 24 + 21, 29 * 24 + 22, 30 * 24)
+        counts = {(THIS_HOUR - back * HOUR, "accepted", "x"): 10**place for place, back in enumerate(spans)}
+        self.successResultOf(self.relay.stores.statistics.add(counts))
+        posts = self.successResultOf(self.relay.overview.stats())["posts"]
+        self.assertEqual(posts, {"24h": 1, "7d": 111, "30d": 11_111, "total": 1_111_111})
+        for period in ("24h", "7d", "30d"):
+            self.assertEqual(sum(span["posts"] for span in self.series(period)), posts[period], period)
+
     def test_no_such_period(self) -> None:
         """
         Other periods are refused.

@@ -157,7 +157,7 @@ class PagesTests(SynchronousTestCase):
         """
         What came in and went out is counted for a day, a week, a month, and all time.
         """
-        row = re.search("Given up after a week</th>(.*?)</tr>", self.ask("/").text)
+        row = re.search("Given up</th>(.*?)</tr>", self.ask("/").text)
         assert row is not None
         self.assertEqual(re.findall(r">(\d+)<", row[1]), ["70", "71", "72", "73"])
 
@@ -301,6 +301,17 @@ class PagesTests(SynchronousTestCase):
         self.assertEqual((self.ask("/").code, self.ask("/stats.json").code), (200, 503))
         self.assertEqual(outline_faults(self.ask("/").text), [])
 
+    def test_numbers_away_for_a_moment(self) -> None:
+        """
+        A page without numbers is kept by no cache, and says so to the script that looks whether they are back.
+        """
+        self.overview.error = Unavailable()
+        found = self.ask("/")
+        self.assertEqual((found.header(b"Cache-Control"), found.text.count("data-away")), ("no-store", 1))
+        self.overview.error = None
+        found = self.ask("/")
+        self.assertEqual((found.header(b"Cache-Control"), found.text.count("data-away")), ("public, max-age=10", 0))
+
     def test_numbers_broken(self) -> None:
         """
         The first page survives an error in the numbers, which is logged.
@@ -358,7 +369,7 @@ class PagesTests(SynchronousTestCase):
         """
         Robots are allowed the pages for people.
         """
-        self.assertIn("Allow: /check$\n", self.ask("/robots.txt").text)
+        self.assertEqual(self.ask("/robots.txt").text, "User-agent: *\nAllow: /$\nAllow: /check$\nAllow: /privacy$\nDisallow: /\n")
 
     def test_errors_are_sentences(self) -> None:
         """

@@ -19,7 +19,7 @@ from socialrelay.operators.taglist import shared_tags
 from socialrelay.operators.terms import served_by
 from socialrelay.routing.hosts import node_host
 
-PERIODS = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30), "total": None}
+PERIODS = ("24h", "7d", "30d", "total")
 
 _EVENTS = {
     "received": "received",
@@ -37,7 +37,7 @@ _EVENTS = {
 _IN_SERIES = tuple(name for name in _EVENTS if name != "cancelled")
 
 _SERIES = {"24h": ("hour", 24), "7d": ("hour", 7 * 24), "30d": ("day", 30)}
-"""Period -> what one span is, and how many there are."""
+"""Period -> what one span is, and how many there are, the one that is not over among them: counts of a period are the sums of its chart."""
 
 _SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 
@@ -96,8 +96,8 @@ class RelayOverview:
     async def _stats(self) -> Plain:
         now = self.now()
         events: Plain = {name: {} for name in _EVENTS}
-        for period, length in PERIODS.items():
-            totals = await self.statistics.totals(None if length is None else now - length)
+        for period in PERIODS:
+            totals = await self.statistics.totals(_starts(now, *_SERIES[period])[0] if period in _SERIES else None)
             for name, event in _EVENTS.items():
                 events[name][period] = totals.get(event, 0)
         found = self.membership.count()
@@ -123,8 +123,7 @@ class RelayOverview:
         return None if median is None or most is None else {"p50": round(median, 4), "p99": round(most, 4)}
 
     async def _series(self, span: str, many: int) -> list[Plain]:
-        last = _start(self.now(), span)
-        starts = [last - n * _SPANS[span] for n in reversed(range(many))]
+        starts = _starts(self.now(), span, many)
         found = await self.statistics.series(span, starts[0])
         return [{"at": plain_time(at), **{name: found.get((at, _EVENTS[name]), 0) for name in _IN_SERIES}} for at in starts]
 
@@ -137,6 +136,12 @@ def _start(moment: datetime, span: str) -> datetime:
     """Of the hour or the day, in UTC, in which a moment is."""
     hour = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     return hour.replace(hour=0) if span == "day" else hour
+
+
+def _starts(moment: datetime, span: str, many: int) -> list[datetime]:
+    """Of so many spans, the oldest first; the last is the one in which the moment is."""
+    last = _start(moment, span)
+    return [last - n * _SPANS[span] for n in reversed(range(many))]
 
 
 def _page(rows: list[Plain], name: str, offset: int, limit: int) -> Plain:

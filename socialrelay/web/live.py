@@ -195,7 +195,8 @@ class LiveNumbers:
 
     def open(self, request: Any, client: str) -> Deferred[None] | None:
         """
-        Answer a request with a stream of C{stats} events, each the whole of L{socialrelay.boundaries.Overview.stats} in JSON.
+        Answer a request with a stream of C{stats} events, each the whole of L{socialrelay.boundaries.Overview.stats} in JSON, and of
+        empty C{away} events while they cannot be had.
 
         @return: fires when it has ended; C{None} if there is no place for it.
         """
@@ -242,6 +243,9 @@ class LiveNumbers:
             page.send("stats", self._text)
 
     def _failed(self, failure: Failure) -> None:
+        self._last = None
+        for page in list(self._pages):
+            page.send("away", "")
         if failure.check(Unavailable) is None:
             self._log.failure("The numbers for live pages are not to be had.", failure)
 

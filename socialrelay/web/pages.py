@@ -41,7 +41,7 @@ STATIC = {
     "favicon.ico": "image/x-icon",
 }
 
-ROBOTS = b"User-agent: *\nAllow: /$\nAllow: /check$\nAllow: /privacy$\nAllow: /static/\nDisallow: /\n"
+ROBOTS = b"User-agent: *\nAllow: /$\nAllow: /check$\nAllow: /privacy$\nDisallow: /\n"
 
 CACHED = {"Cache-Control": "public, max-age=86400"}
 BRIEFLY = {"Cache-Control": "public, max-age=10"}
@@ -52,7 +52,7 @@ COUNTED = {
         "deliveries": "Delivered",
         "failed": "Times a node failed",
         "bounced": "Refused by a node",
-        "expired": "Given up after a week",
+        "expired": "Given up",
         "cancelled": "No longer wanted",
     },
 }
@@ -125,7 +125,7 @@ class Pages:
         shown, points = await self._had(stats), await self._had(series)
         drawn = None if points is None else self._drawn(points, period)
         page = self._index.render(stats=shown, charts=drawn, period=period)
-        return answer(request, page.encode(), HTML, headers=LIVE | BRIEFLY)
+        return answer(request, page.encode(), HTML, headers=LIVE | (BRIEFLY if shown and drawn else {"Cache-Control": "no-store"}))
 
     @app.route("/charts", methods=["GET"])
     async def charts(self, request: Request) -> bytes:

@@ -38,7 +38,7 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
                 ("Which nodes there are, and what they ask for", "30 days after they were last listed or answered"),
                 ("That a node was subscribed, and how many posts it took", "no limit"),
                 ("Counts for each node and hour", duration(days.statistics)),
-                ("Whom and what the operator blocked or limited, and why", "until the operator takes it back"),
+                ("What the operator decided on nodes, authors and hashtags, and why", "until the operator takes it back"),
                 ("Counts of all time, without names", "no limit"),
             ),
         ),

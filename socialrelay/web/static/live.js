@@ -7,8 +7,22 @@
   const REDRAW = 60000; // ms between two looks at the charts, at least
   const LONGEST = 600000; // ms until the stream is tried again, at most
 
+  if (!window.fetch || !window.EventSource) return;
+
+  // A page that came without numbers, since they were not to be had, comes anew when they are, unless somebody is in the middle of something.
+  if (document.querySelector("[data-away]")) {
+    setInterval(async () => {
+      try {
+        const idle = !document.activeElement || document.activeElement === document.body;
+        if (!document.hidden && idle && (await fetch("/stats.json")).ok) location.reload();
+      } catch (error) {
+        // the next question comes
+      }
+    }, ASK * (1 + Math.random()));
+  }
+
   const state = document.querySelector("[data-live]");
-  if (!state || !window.fetch || !window.EventSource) return;
+  if (!state) return;
   const words = state.querySelector("[data-live-text]");
   const drawn = document.querySelector("[data-charts]");
 
@@ -108,6 +122,7 @@
       show(JSON.parse(event.data));
       say(true);
     });
+    stream.addEventListener("away", () => say(false)); // the numbers are not to be had; they come by this stream when they are
     stream.addEventListener("error", fail);
   };
 
