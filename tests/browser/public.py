@@ -130,6 +130,13 @@ class TagsTests(BrowserCase):
         expect(page.get_by_role("main")).to_contain_text("<script>alert(1)</script>")
         self.assertEqual(page.locator(".tags li").count(), 0)
 
+    def test_long(self) -> None:
+        """What was looked for is shown whole on a phone, and does not turn the words after it around."""
+        page = self.page(f"{self.stage.busy.public}/tags?q={'W' * 100}", viewport=NARROW)
+        self.assert_fits(page)
+        page.goto(f"{self.stage.busy.public}/tags?q=%E2%80%AEabc")
+        expect(page.locator("main bdi")).to_have_text("\u202eabc")
+
     def test_pages(self) -> None:
         """A long list comes in pages; the second shows others than the first, those less wanted."""
         page = self.page(f"{self.stage.busy.public}/tags", java_script_enabled=False)
