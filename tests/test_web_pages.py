@@ -135,12 +135,12 @@ class PagesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.overview = FakeOverview()
 
-    def ask(self, path: str, method: str = "GET", **changes: object) -> Answer:
+    def ask(self, path: str, method: str = "GET", headers: dict[bytes, bytes] | None = None, **changes: object) -> Answer:
         clock = Clock()
         streams = LiveStreams(clock, most=0, per_client=0, counters=Counter())
         started_at = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
         pages = Pages(self.overview, config(**changes), introduction(), streams, clock, started_at)
-        return ask(self, pages.app.resource(), path, method)
+        return ask(self, pages.app.resource(), path, method, headers=headers or {})
 
     def test_first_page(self) -> None:
         """
@@ -378,6 +378,14 @@ class PagesTests(SynchronousTestCase):
         missing, wrong = self.ask("/wp-login.php"), self.ask("/", "DELETE")
         self.assertEqual((missing.code, missing.header(b"Content-Type"), missing.text.count("\n")), (404, "text/plain; charset=utf-8", 1))
         self.assertEqual((wrong.code, wrong.header(b"Allow")), (405, "GET, HEAD"))
+
+    def test_nothing_there(self) -> None:
+        """
+        Whoever comes with a browser to an address where there is nothing is led to the first page.
+        """
+        page = self.ask("/wp-login.php", headers={b"Accept": b"text/html,*/*;q=0.8"})
+        self.assertEqual((page.code, page.header(b"Content-Type")), (404, "text/html; charset=utf-8"))
+        self.assertIn('<a class="button" href="/">', page.text)
 
     def test_shielded(self) -> None:
         """

@@ -40,7 +40,7 @@ MOST_TAGS = 2000
 STATES = {
     "active": "It takes posts.",
     "deferred": "It does not take posts at the moment. They wait, and it is tried again.",
-    "dead": "It has not taken posts for a week. What waited is given up, and it is tried once a week.",
+    "dead": "It has not taken posts for so long that what waited is given up. It is tried once a week.",
     "gone": "It answered 410 Gone, so nothing is sent for a week.",
     "suspended": "The relay’s operator has halted deliveries; posts wait.",
 }

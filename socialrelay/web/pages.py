@@ -12,6 +12,7 @@ from markupsafe import Markup
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
@@ -84,7 +85,13 @@ def site_facts(config: Config, introduction: Introduction) -> dict[str, object]:
 class Pages:
     """The pages, the numbers as JSON and as they change, and the files that belong to them."""
 
-    app: Klein = application()
+    def nothing(self, request: Request, failure: Failure) -> bytes:
+        """Whoever came with a browser is led back; everything else is told in one line."""
+        if b"text/html" not in b",".join(request.requestHeaders.getRawHeaders(b"Accept", [])):
+            return sentence(request, 404, "There is nothing at this address.")
+        return answer(request, self._nothing, HTML, code=404, headers=STRICT)
+
+    app: Klein = application({NotFound: nothing})
     _log = Logger()
 
     def __init__(
@@ -108,6 +115,7 @@ class Pages:
         self._tags = environment.get_template("tags.html")
         self._nodes = environment.get_template("nodes.html")
         self._privacy = environment.get_template("privacy.html").render(kept=kept(config)).encode()
+        self._nothing = environment.get_template("nothing.html").render().encode()
         self._kept: dict[str, tuple[Sequence[Point], Markup]] = {}
         self._static = {name: static_file(name) for name in STATIC}
 
