@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, Progress, State
@@ -124,6 +126,27 @@ class RequeueTests(BacklogTestCase):
         """
         for fields in ({}, {"position": 1, "everything": True}):
             self.assertEqual(self.refused(self.acts.repairs.requeue(host=HOST, who="ada", **fields)).code, "bad-request")
+
+    def test_one_after_the_other(self) -> None:
+        """
+        What is asked for while another post is put back is looked up when that is done: else it might be read, delivered, and go out again.
+        """
+        self.bounce(1, 2)
+        kind: Any = type(self.relay.stores.destinations)
+        read, reading = kind.bounced, [Deferred[object](), Deferred[object]()]
+        asked: list[int] = []
+
+        def bounced(store: object, number: int, limit: int, position: int) -> Deferred[object]:
+            asked.append(position)
+            return reading[len(asked) - 1].addCallback(lambda _: read(store, number, limit, position))
+
+        self.patch(kind, "bounced", bounced)
+        acts = [Deferred.fromCoroutine(self.acts.repairs.requeue(host=HOST, position=position, who="ada")) for position in (1, 2)]
+        self.assertEqual(asked, [1])
+        reading[0].callback(None)
+        self.assertEqual((asked, self.requeued()), ([1, 2], ["requeue 1"]))
+        reading[1].callback(None)
+        self.assertEqual([self.successResultOf(act)["requeued"] for act in acts], [1, 1])
 
     def test_not_at_once(self) -> None:
         """

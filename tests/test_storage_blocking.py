@@ -9,6 +9,7 @@ from twisted.internet import reactor
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from socialrelay.storage.blocking import MIGRATION_LOCK, connected, require_alone
 from tests import servers
 from tests.daemon import environment
 
@@ -87,3 +88,17 @@ class ConnectedTests(TestCase):
         words = ["-c", _COPY, servers.database(), str(int(signal.SIGINT))]
         out, err, code = await getProcessOutputAndValue(sys.executable, words, environment(), reactor=reactor)
         self.assertEqual((out, code), (b"interrupted\n", 0), err.decode())
+
+
+class AloneTests(TestCase):
+    def test_nobody_starts(self) -> None:
+        """Who has seen that no daemon works with a database keeps each that starts waiting until the own work is done."""
+        dsn = servers.empty_database()
+        asks = "SELECT pg_try_advisory_lock(%s), pg_advisory_unlock_all()"  # as a start does, but without waiting
+        with connected(dsn) as starting, starting.cursor() as start, connected(dsn) as restoring, restoring.cursor() as restore:
+            require_alone(restore)
+            start.execute(asks, (MIGRATION_LOCK,))
+            self.assertFalse(start.fetchone()[0])
+            restoring.commit()
+            start.execute(asks, (MIGRATION_LOCK,))
+            self.assertTrue(start.fetchone()[0])

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from attrs import define
-from twisted.internet.defer import Deferred
+from attrs import define, field
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from socialrelay.boundaries import BouncedPost, DestinationStatus, Queue
@@ -42,6 +42,7 @@ class Repairs:
     now: Callable[[], datetime]
 
     _log = Logger()
+    _turn: DeferredLock = field(init=False, factory=DeferredLock)
 
     async def requeue(self, *, host: str, who: str, position: int = 0, everything: bool = False) -> Plain:
         """
@@ -54,6 +55,14 @@ class Repairs:
         """
         if everything == bool(position):
             raise ActError("bad-request", "Say which post: either its position, or all that are listed.")
+        # One after the other: what is read must still be so when the post is put back, or it would go out twice.
+        await self._turn.acquire()
+        try:
+            return await self._requeue_named(host, who, position, everything)
+        finally:
+            self._turn.release()
+
+    async def _requeue_named(self, host: str, who: str, position: int, everything: bool) -> Plain:
         status = destination_of(self.queue, host)
         host = status.record.host
         if everything:

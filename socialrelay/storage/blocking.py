@@ -171,15 +171,19 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+MIGRATION_LOCK = 7_310_200_116_001
+"""The advisory lock under which the schema is looked at and changed: each daemon begins with that."""
+
 _DAEMONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'socialrelay'"
 
 
 def require_alone(cursor: Any) -> None:
     """
-    See that no daemon works with this database, on whatever machine.
+    See that no daemon works with this database, on whatever machine, and let none that starts go on until this transaction ends.
 
     @raise StorageError: one does.
     """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
     cursor.execute(_DAEMONS)
     if cursor.fetchone()[0]:
         raise StorageError("a relay is connected to the database: stop it first")

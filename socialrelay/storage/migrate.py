@@ -19,11 +19,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from socialrelay import __version__
-from socialrelay.storage.blocking import connected, one_line
+from socialrelay.storage.blocking import MIGRATION_LOCK, connected, one_line
 from socialrelay.storage.database import StorageError
-
-# Any number that nothing else in this database uses.
-_LOCK = 7_310_200_116_001
 
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS schema_version (
@@ -100,7 +97,7 @@ def apply(dsn: str, migrations: list[Migration]) -> int:
     """As L{migrate}. Blocks."""
     with connected(dsn) as connection, connection.cursor() as cursor:
         connection.autocommit = True
-        cursor.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        cursor.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
         cursor.execute(VERSIONS)
         missing = schema(cursor, migrations).missing
         for migration in missing:
