@@ -26,7 +26,6 @@ from socialrelay.web.admin.consequences import Consequences
 from socialrelay.web.admin.events import Feed, LiveLog
 from socialrelay.web.admin.forms import MAX_UPLOAD
 from socialrelay.web.admin.gate import Gate
-from socialrelay.web.admin.health import ReasonPages
 from socialrelay.web.admin.login import LoginPages
 from socialrelay.web.admin.look import Look, away
 from socialrelay.web.admin.pages import AdminPages
@@ -35,6 +34,7 @@ from socialrelay.web.admin.sessions import Links, Sessions
 from socialrelay.web.admin.throttle import Throttle
 from socialrelay.web.admin.visits import Visits
 from socialrelay.web.answers import answer, application
+from socialrelay.web.health import HealthPages, with_reasons
 from socialrelay.web.public import Root
 from socialrelay.web.room import SHARE, Room
 from socialrelay.web.site import GuardedSite
@@ -138,7 +138,7 @@ def admin_site(
 
     answering: dict[bytes, IResource] = {
         b"admin": visits(config),
-        b"health": ReasonPages(health).app.resource(),
+        b"health": HealthPages(health, with_reasons).app.resource(),
         **parts,
     }
     site = GuardedSite(
