@@ -220,7 +220,7 @@ class Quiet:
 
     def __call__(self, event: LogEvent) -> None:
         level, namespace = event.get("log_level"), event.get("log_namespace")
-        if level is None or not namespace or level < self._least(namespace):
+        if level is None or not namespace or not self._passes(namespace, level):
             return
         if self._all or not (_of_factories(event) or _second_signal(event)):
             self._to(event)
@@ -236,8 +236,8 @@ class Quiet:
                 predicate.setLogLevelForNamespace(namespace, LogLevel.levelWithName(level))
             # It tells of each attempt to connect; whoever has it connect says what matters.
             predicate.setLogLevelForNamespace("twisted.application._client_service", chatter)
-        # Each accepted post is an event, and to ask for the domains above a name is most of what it would cost.
-        self._least = lru_cache(NAMESPACES)(predicate.logLevelForNamespace)
+        # Each accepted post is an event, and to look for the names above a name, and to compare levels, is most of what it would cost.
+        self._passes = lru_cache(NAMESPACES)(lambda namespace, level: bool(level >= predicate.logLevelForNamespace(namespace)))
         self._all = level == "debug"
 
 
