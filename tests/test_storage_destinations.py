@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from attrs import evolve
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+from twisted.internet.task import deferLater
 
 from socialrelay.boundaries import DatedGap
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage import destinations
+from socialrelay.storage.blocking import connected
+from socialrelay.storage.postgres import open_storage
+from tests import servers
 from tests.storing import NOW, InMemory, InPostgres, ago, publication
 
 
@@ -328,3 +334,23 @@ class MemoryDestinationsTests(DestinationsContract, InMemory):
 
 class PostgresDestinationsTests(DestinationsContract, InPostgres):
     """In PostgreSQL."""
+
+    async def test_one_at_a_time(self):
+        """
+        Who opens or closes destinations waits for who writes their progress: with rows of both in different orders one would be ended.
+        """
+        dsn = servers.database()
+        storage = await open_storage(reactor, dsn)
+        self.addCleanup(storage.close)
+        await self.open(storage)
+        with connected(dsn) as other, other.cursor() as progress:
+            progress.execute("SELECT FROM log_state FOR UPDATE")
+            ended = [storage.destinations.open("b.example", "diaspora", "https://b.example/", NOW), storage.destinations.close(0)]
+            locks = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            while progress.rowcount != 2:
+                await deferLater(reactor, 0.01)
+                progress.execute("SELECT pg_stat_clear_snapshot()")
+                progress.execute(locks)
+            self.assertEqual([each.called for each in ended], [False, False])
+            other.commit()
+        await gatherResults(ended)

@@ -60,6 +60,10 @@ _DEFERRED = """
      LIMIT 100000
 """
 
+# Whoever changes several rows of destination begins with this: two that change the same rows, each in its own order, would wait for each
+# other until PostgreSQL ends one of them.
+_ALONE = "SELECT followed FROM log_state FOR UPDATE"
+
 _WANTED = "json_to_recordset(%(wanted)s) AS wanted (n integer, host text, url text)"
 
 # Not simply NOT subscribed: when rules have just ended thousands, the statistics still say that there is nobody of the kind, and PostgreSQL
@@ -69,6 +73,7 @@ _CLOSED = "CASE WHEN subscribed THEN false ELSE true END"
 # Under the lock of the log: no post can be published between the reading of its end and the row that starts there, and no two rows can be
 # given one number.  Not with ON CONFLICT, which would use up a number of a sequence each time: a bitmap is as long as the greatest.
 _OPEN = f"""
+    {_ALONE};
     SELECT pg_advisory_xact_lock(%(lock)s);
     UPDATE destination
        SET subscribed = true,
@@ -91,7 +96,7 @@ _OPEN = f"""
     SELECT {_COLUMNS} FROM destination WHERE host IN (SELECT wanted.host FROM {_WANTED}) AND protocol = %(protocol)s ORDER BY number
 """
 
-_CLOSE = "UPDATE destination SET subscribed = false, following = false WHERE number = ANY(%(numbers)s::integer[])"
+_CLOSE = f"{_ALONE}; UPDATE destination SET subscribed = false, following = false WHERE number = ANY(%(numbers)s::integer[])"
 
 _SUSPEND = "UPDATE destination SET state = 'suspended' WHERE number = %(number)s"
 
@@ -99,8 +104,8 @@ _RESUME = "UPDATE destination SET state = 'active' WHERE number = %(number)s AND
 
 # A write of which nobody knew whether it was done may be done after the next one: what it says of who follows is then out of date.  The
 # shared position tells, and the lock makes those that are done at the same time wait for each other.
-_ADVANCE = """
-    SELECT followed FROM log_state FOR UPDATE;
+_ADVANCE = f"""
+    {_ALONE};
     UPDATE destination
        SET cursor = greatest(destination.cursor, now.cursor),
            ahead = CASE WHEN now.cursor < destination.cursor THEN destination.ahead ELSE now.ahead END,
