@@ -244,7 +244,7 @@ class OtherPagesTests(BrowserCase):
     def test_nodes_hidden(self) -> None:
         """If not, there is no such page, and no way to it."""
         page = self.page(f"{self.stage.fresh.public}/nodes", allowed=(404,))
-        expect(page.locator("body")).to_contain_text("There is nothing at this address.")
+        expect(page.locator("body")).to_contain_text("There is nothing at this address")
         page.goto(f"{self.stage.fresh.public}/")
         expect(page.get_by_role("link", name="Nodes", exact=True)).to_have_count(0)
 
