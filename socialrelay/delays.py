@@ -40,14 +40,6 @@ class DelayHistogram:
         if seconds > 0.0:
             self.seconds += seconds
 
-    def cumulative(self) -> list[tuple[str, int]]:
-        """(label, how many took at most so long), ascending; the last is all of them."""
-        found, so_far = [], 0
-        for label, count in zip(LABELS, self.counts, strict=True):
-            so_far += count
-            found.append((label, so_far))
-        return found
-
     def news(self) -> dict[str, int]:
         """What came since this was last asked: label -> how many more."""
         before, self._told = self._told, list(self.counts)

@@ -24,7 +24,7 @@ class HistogramTests(SynchronousTestCase):
         for seconds in (0.001, 0.0011, 3600.0, 3601.0, -5.0):
             delays.observe(seconds)
         self.assertEqual(delays.news(), {"0.001": 2, "0.002": 1, "3600.0": 1, "inf": 1})
-        self.assertEqual(delays.cumulative()[-2:], [("3600.0", 4), ("inf", 5)])
+        self.assertEqual((LABELS[-2:], sum(delays.counts[:-1]), sum(delays.counts)), (("3600.0", "inf"), 4, 5))
         self.assertAlmostEqual(delays.seconds, 7201.0021)
 
     def test_news(self) -> None:
@@ -35,7 +35,7 @@ class HistogramTests(SynchronousTestCase):
         delays.observe(0.3)
         self.assertEqual((delays.news(), delays.news()), ({"0.5": 1}, {}))
         delays.observe(0.3)
-        self.assertEqual((delays.news(), delays.cumulative()[-1]), ({"0.5": 1}, ("inf", 2)))
+        self.assertEqual((delays.news(), sum(delays.counts)), ({"0.5": 1}, 2))
 
 
 class QuantileTests(SynchronousTestCase):
@@ -142,4 +142,4 @@ class AsTheyCameTests(SynchronousTestCase):
             news.settled(Settled("delivered", "one.example", 1, delay=delay))
         self.successResultOf(tally.flush())
         self.assertEqual(self.successResultOf(storage.statistics.of_event("delay", [EPOCH])), {"0.5": 2, "10.0": 1})
-        self.assertEqual(tally.delays.cumulative()[-1], ("inf", 3))
+        self.assertEqual(sum(tally.delays.counts), 3)

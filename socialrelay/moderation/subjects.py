@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from socialrelay.routing.hosts import BadHost, host_of, node_host, within
+from socialrelay.routing.hosts import BadHost, host_of, node_host
 
 _USER = re.compile(r"[a-z0-9._-]{1,64}")
 
@@ -69,8 +69,3 @@ def covering(subject: str) -> tuple[str, ...]:
     first = (subject,) if is_handle(subject) else ()
     labels = host_of(subject).split(".")
     return (*first, *(".".join(labels[start:]) for start in range(len(labels))))
-
-
-def is_of(subject: str, host: str) -> bool:
-    """Whether the subject is this host, below it, or an author there."""
-    return not is_tag(subject) and bool(host) and within(host_of(subject), host)
