@@ -56,6 +56,7 @@ setup(
         "psycopg2-binary>=2.9.10",
         "pycurl>=7.45.4",
         "pyOpenSSL>=24.3",
+        "pyzmq>=27.1",
         "redis>=5",
         "rich>=13.7",
         "service-identity>=24.1",

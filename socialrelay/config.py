@@ -279,6 +279,75 @@ class Polling:
 
 
 @frozen
+class Federation:
+    """
+    @ivar enabled: posts are relayed; without it the daemon is a bridge of the bus alone.
+    """
+
+    enabled: bool = True
+
+
+@frozen
+class BusToken:
+    """
+    Who may use the bus by HTTP.
+
+    @ivar name: for the log.
+    @ivar token: what is said after C{Authorization: Bearer}.
+    @ivar publish: what the topics begin with that may be published, prefix and environment included; C{["*"]}: all but the relay's own.
+    @ivar read: the messages that are kept may be read.
+    """
+
+    name: str
+    token: str = field(repr=False)
+    publish: tuple[str, ...] = ("*",)
+    read: bool = True
+
+
+@frozen
+class Bus:
+    """
+    The message bus.
+
+    @ivar relay_inbound: where publishers of fedmsg connect.
+    @ivar relay_outbound: where listeners connect; all of them are bound.
+    @ivar relay_ingest: where messages are acknowledged.
+    @ivar topic_prefix: as in fedmsg's configuration; so is C{environment}.
+    @ivar store_legacy: what came in without acknowledgement is kept, too, before it is published.
+    @ivar lenient_inbound: what is no envelope is wrapped, as fedmsg-relay does, instead of dropped.
+    @ivar high_water_mark: messages that wait for one listener, at most; and that wait to be taken in.
+    @ivar max_message: bytes of a body.
+    @ivar queue_bytes: of all that waits to be kept.
+    @ivar unacknowledged: messages whose senders wait for an answer, at most.
+    @ivar waiting_readers: readers who wait for what comes next, at most.
+    @ivar heartbeat: seconds.
+    @ivar delivery_events: each delivery is announced, not only what went wrong.
+    @ivar keep_days: messages are kept for so long.
+    @ivar keep_bytes: of bodies, at most; the relay's own take a quarter.
+    """
+
+    enabled: bool = False
+    relay_inbound: tuple[str, ...] = ("tcp://127.0.0.1:2003",)
+    relay_outbound: tuple[str, ...] = ("tcp://127.0.0.1:4001",)
+    relay_ingest: tuple[str, ...] = ("tcp://127.0.0.1:2004",)
+    topic_prefix: str = "com.example"
+    environment: str = "dev"
+    store_legacy: bool = True
+    lenient_inbound: bool = False
+    high_water_mark: int = 100_000
+    linger: float = 1.0
+    max_message: int = MIB
+    queue_bytes: int = 128 * MIB
+    unacknowledged: int = 10_000
+    waiting_readers: int = 100
+    heartbeat: float = 10.0
+    delivery_events: bool = False
+    keep_days: float = 7
+    keep_bytes: int = 1024 * MIB
+    tokens: tuple[BusToken, ...] = ()
+
+
+@frozen
 class Network:
     """
     For tests, demo and benchmarks: how to reach fake nodes. Empty by default; each entry is named in the log at start.
@@ -329,6 +398,8 @@ class Config:
     discovery: Discovery = Discovery()
     dns: Dns = Dns()
     polling: Polling = Polling()
+    federation: Federation = Federation()
+    bus: Bus = Bus()
     network: Network = Network()
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from socialrelay.bus.addresses import is_loopback
 from socialrelay.config import Config
 from socialrelay.routing.hosts import node_host
 
@@ -60,6 +61,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "polling.concurrency": (1, 1000),
     "polling.timeout": (0.1, 120),
     "polling.grace": (0, _CENTURY * 86400),
+    "bus.high_water_mark": (1000, 10_000_000),
+    "bus.linger": (0, 60),
+    "bus.max_message": (1024, 4 * 1024 * 1024),
+    "bus.unacknowledged": (1, 1_000_000),
+    "bus.waiting_readers": (0, 10_000),
+    "bus.heartbeat": (1, 3600),
+    "bus.keep_days": (1 / 24, _CENTURY),
 }
 """Least and greatest; any other number is 0 or more."""
 
@@ -79,6 +87,7 @@ def check(config: Config) -> Iterator[Fault]:
             yield key, f"must be one of {', '.join(choices)}, not {value!r}"
     yield from _names(config)
     yield from _addresses(config)
+    yield from _bus(config)
     yield from _together(config)
 
 
@@ -158,6 +167,42 @@ def _addresses(config: Config) -> Iterator[Fault]:
     for port in config.discovery.ports:
         if not 0 < port < 65536:
             yield "discovery.ports", f"must be ports from 1 to 65535, not {port}"
+
+
+def _bus(config: Config) -> Iterator[Fault]:
+    bus = config.bus
+    if not (bus.enabled or config.federation.enabled):
+        yield "federation.enabled", "must be true, or bus.enabled must: else there is nothing to do"
+    if bus.queue_bytes < 4 * bus.max_message:
+        yield "bus.queue_bytes", f"must be at least 4 times bus.max_message, which is {bus.max_message}"
+    for key, pattern, example in (
+        ("topic_prefix", r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", "org.example"),
+        ("environment", r"[A-Za-z0-9_-]+", "prod"),
+    ):
+        if not re.fullmatch(pattern, getattr(bus, key)) or len(getattr(bus, key)) > 100:
+            yield f"bus.{key}", f"must be a part of a topic, such as {example}, not {getattr(bus, key)!r}"
+    seen: set[str] = set()
+    for key in ("relay_inbound", "relay_outbound", "relay_ingest"):
+        if not getattr(bus, key):
+            yield f"bus.{key}", "must name at least one address"
+        for index, address in enumerate(getattr(bus, key)):
+            try:
+                loopback = is_loopback(address)
+            except ValueError as error:
+                yield f"bus.{key}[{index}]", str(error)
+                continue
+            if address in seen:
+                yield f"bus.{key}[{index}]", f"must be an address of its own: {address} is named before"
+            seen.add(address)
+            if key == "relay_ingest" and not loopback:
+                why = "nothing is encrypted there and nobody is asked who they are; from elsewhere messages come by HTTPS (bus.tokens)"
+                yield f"bus.{key}[{index}]", f"must be on this machine, such as tcp://127.0.0.1:2004 or ipc:///path, not {address}: {why}"
+    names = [each.name for each in bus.tokens]
+    for token in bus.tokens:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", token.name) or names.count(token.name) > 1:
+            yield "bus.tokens", f"name must be letters, digits, '.', '_', '-', each token's its own, not {token.name!r}"
+        if not re.fullmatch(r"[A-Za-z0-9._~+/=-]{16,256}", token.token):
+            yield "bus.tokens", f"{token.name}: token must have 16 to 256 characters: letters, digits, and . _ ~ + / = -"
 
 
 def _together(config: Config) -> Iterator[Fault]:
