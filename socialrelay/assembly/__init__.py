@@ -21,6 +21,7 @@ from socialrelay.assembly.engine import make_engine
 from socialrelay.assembly.given import Given, Surroundings
 from socialrelay.assembly.network import make_network
 from socialrelay.assembly.surface import make_surface
+from socialrelay.boundaries import silence
 from socialrelay.discovery import keyring as keyrings
 from socialrelay.discovery.provided import read_author_keys
 from socialrelay.metrics import storage as stored
@@ -92,7 +93,7 @@ def assemble(given: Given) -> Assembly:
     """
     config, reactor, storage, now = given.config, given.reactor, given.storage, given.now
     tasks: list[Periodic] = []
-    engine = make_engine(given, make_network(given))
+    engine = make_engine(given, make_network(given), silence)
     surface = make_surface(given, engine, tasks)
 
     async def take_up() -> None:

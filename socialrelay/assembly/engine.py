@@ -11,6 +11,7 @@ from twisted.internet.task import deferLater
 from socialrelay.assembly.given import Given
 from socialrelay.assembly.network import Network
 from socialrelay.authors import Authors
+from socialrelay.boundaries import Announce
 from socialrelay.config import Delivery
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
@@ -72,8 +73,12 @@ class Engine:
     rule_acts: RuleActs
 
 
-def make_engine(given: Given, network: Network) -> Engine:
-    """Make them, and introduce them to one another."""
+def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
+    """
+    Make them, and introduce them to one another.
+
+    @param announce: tells the bus what they do.
+    """
     config, reactor, storage, cache, identity = given.config, given.reactor, given.storage, given.cache, given.identity
     now, chance, in_thread = given.now, given.chance, given.in_thread
 
