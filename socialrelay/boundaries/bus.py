@@ -15,6 +15,9 @@ LEGACY, INGEST, HTTP, OWN = "legacy", "ingest", "http", "own"
 SEQUENCE_MARK = "\x1f"
 """Stands in the body of one of the relay's own messages where its sequence number goes, which no JSON text can hold."""
 
+ERASED = "erased"
+"""The member of C{msg}, true, of those of the relay's own messages that had named somebody who was erased."""
+
 
 @frozen
 class BusMessage:
@@ -110,6 +113,18 @@ class BusStore(Protocol):
         @param before: what is older goes, but for what is not published yet.
         @param most: bytes of bodies that may stay, C{most_own} of the relay's own; the oldest go first.
         @return: how many messages went.
+        """
+
+    def erase(self, *, author: str = "", guid: str = "", host: str = "") -> Deferred[int]:
+        """
+        Blank those of the relay's own messages that name somebody: C{msg} says L{ERASED} and its C{seq} then, and nothing else.  Number,
+        C{msg_id} and topic stay, so that nobody who reads on finds a gap.  Where several are given, all must fit.  To do it again does no
+        harm.
+
+        @param author: a handle, which is C{msg.actor}.
+        @param guid: of a post, which is C{msg.activity_id}.
+        @param host: C{msg.node} is this one, or below it.
+        @return: how many messages were blanked.
         """
 
 
