@@ -21,8 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay import __version__
 from socialrelay.boundaries import Condition, Rejection
-from socialrelay.cli import command as cli_command
-from socialrelay.cli import launch
+from socialrelay.cli import asking, launch
 from socialrelay.cli import output as cli_output
 from socialrelay.cli.client import find_socket
 from socialrelay.cli.command import main
@@ -161,7 +160,7 @@ class CommandTests(CommandCase):
         result = await self.say("erase", "ada@pod.example")
         self.assertEqual(result.exit_code, 2)
         self.assertIn("--yes", result.stderr)
-        self.patch(cli_command, "_at_a_terminal", lambda: True)
+        self.patch(asking, "_at_a_terminal", lambda: True)
         result = await self.say("erase", "ada@pod.example", input="n\n")
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         self.assertIn("Nothing was erased.", result.stderr)

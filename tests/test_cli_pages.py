@@ -89,7 +89,7 @@ class QuickTests(SynchronousTestCase):
         """
         A command that asks the daemon imports neither a web server nor what only other commands need.
         """
-        program = "import sys, socialrelay.cli.command; print(*sys.modules)"
+        program = "import sys, socialrelay.cli.asking; print(*sys.modules)"
         said = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=60)
         heavy = {
             "twisted.web.server",
@@ -102,6 +102,14 @@ class QuickTests(SynchronousTestCase):
             "socialrelay.backup",
         }
         self.assertEqual(heavy & set(said.stdout.split()), set())
+
+    def test_lazy(self) -> None:
+        """
+        The command itself imports neither Twisted nor the configuration: what needs them does.
+        """
+        program = "import sys, socialrelay.cli.command; print(*sys.modules)"
+        said = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=60)
+        self.assertEqual({"twisted", "socialrelay.config", "socialrelay.boundaries"} & set(said.stdout.split()), set())
 
 
 class Terminal(StringIO):

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from attrs import define
 
 from socialrelay.cli import output as cli_output
-from socialrelay.cli.client import CallFailed, Daemon, find_socket
-from socialrelay.config import Config
-from socialrelay.loading import ConfigError, load
+
+# What reads the configuration and asks the daemon is imported where it is used: some commands do without, and are started very often.
+if TYPE_CHECKING:
+    from socialrelay.cli.client import Daemon
+    from socialrelay.config import Config
 
 FAILED, USAGE, NO_DAEMON = 1, 2, 3
 _WHY_CONFIGURATION = "The command reads the daemon's configuration to find the daemon; with --socket it does without."
@@ -42,6 +44,9 @@ class Command:
 
         @param in_vain: whether the answer says that what was asked for failed.
         """
+        from socialrelay.cli.client import CallFailed, Daemon, find_socket
+        from socialrelay.loading import ConfigError
+
         try:
             daemon = Daemon(find_socket(self.socket, self.config, self.state_dir))
             answer = ask(daemon)
@@ -55,6 +60,8 @@ class Command:
 
     def configuration(self, as_json: bool = False) -> Config:
         """The daemon's configuration; ends the process if it is wrong."""
+        from socialrelay.loading import ConfigError, load
+
         try:
             return load(self.config, {"state_dir": None if self.state_dir is None else str(self.state_dir)})
         except ConfigError as error:
