@@ -19,7 +19,8 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogPublisher
 
-from socialrelay.assembly import Given, Surroundings, assemble
+from socialrelay.assembly import Assembly, Given, Surroundings, assemble
+from socialrelay.assembly.bridging import bridge_alone
 from socialrelay.boundaries import Unavailable
 from socialrelay.config import Config
 from socialrelay.health import Health, Phase
@@ -104,26 +105,36 @@ class Core(Service):
 
     async def _start(self) -> None:
         config = self._config
-        self._tell_network()
         tell_user(config)
+        self._storage = storage = await self._open_storage()
+        if config.federation.enabled:
+            relay = await self._relay(storage)
+            self._front.site = relay.public.site
+            parts, admin = relay.parts, relay.admin
+        else:
+            parts, admin = bridge_alone(self._surroundings, storage)
+        self._operators.site = admin.site
+        self._parts = Sequence(parts, self._reactor, config.stop_timeout * 0.8)
+        await self._parts.startService()
+
+    async def _relay(self, storage: Storage) -> Assembly:
+        config = self._config
+        self._tell_network()
         if config.production and not (config.operator.source or config.operator.contact):
             self._log.warn(NO_SOURCE)
-        self._storage = storage = await self._open_storage()
         try:
             identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=self._surroundings.in_thread)
         except IdentityError as error:
             raise StartFailed("identity", str(error)) from error
-        assembly = assemble(Given.over(self._surroundings, storage, identity, await storage.log.end()))
-        self._front.site = assembly.public.site
-        self._operators.site = assembly.admin.site
-        self._parts = Sequence(assembly.parts, self._reactor, config.stop_timeout * 0.8)
-        await self._parts.startService()
+        return assemble(Given.over(self._surroundings, storage, identity, await storage.log.end()))
 
     async def _stop(self) -> None:
-        if self._parts is not None:
-            await self._parts.stopService()
-        if self._storage is not None:
-            await self._storage.close()
+        try:
+            if self._parts is not None:
+                await self._parts.stopService()
+        finally:
+            if self._storage is not None:
+                await self._storage.close()
 
     async def _open_storage(self) -> Storage:
         config = self._config
@@ -189,18 +200,19 @@ def compose(config: Config, reactor: Any, reread: Callable[[], Config], *, stays
     @raise socialrelay.identity.IdentityError: the key file cannot be used.
     @raise StartFailed: another file cannot be read.
     """
-    if config.production:
+    federation = config.federation.enabled
+    if federation and config.production:
         check_key_file(key_path(config))
-    if config.network.ca_file:
+    if federation and config.network.ca_file:
         _check_readable("network.ca_file", config.network.ca_file)
     if stays:
-        check_embedded(config.state_dir, config.embedded, postgres=not config.postgres.dsn, valkey=not config.redis.url)
+        check_embedded(config.state_dir, config.embedded, postgres=not config.postgres.dsn, valkey=federation and not config.redis.url)
     health = Health()
     in_thread = lambda work, *arguments: deferToThreadPool(reactor, reactor.getThreadPool(), work, *arguments)  # noqa: E731
     reloader = Reloader(config, reread, in_thread)
     reloader.register(("log_level",), lambda config: lambda: logs.set_level(config.log_level))
     front, operators = LateSite(), LateSite()
-    listener = Listener(reactor, config.listen, front)
+    listener = Listener(reactor, config.listen if federation else (), front)
     listener.bind()
     operators_socket, operators_at = operators_listener(config, reactor, operators)
     lag, embedded = LoopLag(reactor), {}
@@ -251,7 +263,7 @@ def operators_listener(config: Config, reactor: Any, site: LateSite) -> tuple[Li
 
 def tell_user(config: Config) -> None:
     """The embedded servers trust whoever reaches their sockets, which is their user."""
-    embedded = not config.postgres.dsn or not config.redis.url
+    embedded = not config.postgres.dsn or (config.federation.enabled and not config.redis.url)
     if config.production and embedded and (account := Account.current(config.embedded.user)).shared:
         _log.warn(
             "The embedded servers run as {user}: every process of that user can read and change what they hold. Stop the relay, "
@@ -273,7 +285,7 @@ def _cache(
     config: Config, reactor: Any, children: list[tuple[str, IService]], embedded: dict[str, Supervisor]
 ) -> FallbackCache | MemoryCache:
     memory = MemoryCache(reactor)
-    if config.redis.url == "off":
+    if config.redis.url == "off" or not config.federation.enabled:
         return memory
     url = config.redis.url
     if not url:

@@ -40,6 +40,13 @@ class StartFailed(Exception):
         self.reason = reason
 
 
+class Unfinished(Exception):
+    """
+    A part was stopped before it had done all that it had taken on; the process ends with 1.  The message is a sentence, which was not
+    logged yet.
+    """
+
+
 def reason_of(error: BaseException | None) -> str:
     """An exception as one line for the operator."""
     text = " ".join(str(error).split())
@@ -87,7 +94,8 @@ class Sequence(Service):
         self._stop_timeout = stop_timeout
         self._started: list[tuple[str, IService]] = []
         self._starting: Deferred[None] = succeed(None)
-        self._stopping: Deferred[None] | None = None
+        self._stopping: Deferred[Unfinished | None] | None = None
+        self._unfinished: Unfinished | None = None
 
     def privilegedStartService(self) -> None:
         """Hand it on: a child may bind a port while the process still is root."""
@@ -103,19 +111,27 @@ class Sequence(Service):
         @raise StartFailed: one could not start, or the sequence was stopped meanwhile.
         """
         super().startService()
-        self._stopping = None
+        self._stopping = self._unfinished = None
         answer: Deferred[None] = Deferred()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addBoth(answer.callback)
         return answer
 
     def stopService(self) -> Deferred[None]:
-        """@return: fires when all that was started is stopped, or its time is over; never fails."""
+        """
+        @return: fires when all that was started is stopped, or its time is over.
+        @raise Unfinished: a child could not finish; all the same the others are stopped.
+        """
         if self._stopping is None:
             super().stopService()
             self._stopping = Deferred.fromCoroutine(self._stop())
         answer: Deferred[None] = Deferred()
-        self._stopping.addCallback(lambda _: answer.callback(None))
+
+        def ended(unfinished: Unfinished | None) -> Unfinished | None:
+            answer.callback(None) if unfinished is None else answer.errback(unfinished)
+            return unfinished
+
+        self._stopping.addCallback(ended)
         return answer
 
     async def _start(self) -> None:
@@ -130,7 +146,7 @@ class Sequence(Service):
                     self._log.failure("The start of {part} failed.", part=name)
                 raise error if isinstance(error, StartFailed) else StartFailed(name, reason_of(error)) from error
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> Unfinished | None:
         end = self._clock.seconds() + self._stop_timeout
         await within(self._starting, min(PATIENCE, self._stop_timeout / 4), self._clock)
         reserve = self._stop_timeout / 20
@@ -141,8 +157,12 @@ class Sequence(Service):
             stopped.addErrback(self._failed_to_stop, name)
             if not await within(stopped, allowed, self._clock):
                 self._log.warn("{part} did not stop within {delay} s and is left behind.", part=name, delay=round(allowed, 1))
+        return self._unfinished
 
     def _failed_to_stop(self, failure: Failure, name: str) -> None:
+        if isinstance(failure.value, Unfinished):
+            self._unfinished = failure.value
+            return
         self._log.failure("The stop of {part} failed.", failure, part=name)
 
 

@@ -145,7 +145,8 @@ def make_service(config: Config, reactor: Any, twistd: Any, reread: Callable[[],
     try:
         check_reachable(twistd.get("uid"), twistd.get("gid"))
         state = statedir.take(config.state_dir, twistd.get("uid"), twistd.get("gid"))
-        read_key(key_path(config))
+        if config.federation.enabled:
+            read_key(key_path(config))
         whole = compose(config, reactor, reread, stays=not twistd.get("uid"))
     except Exception as error:
         if not type(error).__module__.startswith("socialrelay.") and not isinstance(error, OSError):
@@ -175,6 +176,12 @@ def make_service(config: Config, reactor: Any, twistd: Any, reread: Callable[[],
 def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:
     """What to log when all runs: what it is, where its data is, and what to try next."""
     yield "socialrelay {version} is ready. Its data is in {folder}.", {"version": __version__, "folder": str(config.state_dir)}
+    if config.bus.enabled:
+        yield _BUS, {name: ", ".join(getattr(config.bus, f"relay_{name}")) for name in ("inbound", "outbound", "ingest")}
+    if not config.federation.enabled:
+        yield "It runs the bridge of the message bus alone (federation.enabled): it relays no posts, and listens for none.", {}
+        yield "This leads to the operators' pages: {command} login", {"command": command(config)}
+        return
     if config.production:
         handle = f"{config.identity.username}@{config.host}"
         yield "It is {handle}. Servers reach it at https://{host}/.", {"handle": handle, "host": config.host}
@@ -183,6 +190,9 @@ def greeting(config: Config) -> Iterator[tuple[str, dict[str, object]]]:
     if port := local_port(config.listen):
         yield "Look at {url}, or ask it: {command} status", {"url": f"http://127.0.0.1:{port}/", "command": command(config)}
     yield "This leads to the operators' pages: {command} login", {"command": command(config)}
+
+
+_BUS = "The message bus: publishers connect to {inbound}, listeners to {outbound}; messages are acknowledged at {ingest}."
 
 
 def command(config: Config) -> str:

@@ -423,7 +423,7 @@ class LookTests(SynchronousTestCase):
         All templates are compiled before the first visitor comes.
         """
         operators = Operators()
-        environment = Look.of(operators.config, operators.identity)._environment
+        environment = Look.of(operators.config, operators.identity, operators.views)._environment
         assert environment.cache is not None
         compiled = {str(key[1]) for key in list(environment.cache)}
         self.assertEqual({name for name in environment.list_templates() if name.startswith("admin/")} - compiled, set())

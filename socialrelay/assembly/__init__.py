@@ -3,7 +3,7 @@ The relay's parts, made and introduced to one another once storage and identity 
 
 Whoever wants to know which part knows which reads it here and nowhere else: the L{network<socialrelay.assembly.network>}, the
 L{engine<socialrelay.assembly.engine>} that carries posts, the L{surface<socialrelay.assembly.surface>} that people see; and below, in which
-order all of them start.
+order all of them start.  A L{bridge of the bus alone<socialrelay.assembly.bridging>} has few of them.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from attrs import frozen
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import globalLogPublisher
+from twisted.application.service import IService
 
 from socialrelay.assembly.engine import make_engine
 from socialrelay.assembly.given import Given, Surroundings
 from socialrelay.assembly.network import make_network
 from socialrelay.assembly.surface import make_surface
+from socialrelay.assembly.ways import Part, events_for
 from socialrelay.boundaries import silence
 from socialrelay.discovery import keyring as keyrings
 from socialrelay.discovery.provided import read_author_keys
@@ -30,7 +29,6 @@ from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
 from socialrelay.running import disk
 from socialrelay.running.finishing import Finishing
-from socialrelay.running.logs import Quiet
 from socialrelay.scheduler.record import State
 from socialrelay.services import Periodic, within
 from socialrelay.web.admin.site import AdminSite
@@ -51,24 +49,6 @@ UNLISTED = timedelta(days=30)
 """A node that no list names and that does not answer for so long is forgotten."""
 DRAIN = 5.0
 IN_FLIGHT_GRACE = 10.0
-
-
-class Part(Service):
-    """A part that starts and stops with a coroutine of its own."""
-
-    def __init__(self, start: Callable[[], Awaitable[object] | object], stop: Callable[[], Awaitable[object] | object]) -> None:
-        self._start = start
-        self._stop = stop
-
-    def startService(self) -> Deferred[object]:
-        """@return: fires when it runs."""
-        super().startService()
-        return maybeDeferred(self._start)
-
-    def stopService(self) -> Deferred[object]:
-        """@return: fires when it has ended."""
-        super().stopService()
-        return maybeDeferred(self._stop)
 
 
 @frozen
@@ -123,9 +103,8 @@ def assemble(given: Given) -> Assembly:
         await engine.keyring.stop()
 
     rounds, directory = config.production, engine.directory
-    log = Quiet(surface.seen, "info")
     parts: list[tuple[str, IService]] = [
-        ("events for operators", Part(lambda: globalLogPublisher.addObserver(log), lambda: globalLogPublisher.removeObserver(log))),
+        events_for(surface.seen),
         ("the network", Part(lambda: None, engine.network.close)),
         ("counts", Finishing(periodic("counts", engine.tally.flush, TALLY_EVERY, TALLY_EVERY), engine.tally.flush)),
         ("retention", periodic("retention", forget, FORGET_EVERY, FORGET_EVERY)),

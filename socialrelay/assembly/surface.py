@@ -13,6 +13,7 @@ from twisted.internet.task import deferLater
 from socialrelay.assembly.adjusting import Adjustable
 from socialrelay.assembly.engine import Engine, tag_key
 from socialrelay.assembly.given import Given
+from socialrelay.assembly.ways import heard_at, watch_basics
 from socialrelay.boundaries import Condition
 from socialrelay.config import Config
 from socialrelay.metrics.asking import AskingMetrics
@@ -34,12 +35,8 @@ from socialrelay.operators.views import Views
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.listening import local_port
 from socialrelay.services import Periodic
-from socialrelay.storage.embedded import runtime_directory
 from socialrelay.web.admin.events import LiveLog
-from socialrelay.web.admin.places import SOCKET_NAME as ADMIN_SOCKET
-from socialrelay.web.admin.places import AdminSocket, Places, login_offer
 from socialrelay.web.admin.site import AdminSite, admin_site
-from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
 
@@ -129,9 +126,7 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         base_url=base_url(config),
         turned_away=lambda: engine.tally.count("refused", "too many bytes in hand"),
     )
-    health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
-    space = DiskSpace(config.state_dir, in_thread)
-    health.watch("disk", space.condition)
+    space = watch_basics(given, storage)
     health.watch("node lists", engine.directory.condition)
     health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
 
@@ -175,15 +170,9 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         parts={b"metrics": MetricsPage(registry, delivered.prepare)},
     )
     registry.register(OperatorMetrics(admin))
-    runtime = runtime_directory(config.state_dir)
-    own_socket = None if config.admin_listen else runtime / ADMIN_SOCKET
-    login = login_offer(admin.links, Places.of(given.operators_at, own_socket), config.host)
-    control = ControlService(reactor, runtime / SOCKET_NAME, shown_views, {**acts, "login": login}, lambda uid: in_thread(user_name, uid))
     Adjustable(engine=engine, storage=storage, public=public, admin=admin, streams=streams).register(given.reloader)
-    sockets: list[tuple[str, IService]] = [("the control socket", control)]
-    if own_socket is not None:
-        sockets.append(("the operators' socket", AdminSocket(reactor, own_socket, admin.site)))
-    return Surface(public=public, admin=admin, streams=streams, seen=seen, space=space, stored=stored_metrics, sockets=tuple(sockets))
+    sockets = heard_at(given, admin, shown_views, acts)
+    return Surface(public=public, admin=admin, streams=streams, seen=seen, space=space, stored=stored_metrics, sockets=sockets)
 
 
 def base_url(config: Config) -> str:

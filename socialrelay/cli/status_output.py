@@ -18,7 +18,7 @@ def status(answer: Answer, now: datetime) -> str:
             ("mode", answer["mode"]),
             ("version", answer["version"]),
             ("running since", f"{when(answer['started_at'], now)}, process {answer['pid']}"),
-            ("listens at", ", ".join(answer["listen"])),
+            ("listens at", ", ".join(answer.get("listen", ()))),
             ("data", answer["state_dir"]),
         ]
     )
@@ -26,6 +26,8 @@ def status(answer: Answer, now: datetime) -> str:
         [".condition", ".is", "detail"],
         [(each["name"], _condition(each), each["detail"]) for each in answer["conditions"]],
     )
+    if answer["mode"] == "bridge":
+        return paragraphs(head, conditions)
     if answer["stats"] is None:
         return paragraphs(head, conditions, "The counts cannot be shown: the database cannot be reached now.")
     return paragraphs(head, conditions, _numbers(answer["stats"]), _sums(answer))

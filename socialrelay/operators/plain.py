@@ -6,7 +6,7 @@ Times are ISO 8601 in UTC, or C{None}; durations are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -206,3 +206,13 @@ def plain_rejection(rejection: Rejection) -> Plain:
 def plain_condition(condition: Condition) -> Plain:
     """The condition's own fields."""
     return {"name": condition.name, "well": condition.well, "essential": condition.essential, "detail": condition.detail}
+
+
+def plain_conditions(conditions: Sequence[Condition]) -> Plain:
+    """C{ready}: it does its work; C{degraded}: it does so, but something is amiss; C{conditions}, each as L{plain_condition}."""
+    ready = all(condition.well for condition in conditions if condition.essential)
+    return {
+        "ready": ready,
+        "degraded": ready and not all(condition.well for condition in conditions),
+        "conditions": [plain_condition(condition) for condition in conditions],
+    }

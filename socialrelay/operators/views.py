@@ -27,7 +27,7 @@ from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.history import History
 from socialrelay.operators.plain import (
     Plain,
-    plain_condition,
+    plain_conditions,
     plain_destination,
     plain_effective,
     plain_gap,
@@ -100,13 +100,7 @@ class Views:
 
     async def conditions(self) -> Plain:
         """C{ready}: it accepts posts; C{degraded}: it does so, but something is amiss; C{conditions}, each with its C{detail}."""
-        conditions = list(self.health.conditions())
-        ready = all(condition.well for condition in conditions if condition.essential)
-        return {
-            "ready": ready,
-            "degraded": ready and not all(condition.well for condition in conditions),
-            "conditions": [plain_condition(condition) for condition in conditions],
-        }
+        return plain_conditions(self.health.conditions())
 
     async def nodes(
         self, *, text: str = "", which: str = "all", sort: str = "host", descending: bool = False, offset: int = 0, limit: int = 100

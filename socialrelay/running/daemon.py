@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.running.notify import Notifier
-from socialrelay.services import reason_of
+from socialrelay.services import Unfinished, reason_of
 
 _STARTED = b"started\n"
 
@@ -62,6 +62,10 @@ class Terminal:
         self._failed = True
         if not self._sees_log:
             self._tell(2 if self._pipe is None else self._pipe, f"{_line(reason)}\n".encode())
+
+    def unfinished(self) -> None:
+        """It ran, and its end was not as it should be: the process ends with 1."""
+        self._failed = True
 
     def _tell(self, where: int, what: bytes) -> None:
         try:
@@ -203,7 +207,11 @@ class Daemon(Service):
 
     def _stopped(self, result: object) -> None:
         if isinstance(result, Failure):
-            self._log.failure("The relay did not stop as it should.", result)
+            if result.check(Unfinished):
+                self._log.error("The relay could not finish. {reason}", reason=str(result.value))
+            else:
+                self._log.failure("The relay did not stop as it should.", result)
+            self._terminal.unfinished()
         self._ended()
         self._notifier.close()
 

@@ -26,7 +26,7 @@ from socialrelay.words import counted
 Commit = Callable[[], object]
 Prepare = Callable[[Config], Commit]
 
-SECRETS = frozenset({"admin.password", "postgres.dsn", "redis.url"})
+SECRETS = frozenset({"admin.password", "bus.tokens", "postgres.dsn", "redis.url"})
 """Of these it is said that they changed, and nothing else."""
 
 

@@ -41,7 +41,7 @@ MAX_BODY = 2 * MAX_LIST
 IDLE_TIMEOUT = 60.0
 _SO_PEERGROUPS = 59  # Linux >= 4.13; Python has no name for it
 _STATUS = {"unknown-node": 404, "no-rule": 404, "not-found": 404, "refused": 409, "not-subscribed": 409, "forbidden": 403, "too-large": 413}
-_STATUS |= {"unavailable": 503, "internal": 500, "wrong-method": 405}
+_STATUS |= {"not-here": 404, "unavailable": 503, "internal": 500, "wrong-method": 405}
 
 
 @frozen
@@ -109,12 +109,15 @@ class ControlResource(Resource):
         acts: Mapping[str, Offer],
         admits: Callable[[Peer], bool],
         name_of: Callable[[int], Deferred[str]],
+        why_absent: str = "",
     ) -> None:
         """
         @param admits: whether somebody may ask at all.
         @param name_of: a user's name.
+        @param why_absent: a sentence for who asks for what is not there, if it is not simply unknown.
         """
         super().__init__()
+        self._why_absent = why_absent
         self._offers = {b"GET": views, b"POST": acts}
         self._admits = admits
         self._name_of = name_of
@@ -149,6 +152,8 @@ class ControlResource(Resource):
             raise ActError("too-large", f"The request is too long; it may have {MAX_BODY} bytes.")
         prefix, _, name = request.path.decode("utf-8", "replace").removeprefix("/").partition("/")
         if prefix != "v1" or name not in offers:
+            if self._why_absent:
+                raise ActError("not-here", self._why_absent)
             kind = "view" if request.method == b"GET" else "act"
             raise ActError("not-found", f"There is no such {kind}; below /v1/ there are: {', '.join(offers)}.")
         offer = offers[name]
@@ -231,9 +236,13 @@ class ControlService(SocketService):
         views: Mapping[str, Offer],
         acts: Mapping[str, Offer],
         name_of: Callable[[int], Deferred[str]],
+        why_absent: str = "",
     ) -> None:
-        """@param name_of: a user's name, L{user_name} in a thread."""
-        resource = ControlResource(views, acts, self._admits, name_of)
+        """
+        @param name_of: a user's name, L{user_name} in a thread.
+        @param why_absent: as for L{ControlResource}.
+        """
+        resource = ControlResource(views, acts, self._admits, name_of, why_absent)
         site: Any = QuietSite(resource, requestFactory=BoundedRequest, timeout=IDLE_TIMEOUT, parsePOSTFormSubmission=False)
         super().__init__(reactor, path, site, "control socket")
         self._gid = -1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 from attrs import define, field
 from jinja2 import Environment
@@ -12,7 +13,6 @@ from twisted.web.server import Request
 
 from socialrelay import __version__
 from socialrelay.config import Config
-from socialrelay.identity import RelayIdentity
 from socialrelay.web.admin.gate import Visit
 from socialrelay.web.answers import HTML, answer
 from socialrelay.web.templating import LIVE, read, templates
@@ -25,14 +25,22 @@ HEADERS = LIVE | {
 }
 
 SECTIONS = (
-    ("", "Overview"),
-    ("nodes", "Nodes"),
-    ("queue", "Queue"),
-    ("rejected", "Rejected"),
-    ("rules", "Rules"),
-    ("events", "Events"),
+    ("", "Overview", "identity"),
+    ("nodes", "Nodes", "nodes"),
+    ("queue", "Queue", "queue"),
+    ("rejected", "Rejected", "rejected"),
+    ("rules", "Rules", "rules"),
+    ("bus", "Bus", "bus"),
+    ("events", "Events", ""),
 )
-"""The pages in the head of each: address below C{/admin/}, and name."""
+"""The pages in the head of each: address below C{/admin/}, name, and the view without which it is not there."""
+
+
+class Named(Protocol):
+    """Who the relay is, as the pages say it."""
+
+    @property
+    def name(self) -> str: ...
 
 
 def away(request: Request, where: str) -> bytes:
@@ -77,16 +85,20 @@ class Look:
     _environment: Environment = field(factory=templates)
 
     @classmethod
-    def of(cls, config: Config, identity: RelayIdentity) -> Look:
-        """For this relay."""
+    def of(cls, config: Config, relay: Named, views: Container[str]) -> Look:
+        """
+        For this relay.
+
+        @param views: names of those that there are.
+        """
         look = cls()
         look._environment.filters.update(ago=ago, size=size, coded=coded)
         look._environment.globals.update(
-            relay={"name": identity.name, "handle": identity.handle, "host": identity.host},
+            relay={"name": relay.name},
             operator=config.operator,
             development=not config.production,
             version=__version__,
-            sections=SECTIONS,
+            sections=[(path, label) for path, label, view in SECTIONS if not view or view in views],
         )
         environment = look._environment
         read(environment, *environment.list_templates(filter_func=lambda name: name.startswith("admin/")))

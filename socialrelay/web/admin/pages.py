@@ -90,8 +90,10 @@ class AdminPages:
 
     @app.route("/admin/", methods=["GET"])
     async def overview(self, request: Request) -> bytes:
-        """How the relay is, and what needs attention."""
+        """How the relay is, and what needs attention; of a bridge of the bus alone its page says that."""
         visit = known(request)
+        if "identity" not in self.views:
+            return away(request, "/admin/bus")
         status = await self._view("status")
         identity = await self._view("identity")
         waiting, rules = await self._or_nothing("waiting"), await self._or_nothing("rules", limit=1)
@@ -174,6 +176,13 @@ class AdminPages:
         headers = {"Content-Disposition": f'attachment; filename="{named}.{ending}"', "Cache-Control": "no-store"}
         return answer_whole(request, answer["text"].encode(), f"{kind}; charset=utf-8", headers=headers)
 
+    @app.route("/admin/bus", methods=["GET"])
+    async def bus(self, request: Request) -> bytes:
+        """The message bus in numbers."""
+        answer = await self._view("bus")
+        health = await self._view("health")
+        return self.look.page(request, "bus.html", known(request), {"bus": answer, "health": health}, here="bus")
+
     @app.route("/admin/events", methods=["GET"])
     def events(self, request: Request) -> bytes:
         """What the relay logged lately."""
@@ -200,7 +209,9 @@ class AdminPages:
             return {}
 
     async def _view(self, name: str, **fields: object) -> Plain:
-        offer = self.views[name]
+        offer = self.views.get(name)
+        if offer is None:  # nor is there its page, on this relay
+            raise NotFound
         said = checked(offer, {key: value for key, value in fields.items() if value not in ("", None)})
         # A query that was begun is never cancelled, though the browser goes away.
         return await shielded(Deferred.fromCoroutine(offer.run(**said)))

@@ -18,7 +18,6 @@ from werkzeug.exceptions import NotFound
 from socialrelay.boundaries import Streams
 from socialrelay.config import Config
 from socialrelay.health import Health
-from socialrelay.identity import RelayIdentity
 from socialrelay.operators.offers import Offer
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.admin.acts import ActPages
@@ -27,7 +26,7 @@ from socialrelay.web.admin.events import Feed, LiveLog
 from socialrelay.web.admin.forms import MAX_UPLOAD
 from socialrelay.web.admin.gate import Gate
 from socialrelay.web.admin.login import LoginPages
-from socialrelay.web.admin.look import Look, away
+from socialrelay.web.admin.look import Look, Named, away
 from socialrelay.web.admin.pages import AdminPages
 from socialrelay.web.admin.password import Passwords
 from socialrelay.web.admin.sessions import Links, Sessions
@@ -104,7 +103,7 @@ def admin_site(
     views: Mapping[str, Offer],
     acts: Mapping[str, Offer],
     health: Health,
-    identity: RelayIdentity,
+    identity: Named,
     config: Config,
     clock: IReactorTime,
     in_thread: Callable[..., Deferred[Any]],
@@ -129,7 +128,7 @@ def admin_site(
     feed = Feed(log, streams, sessions, clock, to_reactor)
 
     def visits(config: Config) -> Visits:
-        look = Look.of(config, identity)
+        look = Look.of(config, identity, views)
         login = LoginPages(gate, links, passwords, clock, look, throttle, logins).app.resource()
         answerable = bool(config.operator.source or config.operator.contact)
         pages = AdminPages(views, look, feed, answerable).app.resource()
