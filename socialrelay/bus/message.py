@@ -10,21 +10,39 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
 from attrs import frozen
 
-from socialrelay.bus.topics import is_topic
+from socialrelay.bus.topics import MAX_TOPIC, is_topic
 
 MAX_ID = 255
 """Characters."""
 
-REASONS = ("frames", "topic", "too-large", "not-json", "not-object", "no-msg", "other-topic", "bad-id", "other-id", "reserved")
+REASONS = (
+    "frames",
+    "topic",
+    "too-large",
+    "not-json",
+    "not-object",
+    "no-msg",
+    "other-topic",
+    "bad-id",
+    "other-id",
+    "reserved",
+    "not-allowed",
+    "not-stored",
+)
 """Why a message is not taken."""
 
 _ID = re.compile(r"[!-~]{1,255}")
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_WHITESPACE = " \t\n\r"
+_TOPICS_AT_HAND = 4096
 
 
 class Malformed(ValueError):
@@ -65,39 +83,38 @@ def read_frames(frames: Sequence[bytes], max_size: int, *, lenient: bool = False
     return read_message(frames[0], frames[1], max_size, lenient=lenient)
 
 
-def read_message(topic: bytes, body: bytes, max_size: int, *, lenient: bool = False) -> Message:
+def read_message(topic: bytes, body: bytes, max_size: int, *, lenient: bool = False, msg_id: str | None = None) -> Message:
     """
     The same, of a topic and a body.
 
+    @param max_size: bytes of a body.
+    @param msg_id: what its sender calls it: then the body has to call it the same.
     @raise Malformed: it is none.
     """
-    try:
-        name = topic.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Malformed("topic", "the topic is not UTF-8") from None
-    if not is_topic(name):
-        raise Malformed("topic", "a topic has 1 to 255 bytes and no control characters")
+    if not 0 < len(topic) <= MAX_TOPIC:
+        raise Malformed("topic", f"a topic has 1 to {MAX_TOPIC} bytes, not {len(topic)}")
+    name = _read_topic(topic)
     if len(body) > max_size:
         raise Malformed("too-large", f"a message may have {max_size} bytes, and this one has {len(body)}")
     try:
-        envelope = _parse(body)
+        said = _read_members(body)
+        if lenient and "topic" not in said:
+            raise Malformed("other-topic", "the body has no 'topic'")
     except Malformed as malformed:
-        if not lenient:
+        if not lenient or malformed.reason == "ambiguous":
             raise
-        try:
-            body = canonical({"topic": name, "msg": body.decode("utf-8")})
-        except UnicodeDecodeError:
-            raise malformed from None
-        envelope = {"topic": name, "msg": ""}
-    if lenient and not (isinstance(envelope, dict) and "topic" in envelope):
-        body, envelope = canonical({"topic": name, "msg": envelope}), {"topic": name, "msg": envelope}
-    if not isinstance(envelope, dict):
-        raise Malformed("not-object", "the body is JSON, but not an object")
-    if "msg" not in envelope:
+        body = _wrap(name, body, max_size)
+        said = {"topic": name, "msg": None}
+    if "msg" not in said:
         raise Malformed("no-msg", "the body has no 'msg'")
-    if envelope.get("topic") != name:
+    if said.get("topic") != name:
         raise Malformed("other-topic", "the body's 'topic' is not the topic of the message")
-    given = envelope.get("msg_id")
+    given = said.get("msg_id")
+    if msg_id is not None:
+        check_id(msg_id)
+        if given != msg_id:
+            raise Malformed("other-id", "the body's 'msg_id' is not the one that it was sent with")
+        return Message(msg_id, name, body)
     if isinstance(given, str) and _ID.fullmatch(given):
         return Message(given, name, body)
     return Message(sha256(topic + b"\0" + body).hexdigest(), name, body)
@@ -110,8 +127,12 @@ def check_id(msg_id: str) -> None:
 
 
 def canonical(envelope: Mapping[str, object]) -> bytes:
-    """JSON as fedmsg writes and signs it: sorted keys, no spaces (fedora-infra/fedmsg:fedmsg/encoding/__init__.py)."""
-    return json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode("ascii")
+    """
+    JSON as fedmsg writes and signs it: sorted keys, no spaces (fedora-infra/fedmsg:fedmsg/encoding/__init__.py).
+
+    @raise ValueError: there is a number in it that JSON has not: NaN, or an infinite one.
+    """
+    return json.dumps(envelope, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
 def envelope(topic: str, msg: object, *, msg_id: str, at: datetime, username: str, i: int = 1) -> dict[str, object]:
@@ -124,12 +145,58 @@ def new_id(at: datetime, uuid: UUID) -> str:
     return f"{at.year}-{uuid}"
 
 
-def _parse(body: bytes) -> Any:
+@lru_cache(_TOPICS_AT_HAND)
+def _read_topic(topic: bytes) -> str:
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # ValueError: syntax, UTF-8, and integers of thousands of digits
+        name = topic.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("topic", "the topic is not UTF-8") from None
+    if not is_topic(name):
+        raise Malformed("topic", "a topic has no control characters")
+    return name
+
+
+def _read_members(body: bytes) -> dict[str, Any]:
+    """
+    The members of the object that a body is; objects in them are tuples of pairs.
+
+    @raise Malformed: it is none, or says twice, and differently, what it is about: which of the two counts is up to who reads it.
+    """
+    try:
+        text = body.decode("utf-8").strip(_WHITESPACE)
+        document, end = _scan(text, 0)
+    except (ValueError, StopIteration, RecursionError):  # ValueError: syntax, UTF-8, and integers of thousands of digits
         raise Malformed("not-json", "the body is not JSON in UTF-8") from None
+    if end != len(text):
+        raise Malformed("not-json", "the body goes on after the end of its JSON")
+    if type(document) is not tuple:
+        raise Malformed("not-object", "the body is JSON, but not an object")
+    members = dict(document)
+    if len(members) != len(document):
+        for name in ("topic", "msg_id"):
+            if any(key == name and value != members[name] for key, value in document):
+                raise Malformed(f"ambiguous", f"the body has two different {name!r}")
+    return members
+
+
+def _wrap(topic: str, body: bytes, max_size: int) -> bytes:
+    """What is no envelope within one: as JSON if it is that, else as text."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Malformed("not-json", "the body is not UTF-8") from None
+    try:
+        wrapped = canonical({"topic": topic, "msg": json.loads(text)})
+    except (ValueError, RecursionError):  # no JSON, or numbers that are none in JSON: NaN, or what Python takes for infinite
+        wrapped = canonical({"topic": topic, "msg": text})
+    if len(wrapped) > max_size:
+        raise Malformed("too-large", f"a message may have {max_size} bytes, and this one, wrapped, has {len(wrapped)}")
+    return wrapped
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
+
+
+_scan = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=tuple).scan_once
+"""Objects become tuples of pairs, so that a name that is there twice is seen; the scanner in C makes them without a call into Python."""
