@@ -147,9 +147,7 @@ class ZmqReader:
     def _read(self) -> None:
         seconds = self._reactor.seconds
         until = seconds() + self._turn
-        count = 0
-        while count < self._batch and seconds() < until:
-            count += 1
+        for _ in range(self._batch):
             try:
                 whole = self._receive()
             except zmq.Again:
@@ -165,6 +163,8 @@ class ZmqReader:
                 self._hand_over(frames)
                 if not self.running:
                     return
+            if seconds() >= until:
+                break
         self.poke()
 
     def _receive(self) -> bool:
