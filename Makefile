@@ -4,6 +4,7 @@
 # make lint   style and types
 # make check-browser   the pages, in Chromium (apt-get install chromium); ARGS="-k tags" for some of it
 # make check-deploy    units, proxies, containers, the installation; ARGS="units proxies" for some of it (root, Debian or Ubuntu)
+# make check-fedmsg    the message bus, with stock fedmsg at both ends (Python 3.11 to 3.13); ARGS="-k signed" for some of it
 # make check-all       all of these checks
 # make screenshots     the pictures in docs/images anew
 # make bench  what a delivery costs, beside what else one could take (40 minutes; ARGS=--quick: five)
@@ -16,6 +17,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
+# fedmsg is old: for it alone.
+FEDMSG_PYTHON ?= $(shell for each in $(PYTHON) python3.11 python3.12 python3.13; do \
+	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$each; break; }; done)
 ARGS :=
 TESTS := tests
 # Servers that run as another user must be able to reach what the tests make: not below a home folder.
@@ -24,7 +28,7 @@ TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_T
 # As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
-.PHONY: help run demo test lint man lock bench clean check-browser check-deploy check-all screenshots
+.PHONY: help run demo test lint man lock bench clean check-browser check-deploy check-fedmsg check-all screenshots
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -47,9 +51,12 @@ screenshots: $(VENV)/browser.stamp
 check-deploy: $(VENV)/deploy.stamp
 	@PATH="$(CURDIR)/$(VENV)/deploy/bin:$$PATH" $(BIN)/python -b -m tests.deploy $(ARGS)
 
-check-all: lint test check-browser check-deploy
+check-fedmsg: $(VENV)/fedmsg.stamp
+	@FEDMSG_TOOLS=$(CURDIR)/$(VENV)/fedmsg/bin $(BIN)/python -b -m tests.fedmsg $(ARGS)
 
-bench: $(VENV)/dev.stamp
+check-all: lint test check-browser check-deploy check-fedmsg
+
+bench: $(VENV)/fedmsg.stamp
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/dev.stamp
@@ -104,4 +111,12 @@ $(VENV)/browser.stamp: requirements/browser.txt $(VENV)/dev.stamp
 $(VENV)/deploy.stamp: requirements/deploy.txt $(VENV)/dev.stamp
 	@$(PYTHON) -m venv $(VENV)/deploy
 	@$(VENV)/deploy/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/deploy.txt
+	@touch $@
+
+# Nor is fedmsg, which make check-fedmsg and the benchmarks compare the bus with.
+$(VENV)/fedmsg.stamp: requirements/fedmsg.txt $(VENV)/dev.stamp
+	@test -n "$(FEDMSG_PYTHON)" || { echo "fedmsg runs with Python 3.11 to 3.13, and there is none here; the relay's is $$($(PYTHON) --version)." \
+		"Name one: make check-fedmsg FEDMSG_PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@$(FEDMSG_PYTHON) -m venv --clear $(VENV)/fedmsg
+	@$(VENV)/fedmsg/bin/python -m pip install --quiet --disable-pip-version-check --use-pep517 --requirement requirements/fedmsg.txt
 	@touch $@

@@ -88,12 +88,14 @@ class Daemon:
     @ivar configuration: TOML, after what every test wants.
     @ivar folder: its C{state}, C{relay.toml}, C{log} and C{web} socket.
     @ivar listen: endpoint descriptions in addition to the socket.
+    @ivar program: what Python is to run.
     """
 
     reactor: Any
     configuration: str = ""
     folder: Path = Factory(lambda: new_folder())
     listen: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "socialrelay")
     process: subprocess.Popen[bytes] | None = None
     _clients: int = 0
 
@@ -116,7 +118,7 @@ class Daemon:
         endpoints = [f"unix:{self.folder / 'web'}", *self.listen]
         command = [
             *_END_WITH_PARENT,
-            *(sys.executable, "-m", "socialrelay", "run", "--nodaemon"),
+            *(sys.executable, *self.program, "run", "--nodaemon"),
             *("--config", str(self.folder / "relay.toml"), "--state-dir", str(self.state)),
             *(word for endpoint in endpoints for word in ("--listen", endpoint)),
             *options,
