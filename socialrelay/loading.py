@@ -17,11 +17,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 
+from socialrelay.bus.finding import INGEST_VARIABLE
 from socialrelay.config import Config, Network
 from socialrelay.config_checks import check
 
 PREFIX = "SOCIALRELAY_"
 FILE_VARIABLE = "SOCIALRELAY_CONFIG"
+_NO_OPTIONS = (FILE_VARIABLE, INGEST_VARIABLE)
+"""Variables that say something else."""
 
 _PATHS = ("state_dir", "identity.key_file", "network.ca_file", "network.author_keys", "embedded.postgres_bin", "embedded.valkey_server")
 _KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
@@ -101,7 +104,7 @@ def _layers(
         path = folder / file
         yield str(file), path.parent, _read_file(path, str(file))
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable != FILE_VARIABLE:
+        if variable.startswith(PREFIX) and variable not in _NO_OPTIONS:
             yield variable, folder, _read_variable(variable, text)
     for key, value in options.items():
         if value not in (None, [], ()):
