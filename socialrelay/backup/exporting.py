@@ -25,7 +25,7 @@ from socialrelay.storage.blocking import connected
 from socialrelay.storage.embedded.process import exists
 from socialrelay.storage.migrate import known_migrations, schema
 
-HOLD_BODIES = frozenset({"post_body", "incoming", "quarantine"})
+HOLD_BODIES = frozenset({"post_body", "incoming", "quarantine", "bus_message"})
 _LEVEL = 6
 _CHUNK = 256 * 1024
 
@@ -63,7 +63,7 @@ def export(
     Write an export, whole or not at all, for nobody but its owner to read (mode 0600). Blocks.
 
     @param key_file: where the relay's private key is.
-    @param bodies: with what is still to be judged or delivered.
+    @param bodies: with what is still to be judged or delivered, and what was said on the bus.
     @param overwrite: in place of a file that is there.
     @raise BackupError: it cannot be written, or would be of no use.
     @raise socialrelay.boundaries.Unavailable: the database cannot be reached.

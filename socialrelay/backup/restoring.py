@@ -28,7 +28,16 @@ _LAST = "SELECT setval(%(sequence)s::regclass, %(last)s)"
 # Nothing can be delivered of which there is no body: who has not come so far has lost it.
 _BODILESS = "UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT coalesce(max(position), 0) FROM post))"
 
-_HOLDS = {"log_state": SQL("SELECT EXISTS (SELECT FROM {} WHERE bodies_removed > 0 OR followed > 0)")}
+# Of the bus everything was forgotten; its numbers go on.
+_MESSAGELESS = """
+    UPDATE bus_state
+       SET published = last_seq, pruned = last_seq, pruned_own = last_seq, messages = 0, bytes = 0, bytes_own = 0
+"""
+
+_HOLDS = {
+    "log_state": SQL("SELECT EXISTS (SELECT FROM {} WHERE bodies_removed > 0 OR followed > 0)"),
+    "bus_state": SQL("SELECT EXISTS (SELECT FROM {} WHERE last_seq > 0)"),
+}
 _HOLDS_ANY = SQL("SELECT EXISTS (SELECT FROM {})")
 
 
@@ -125,6 +134,8 @@ def _fill(cursor: Any, export: Opened, tell: Tell) -> None:
             cursor.execute(_LAST, {"sequence": sequence, "last": last})
     if not manifest.bodies:
         cursor.execute(_BODILESS)
+        if any(table.name == "bus_state" for table in manifest.tables):
+            cursor.execute(_MESSAGELESS)
 
 
 def _check_columns(cursor: Any, table: Table) -> None:

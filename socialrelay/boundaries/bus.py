@@ -18,6 +18,12 @@ SEQUENCE_MARK = "\x1f"
 ERASED = "erased"
 """The member of C{msg}, true, of those of the relay's own messages that had named somebody who was erased."""
 
+BATCH_BYTES = 32 * 1024 * 1024
+"""Of the bodies that are committed together."""
+
+READ_RANGE, READ_BYTES = 5000, 4 * 1024 * 1024
+"""Numbers that are looked at, and bytes of bodies that are read, at a time."""
+
 
 @frozen
 class BusMessage:
@@ -64,7 +70,7 @@ class Extent:
     What the store holds.
 
     @ivar last_seq: the last number that was given; 0 before the first.
-    @ivar oldest_seq: from here on everything is there, but for the relay's own; C{last_seq + 1} if nothing is.
+    @ivar oldest_seq: from here on everything is there, but for the relay's own; C{last_seq + 1} if all was forgotten.
     @ivar oldest_own_seq: from here on the relay's own are there, too.
     @ivar published: up to here all is known to have been published.
     @ivar size: bytes of all bodies.
@@ -90,11 +96,13 @@ class BusStore(Protocol):
         duplicate.  Called by one at a time.
 
         @param published: up to where all is published by now; noted along the way.
+        @raise ValueError: they have more than L{BATCH_BYTES} together.
         """
 
     def read(self, after: int, topic: str, limit: int) -> Deferred[tuple[list[StoredMessage], int]]:
         """
-        Messages after a sequence number, in order; bounded in number, in bytes (4 MiB, but one at least), and in how far is looked (5 000).
+        Messages after a sequence number, in order; bounded in number, in bytes (L{READ_BYTES}, but one at least), and in how far is looked
+        (L{READ_RANGE}).
 
         @param topic: what their topics begin with, byte by byte; empty for all.
         @return: they, and up to where was looked.
@@ -108,10 +116,10 @@ class BusStore(Protocol):
 
     def prune(self, before: datetime, most: int, most_own: int) -> Deferred[int]:
         """
-        One small step of forgetting.
+        One small step of forgetting, the oldest first.
 
         @param before: what is older goes, but for what is not published yet.
-        @param most: bytes of bodies that may stay, C{most_own} of the relay's own; the oldest go first.
+        @param most: bytes of bodies that may stay, C{most_own} of the relay's own.
         @return: how many messages went.
         """
 

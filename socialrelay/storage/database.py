@@ -97,7 +97,7 @@ def connect_arguments(dsn: str, limits: Limits = _DEFAULTS) -> dict[str, str]:
         given = parse_dsn(dsn)
     except psycopg2.ProgrammingError as error:
         raise StorageError(f"the connection string cannot be read: {_one_line(error)}") from None
-    ours = f"-c statement_timeout={int(limits.statement * 1000)} -c timezone=UTC -c jit=off"
+    ours = f"-c statement_timeout={int(limits.statement * 1000)} -c timezone=UTC -c jit=off -c standard_conforming_strings=on"
     return {
         "application_name": "socialrelay",
         "keepalives_idle": "10",

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from socialrelay.config import Receive, Retention
 from socialrelay.storage.aside import PostgresAside
+from socialrelay.storage.bus import PostgresBus
 from socialrelay.storage.database import Database, Limits
 from socialrelay.storage.destinations import PostgresDestinations
 from socialrelay.storage.figures import PostgresFigures
@@ -84,6 +85,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
         profiles=PostgresProfiles(database),
         statistics=PostgresStatistics(database),
         identity=PostgresIdentity(database),
+        bus=PostgresBus(database),
         health=database,
         figures=PostgresFigures(database, usage, log.commits, incoming.commits, incoming.usage),
         adjust=adjust,

@@ -10,6 +10,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries import (
+    BusStore,
     Contacts,
     Destinations,
     IdentityStore,
@@ -80,12 +81,15 @@ class Stored:
     @ivar body_bytes: of the posts whose bodies are kept.
     @ivar database_bytes: that the database takes on its disk.
     @ivar polls_due: nodes whose poll is due.
+    @ivar bus_messages: messages of the bus that are kept; C{bus_bytes} of their bodies.
     """
 
     quarantine_rows: int
     body_bytes: int
     database_bytes: int
     polls_due: int
+    bus_messages: int
+    bus_bytes: int
 
 
 class Figures(Protocol):
@@ -125,6 +129,7 @@ class Storage:
     profiles: Profiles
     statistics: Statistics
     identity: IdentityStore
+    bus: BusStore
     health: Health
     figures: Figures
     adjust: Callable[[Receive, Retention], object]

@@ -6,6 +6,7 @@ from twisted.internet.defer import succeed
 
 from socialrelay.config import Receive, Retention
 from socialrelay.storage.memory.aside import MemoryAside
+from socialrelay.storage.memory.bus import MemoryBus
 from socialrelay.storage.memory.destinations import MemoryDestinations
 from socialrelay.storage.memory.figures import MemoryFigures
 from socialrelay.storage.memory.incoming import MemoryIncoming, MemoryRejections
@@ -41,6 +42,7 @@ def memory_storage(tables: MemoryTables | None = None, *, receive: Receive = Rec
         profiles=MemoryProfiles(tables),
         statistics=MemoryStatistics(tables),
         identity=MemoryIdentity(tables),
+        bus=MemoryBus(tables),
         health=tables,
         figures=MemoryFigures(tables),
         adjust=lambda receive, retention: None,

@@ -20,6 +20,7 @@ from socialrelay.boundaries import (
     Rejection,
     Rule,
     RuleSet,
+    StoredMessage,
     Unavailable,
 )
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap
@@ -51,6 +52,11 @@ class MemoryTables:
 
     @ivar bodies: of posts with recipients, until they are pruned.
     @ivar bodies_removed: the greatest position whose body was pruned.
+    @ivar bus: messages by their numbers, ascending.
+    @ivar bus_ids: their C{msg_id}s, and the numbers.
+    @ivar bus_end: the last number that was given.
+    @ivar bus_published: see L{socialrelay.boundaries.Extent}.
+    @ivar bus_pruned: up to here all is forgotten; C{bus_pruned_own}: the relay's own are.
     @ivar followed: destinations whose row says C{following} are settled up to here.
     """
 
@@ -80,6 +86,12 @@ class MemoryTables:
     hours: dict[tuple[datetime, str], int] = Factory(dict)
     totals: dict[str, int] = Factory(dict)
     identity: BoundIdentity | None = None
+    bus: dict[int, StoredMessage] = Factory(dict)
+    bus_ids: dict[str, int] = Factory(dict)
+    bus_end: int = 0
+    bus_published: int = 0
+    bus_pruned: int = 0
+    bus_pruned_own: int = 0
     _away: str = ""
     _watchers: list[Callable[[bool], None]] = Factory(list)
 
