@@ -170,7 +170,7 @@ class Judge:
         try:
             sealed = self._protocol.open(row.body)
         except (Refused, NotAnEnvelope) as refused:
-            self._relay.refused(refused.reason, row.sender, body=row.body)
+            self._relay.news.refused(refused.reason, row.sender, body=row.body)
             await self._incoming.finish([row.id])
             return True
         key = await self._key(row, sealed)
@@ -187,11 +187,11 @@ class Judge:
         try:
             sealed = self._private.open(row.body)
         except Refused as refused:
-            self._relay.refused(refused.reason, refused.sender)
+            self._relay.news.refused(refused.reason, refused.sender)
             await self._incoming.finish([row.id])
             return True
         if self._authors.refuses(sealed.sender) == "blocked":
-            self._relay.ignored(Verdict(Ruling.IGNORE, "blocked", author=sealed.sender))
+            self._relay.news.ignored(Verdict(Ruling.IGNORE, "blocked", author=sealed.sender))
             await self._incoming.finish([row.id])
             return True
         key = await self._key(row, sealed)
@@ -201,9 +201,9 @@ class Judge:
         if isinstance(judged, Wish):
             await self._obey(judged)
         elif judged.ruling is Ruling.REJECT:
-            self._relay.refused(judged.reason, sealed.sender, judged)
+            self._relay.news.refused(judged.reason, sealed.sender, judged)
         else:
-            self._relay.ignored(judged)
+            self._relay.news.ignored(judged)
         await self._incoming.finish([row.id])
         return True
 
@@ -219,7 +219,7 @@ class Judge:
             return await self._keyring.key(sealed.sender)
         except KeyUnavailable as missing:
             if self._now() - row.received_at >= KEYLESS:
-                self._relay.refused("unknown-key", sealed.sender, body=row.body)
+                self._relay.news.refused("unknown-key", sealed.sender, body=row.body)
                 await self._incoming.finish([row.id])
                 self._quota.released(row.id)
             else:

@@ -22,8 +22,6 @@ from typing import Protocol
 from attrs import define, evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from socialrelay.authors import Authors
 from socialrelay.boundaries import (
@@ -35,18 +33,17 @@ from socialrelay.boundaries import (
     LogEntry,
     PostLog,
     Publication,
-    Rejection,
     Unavailable,
 )
 from socialrelay.digest import digest_of
 from socialrelay.erasure import Erasure
-from socialrelay.federation import FederationProtocol, Refused, Ruling, Sealed, Verdict
+from socialrelay.federation import FederationProtocol, NotAnEnvelope, Refused, Ruling, Sealed, Verdict
 from socialrelay.inhand import InHand
+from socialrelay.intake_news import IntakeNews
 from socialrelay.moderation.hourly import HourlyLimits
 from socialrelay.quota import ClientQuota, place_of
 from socialrelay.retractions import Holding, Retractions
 from socialrelay.routing.hosts import host_of
-from socialrelay.sparing import Sparing
 from socialrelay.statistics import OTHER, Tally
 
 LARGE = 65536
@@ -63,9 +60,6 @@ ACCOUNT_ENDS = "account"
 
 ACCOUNT_DELETED = "account_deletion"
 """The kind of such a body that says it is deleted: what is known of the author goes at once."""
-
-LIMITED = "limited"
-"""A post that is kept and not relayed: what is counted, and the reason."""
 
 KEY_IS_FRESH = timedelta(hours=1)
 """A key that was fetched so lately is not doubted because of a bad signature."""
@@ -102,10 +96,9 @@ class Relay:
     Takes bodies in and brings verified posts into the log and to the queue.
 
     @ivar verified: what was checked, counted.
+    @ivar news: told of what became of each body.
     @ivar on_kept: called when something was put into C{incoming}; set by whoever judges it.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -119,10 +112,10 @@ class Relay:
         recipients: Callable[[frozenset[str], str], AbstractSet[int]],
         erasure: Erasure,
         tally: Tally,
+        news: IntakeNews,
         quota: ClientQuota,
         hourly: HourlyLimits,
         in_thread: Callable[..., Deferred[Verdict]],
-        clock: IReactorTime,
         now: Callable[[], datetime],
     ) -> None:
         self._protocol = protocol
@@ -136,12 +129,11 @@ class Relay:
         self._publishing = InHand()
         self._retractions = Retractions(log, queue, self._publishing, self._write, self._admit)
         self._tally = tally
+        self.news = news
         self._quota = quota
         self._hourly = hourly
         self._in_thread = in_thread
         self._now = now
-        self._sparing = Sparing(clock, self._not_shown)
-        self._sparing_of_waiting = Sparing(clock, self._waiting_not_shown)
         self.verified = Verified()
         self.on_kept: Callable[[], None] = lambda: None
 
@@ -154,7 +146,7 @@ class Relay:
     def accept_private(self, body: bytes, client: str) -> Deferred[None]:
         """Take a message to the relay itself."""
         if len(body) > LARGEST_PRIVATE:
-            self.ignored(Verdict(Ruling.IGNORE, "private-only"))
+            self.news.ignored(Verdict(Ruling.IGNORE, "private-only"))
             return succeed(None)
         arrival = Arrival(self._now(), self._protocol.name, True, "", place_of(client), body)
         return Deferred.fromCoroutine(self._keep(arrival, client))
@@ -163,15 +155,18 @@ class Relay:
         received_at = self._now()
         try:
             sealed = self._protocol.open(body)
+        except NotAnEnvelope as error:
+            self.news.not_understood(error.reason)
+            raise
         except Refused as refused:
-            self.refused(refused.reason, refused.sender, body=body)
+            self.news.refused(refused.reason, refused.sender, body=body)
             return
         unwanted = "" if sealed.recalls else self._authors.refuses(sealed.sender)
         held = None if unwanted else self._keyring.at_hand(sealed.sender)
         # Anybody may write any host into an envelope, and each that is counted is a row that stays for a year.
         self._tally.count("received", OTHER if held is None else host_of(sealed.sender))
         if unwanted:
-            self.ignored(Verdict(Ruling.IGNORE, unwanted, author=sealed.sender))
+            self.news.ignored(Verdict(Ruling.IGNORE, unwanted, author=sealed.sender))
             return
         if held is None:
             self.verified.key_missing += 1
@@ -196,8 +191,8 @@ class Relay:
             raise
         if number is not None:
             self._quota.took(client, number, arrival.sender_host, len(arrival.body))
-            if not arrival.private and self._sparing_of_waiting.shows():
-                self._log.info("Took in {post} of {handle}; it waits for the key.", post=digest_of(arrival.body), handle=arrival.sender)
+            if not arrival.private:
+                self.news.waits(arrival)
             self.on_kept()
 
     async def _keep_or_make_room(self, arrival: Arrival) -> int | None:
@@ -208,7 +203,7 @@ class Relay:
             gone = await self._incoming.give_way(arrival.sender_host, len(arrival.body))
             for number, sender in gone.items():
                 self._quota.released(number)
-                self.refused("unknown-key", sender)
+                self.news.refused("unknown-key", sender)
             if not gone:
                 raise
         return await self._incoming.keep(arrival)
@@ -237,7 +232,7 @@ class Relay:
         @raise Full: likewise.
         """
         if verdict.ruling is Ruling.REJECT:
-            self.refused(verdict.reason, sealed.sender, verdict, sealed.body)
+            self.news.refused(verdict.reason, sealed.sender, verdict, sealed.body, verified=verdict.reason != BAD_SIGNATURE)
         else:
             self._queue.alive(host_of(verdict.author), reopen=False)
             if verdict.ruling is Ruling.RETRACT:
@@ -261,7 +256,7 @@ class Relay:
             verdict = evolve(verdict, author="", guid="")  # nor is that kept
         elif verdict.reason == ACCOUNT_ENDS:
             await self._keyring.forget(verdict.author)
-        self.ignored(verdict, reason)
+        self.news.ignored(verdict, reason)
 
     def _publication(
         self, sealed: Sealed, verdict: Verdict, received_at: datetime, incoming: int | None, recipients: AbstractSet[int] = frozenset()
@@ -292,21 +287,14 @@ class Relay:
                 if position is None:
                     return
                 published = True
-                self._admit(position, post, LIMITED if limited else "accepted")
+                self._admit(position, post)
         finally:
             if not published:
                 self._hourly.give_back(post.author)
         if limited:
-            self._tally.rejected(Rejection(self._now(), LIMITED, post.author, post.guid, post.kind))
-            self._log.info("Kept {guid} of {handle} as {post}, and did not relay it.", guid=post.guid, handle=post.author, post=post.digest)
-            return
-        self._log.info(
-            "Accepted {guid} of {handle} as {post}; nodes that want it: {count}.",
-            guid=post.guid,
-            handle=post.author,
-            post=post.digest,
-            count=len(post.recipients),
-        )
+            self.news.limited(post)
+        else:
+            self.news.accepted(post)
 
     async def _write(self, post: Publication) -> int | None:
         """Into the log; C{None} if it is a duplicate."""
@@ -316,19 +304,15 @@ class Relay:
             self._queue.uncertain()
             raise
         if position is None:
-            self._tally.count("duplicate", post.author_host)
+            self.news.duplicate(post)
         return position
 
-    def _admit(self, position: int, post: Publication, event: str = "accepted") -> None:
-        """
-        To the queue, in the turn in which it was told its position.
-
-        @param event: as what it is counted.
-        """
+    def _admit(self, position: int, post: Publication) -> None:
+        """To the queue, in the turn in which it was told its position."""
         entry = LogEntry(position, post.author, post.published_at, len(post.body), received_at=post.received_at, digest=post.digest)
         self._queue.published(entry, post.recipients, post.body)
-        if not post.retraction or post.withdraws is not None:  # of an unknown post it is ignored
-            self._tally.count(event, post.author_host)
+        if post.withdraws is not None:
+            self.news.accepted(post)
 
     async def _take_back(self, retraction: Publication, target: bytes) -> None:
         """
@@ -339,26 +323,4 @@ class Relay:
         """
         unknown = await self._retractions.obey(retraction, target)
         if unknown:  # without the names, which the author wants to be forgotten
-            self.ignored(Verdict(Ruling.IGNORE, unknown, retraction.kind))
-
-    def refused(self, reason: str, sender: str, verdict: Verdict | None = None, body: bytes = b"") -> None:
-        """It is not authentic or malformed: counted, kept for the operator to read, dropped."""
-        guid, kind = ("", "") if verdict is None else (verdict.guid, verdict.kind)
-        self._tally.count("rejected", reason)
-        self._tally.rejected(Rejection(self._now(), reason, sender, guid, kind))
-        say, digest = (self._log.info, digest_of(body)) if self._sparing.shows() else (self._log.debug, "")
-        what = guid or "a body"
-        say("Rejected {guid} of {handle} as {post}: {reason}.", guid=what, handle=sender or "nobody", post=digest, reason=reason)
-
-    def _not_shown(self, count: int) -> None:
-        self._log.info("Rejected {count} more that are not shown here.", count=count)
-
-    def _waiting_not_shown(self, count: int) -> None:
-        self._log.info("Took in {count} more that wait for keys, and are not shown here.", count=count)
-
-    def ignored(self, verdict: Verdict, reason: str = "") -> None:
-        """It is well signed, and policy says no: counted and dropped."""
-        reason = reason or verdict.reason
-        self._tally.count("ignored", reason)
-        self._tally.rejected(Rejection(self._now(), reason, verdict.author, verdict.guid, verdict.kind))
-        self._log.debug("Ignored {kind} of {handle}: {reason}.", kind=verdict.kind or "a body", handle=verdict.author, reason=reason)
+            self.news.ignored(Verdict(Ruling.IGNORE, unknown, retraction.kind))

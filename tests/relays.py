@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -18,6 +18,7 @@ from socialrelay.diaspora.inbox import PrivateMessages
 from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.erasure import Erasure
 from socialrelay.federation import DeliveryRequest
+from socialrelay.intake_news import IntakeNews
 from socialrelay.judging import Judge
 from socialrelay.moderation.hourly import HourlyLimits
 from socialrelay.quota import ClientQuota
@@ -114,6 +115,7 @@ class WholeRelay:
     The way of a post, from the front door to the transport.
 
     @ivar tables: what is stored; a second relay over the same tables is the next process.
+    @ivar announced: what the bus heard: event and members.
     """
 
     def __init__(self, tables: MemoryTables | None = None, policy: Policy = Policy(), receive: Receive = Receive()) -> None:
@@ -125,6 +127,7 @@ class WholeRelay:
         self.keyring = ScriptedKeyring(self.now)
         self.events: list[Event] = []
         self.settled: list[Settled] = []
+        self.announced: list[tuple[str, dict[str, object]]] = []
         protocol = Diaspora("test")
         chance = lambda: 0.5  # noqa: E731
         manager = QueueManager(Limits(), Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), self.tables.end)
@@ -180,10 +183,10 @@ class WholeRelay:
             recipients=self.subscribers.recipients,
             erasure=self.erasure,
             tally=self.tally,
+            news=IntakeNews(protocol=protocol.name, tally=self.tally, clock=self.clock, now=self.now, announce=self._announce),
             quota=self.quota,
             hourly=HourlyLimits(policy, self.clock.seconds),
             in_thread=lambda work, *args: succeed(work(*args)),
-            clock=self.clock,
             now=self.now,
         )
         self.judge = Judge(
@@ -205,6 +208,9 @@ class WholeRelay:
         self.events.append(event)
         if event.what is What.GONE:
             self.subscribers.retire(event.host)
+
+    def _announce(self, event: str, members: Mapping[str, object]) -> None:
+        self.announced.append((event, dict(members)))
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.clock.seconds())

@@ -30,7 +30,7 @@ class ErasureTests(SynchronousTestCase):
             self.relay.relay.accept_private(author.contact(HANDLE, private_key(HANDLE).public_key()), "192.0.2.1")
             self.relay.run()
             self.send(author.post("Hello", guid=GUID))
-            self.relay.relay.refused("bad-guid", author.handle)
+            self.relay.relay.news.refused("bad-guid", author.handle)
         self.bodies = [body for _, body in sorted(self.relay.tables.bodies.items())]
 
     def send(self, body: bytes) -> None:

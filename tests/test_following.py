@@ -94,7 +94,7 @@ class FollowingTests(SynchronousTestCase):
         body = ALICE.post("canary\r\n\x1b[31m")
         with capturedLogs() as events:
             self.send(body)
-            self.relay.relay.refused("bad-key-id", "evil\r\n\x1b[31m@pod.example", body=body)
+            self.relay.relay.news.refused("bad-key-id", "evil\r\n\x1b[31m@pod.example", body=body)
         lines = [form(event) for event in events for form in (as_text, as_json)]
         self.assertEqual([line.count("\n") for line in lines], [1] * len(lines))
         self.assertNotIn("canary", "".join(lines))

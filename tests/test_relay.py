@@ -220,9 +220,9 @@ class RelayTests(SynchronousTestCase):
         """Ten refusals a second are in the log, and once a minute how many more there were; the rest is for whoever debugs."""
         with capturedLogs() as events:
             for _ in range(25):
-                self.relay.relay.refused("bad-base64", ALICE.handle, body=b"hello")
+                self.relay.relay.news.refused("bad-base64", ALICE.handle, body=b"hello")
             self.relay.clock.advance(60)
-            self.relay.relay.refused("bad-base64", ALICE.handle, body=b"hello")
+            self.relay.relay.news.refused("bad-base64", ALICE.handle, body=b"hello")
             self.relay.clock.advance(60)
         lines = [formatEvent(event) for event in events if event["log_level"] >= LogLevel.info]
         line = "Rejected a body of alice@pod-a.example as 2cf24dba5fb0: bad-base64."

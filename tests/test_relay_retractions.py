@@ -356,7 +356,7 @@ class AccountTests(RetractionCase):
         hello = ALICE.contact(HANDLE, private_key(HANDLE).public_key())
         self.successResultOf(self.relay.relay.accept_private(hello, "192.0.2.1"))
         self.relay.run()
-        self.relay.relay.refused("bad-guid", ALICE.handle)
+        self.relay.relay.news.refused("bad-guid", ALICE.handle)
         post = self.post()
         self.send(ALICE.account_deletion())
         self.relay.dispatcher.resume("later.example")

@@ -23,6 +23,7 @@ from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.discovery.keyring import DiscoveringKeyring
 from socialrelay.discovery.lookup import KeyLookup
 from socialrelay.erasure import Erasure
+from socialrelay.intake_news import IntakeNews
 from socialrelay.judging import Judge
 from socialrelay.moderation.hourly import HourlyLimits
 from socialrelay.moderation.importing import Importer
@@ -152,10 +153,10 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         recipients=subscribers.recipients,
         erasure=erasure,
         tally=tally,
+        news=IntakeNews(protocol=diaspora.name, tally=tally, clock=reactor, now=now, announce=announce),
         quota=quota,
         hourly=hourly,
         in_thread=in_thread,
-        clock=reactor,
         now=now,
     )
     judge = Judge(
