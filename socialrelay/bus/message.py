@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -30,6 +30,7 @@ REASONS = (
     "not-object",
     "no-msg",
     "other-topic",
+    "ambiguous",
     "bad-id",
     "other-id",
     "reserved",
@@ -174,8 +175,8 @@ def _read_members(body: bytes) -> dict[str, Any]:
     members = dict(document)
     if len(members) != len(document):
         for name in ("topic", "msg_id"):
-            if any(key == name and value != members[name] for key, value in document):
-                raise Malformed(f"ambiguous", f"the body has two different {name!r}")
+            if any(key == name and not (type(value) is str and value == members[name]) for key, value in document):
+                raise Malformed("ambiguous", f"the body has two different {name!r}")
     return members
 
 
@@ -198,5 +199,5 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-_scan = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=tuple).scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=tuple))["scan_once"]
 """Objects become tuples of pairs, so that a name that is there twice is seen; the scanner in C makes them without a call into Python."""
