@@ -21,6 +21,7 @@ from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.history import History
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
+from socialrelay.operators.posting import Posting
 from socialrelay.operators.repairs import Repairs
 from socialrelay.operators.rule_views import RuleViews
 from socialrelay.operators.rules import RuleActs
@@ -31,10 +32,12 @@ from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, St
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from socialrelay.subscribers import Subscribers
 from socialrelay.unhurried import Unhurried
+from socialrelay.web.receive import ACCEPTED, Answer
 from tests.fetching import MemoryWeb
 
 NOW = datetime(2026, 11, 21, 21, 30, tzinfo=UTC)
 HOST = "relay.example"
+MAX_BODY = 10_000
 
 
 class ScriptedQueue:
@@ -188,6 +191,8 @@ class Relay:
         self.health = Health(Phase.RUNNING)
         self.keyring = ScriptedKeys()
         self.poked: list[None] = []
+        self.handed_in: list[bytes] = []
+        self.answers = ACCEPTED
         self.seconds = 0.0
         self.pauses = 0
         self.membership = Subscribers(
@@ -287,7 +292,12 @@ class Relay:
             now=lambda: NOW,
             tag_key=tag_key,
             max_tags=lambda: 2000,
+            posting=Posting(self._hand_in, lambda: MAX_BODY),
         )
+
+    def _hand_in(self, body: bytes, client: str) -> Deferred[Answer]:
+        self.handed_in.append(body)
+        return succeed(self.answers)
 
     def _paused(self) -> Deferred[None]:
         self.pauses += 1

@@ -109,6 +109,7 @@ class ControlTests(TestCase):
             ("forward", {"host": "pod.example"}),
             ("forward", {"host": "pod.example", "off": True}),
             ("lists-fetch", {}),
+            ("post", {"body": "PHhtbC8+"}),
         ]
         for name, fields in acts:
             code, answer = await self.act(name, **fields)

@@ -7,7 +7,7 @@ from typing import Any
 from attrs import define, field
 from treq.testing import StubTreq
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, Intake, Unavailable
 from socialrelay.federation import NotAnEnvelope
-from socialrelay.web.receive import PATIENCE, Reception
+from socialrelay.web.receive import ACCEPTED, FULL, PATIENCE, STOPPING, Answer, Reception
 from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
 
@@ -244,6 +244,28 @@ class ReceptionTests(SynchronousTestCase):
         With nothing in hand there is nothing to wait for.
         """
         self.successResultOf(self.reception.drain())
+
+    def test_another_way(self) -> None:
+        """
+        A body that did not come by HTTP goes the same way, within the same bounds, and gets the same answers.
+        """
+        answers = [self.successResultOf(self.reception.hand_in(body, "this machine")) for body in (b"x", b"x" * IN_HAND)]
+        self.assertEqual((answers, self.intake.public), ([ACCEPTED, FULL], [b"x"]))
+        self.intake.error = NotAnEnvelope("not-xml")
+        self.assertEqual(self.successResultOf(self.reception.hand_in(b"x", "this machine")), Answer(400, "not-xml"))
+        self.reception.stop()
+        self.assertEqual(self.successResultOf(self.reception.hand_in(b"x", "this machine")), STOPPING)
+
+    def test_another_way_given_up(self) -> None:
+        """
+        Whoever handed a body in and waits no more changes nothing, and stopping waits for what was begun.
+        """
+        self.intake.waits = True
+        self.reception.hand_in(b"x", "this machine").addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+        drained = self.reception.drain()
+        self.assertNoResult(drained)
+        self.intake.answers[0].callback(None)
+        self.successResultOf(drained)
 
     def test_counted(self) -> None:
         """

@@ -29,6 +29,7 @@ from socialrelay.operators.history import History
 from socialrelay.operators.offers import act_offers, view_offers
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
+from socialrelay.operators.posting import Posting
 from socialrelay.operators.repairs import Repairs
 from socialrelay.operators.terms import About
 from socialrelay.operators.views import Views
@@ -95,20 +96,6 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         allow_list=lambda: engine.subscribers.allow_list,
         now=now,
     )
-    operations = Operations(
-        about=about,
-        stores=storage,
-        membership=engine.subscribers,
-        queue=engine.dispatcher,
-        poller=engine.poller,
-        lists=engine.directory,
-        eraser=engine.erasure,
-        rules=engine.rule_acts,
-        repairs=Repairs(stores=storage, queue=engine.dispatcher, keyring=engine.keyring, on_kept=engine.judge.poke, now=now),
-        now=now,
-        tag_key=tag_key,
-        max_tags=lambda: engine.poller.config.max_tags_per_node,
-    )
     counters: Counter[str] = Counter()
     streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)
     public = public_site(
@@ -125,6 +112,21 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         started_at=about.started_at,
         base_url=base_url(config),
         turned_away=lambda: engine.tally.count("refused", "too many bytes in hand"),
+    )
+    operations = Operations(
+        about=about,
+        stores=storage,
+        membership=engine.subscribers,
+        queue=engine.dispatcher,
+        poller=engine.poller,
+        lists=engine.directory,
+        eraser=engine.erasure,
+        rules=engine.rule_acts,
+        repairs=Repairs(stores=storage, queue=engine.dispatcher, keyring=engine.keyring, on_kept=engine.judge.poke, now=now),
+        posting=Posting(public.reception.hand_in, lambda: public.site.max_body),
+        now=now,
+        tag_key=tag_key,
+        max_tags=lambda: engine.poller.config.max_tags_per_node,
     )
     space = watch_basics(given, storage)
     health.watch("node lists", engine.directory.condition)

@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from socialrelay.operators.bus import BusView, no_bus
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.plain import Plain
 from socialrelay.operators.terms import ActError
@@ -48,6 +49,11 @@ def view_offers(views: Views) -> dict[str, Offer]:
     }
 
 
+def bus_offers(bus: BusView | None) -> dict[str, Offer]:
+    """The view of the message bus."""
+    return {"bus": Offer(no_bus if bus is None else bus.all)}
+
+
 def act_offers(operations: Operations) -> dict[str, Offer]:
     """The acts by name."""
     rules = operations.rules
@@ -75,6 +81,7 @@ def act_offers(operations: Operations) -> dict[str, Offer]:
         "quarantine-drop": Offer(operations.repairs.quarantine_drop, {"id": int}, ("id",)),
         "forget-key": Offer(operations.repairs.forget_key, {"handle": str}, ("handle",)),
         "erase": Offer(operations.erase, {"handle": str, "guid": str, "host": str}),
+        "post": Offer(operations.posting.post, {"body": str}),
     }
 
 

@@ -28,6 +28,7 @@ from socialrelay.erasure import Erased
 from socialrelay.moderation.subjects import covering
 from socialrelay.operators.asked import check_consent, checked_subject, make_known, other_host
 from socialrelay.operators.plain import Plain, plain_destination, plain_effective, plain_poll, scope_in_words
+from socialrelay.operators.posting import Posting
 from socialrelay.operators.repairs import Repairs
 from socialrelay.operators.rules import RuleActs
 from socialrelay.operators.terms import About, ActError, Stores, checked_host
@@ -50,6 +51,7 @@ class Operations:
     The operators' acts.
 
     @ivar rules: those about rules.
+    @ivar posting: the one that brings a post.
     @ivar tag_key: a hashtag without C{#} as subscriptions compare it; empty for what can be none.
     @ivar max_tags: how many tags one subscription may name.
     """
@@ -63,6 +65,7 @@ class Operations:
     eraser: Eraser
     rules: RuleActs
     repairs: Repairs
+    posting: Posting
     now: Callable[[], datetime]
     tag_key: Callable[[str], str]
     max_tags: Callable[[], int]

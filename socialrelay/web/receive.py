@@ -122,6 +122,17 @@ class Reception:
             return _rendered(NOBODY, request)
         return self._through_klein(self._intake.accept_private, request)
 
+    def hand_in(self, body: bytes, client: str) -> Deferred[Answer]:
+        """
+        Take a public envelope that came another way than by HTTP.
+
+        @param client: as whose it counts against the limits.
+        @return: fires with what HTTP would answer; cancelling it changes nothing.
+        """
+        told: Deferred[Answer] = Deferred()
+        self._take(self._intake.accept, body, client, told.callback)
+        return told
+
     def stop(self) -> None:
         """Answer 503 from now on; what is in hand is finished."""
         self._stopping = True
