@@ -31,7 +31,7 @@ _BODILESS = "UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SEL
 # Of the bus everything was forgotten; its numbers go on.
 _MESSAGELESS = """
     UPDATE bus_state
-       SET published = last_seq, pruned = last_seq, pruned_own = last_seq, messages = 0, bytes = 0, bytes_own = 0
+       SET published = last_seq, pruned = last_seq, pruned_own = last_seq, bytes = 0, bytes_own = 0
 """
 
 _HOLDS = {

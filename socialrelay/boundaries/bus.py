@@ -21,8 +21,8 @@ ERASED = "erased"
 BATCH_BYTES = 32 * 1024 * 1024
 """Of the bodies that are committed together."""
 
-READ_RANGE, READ_BYTES = 5000, 4 * 1024 * 1024
-"""Numbers that are looked at, and bytes of bodies that are read, at a time."""
+READ_RANGE, READ_MESSAGES, READ_BYTES = 5000, 1000, 4 * 1024 * 1024
+"""Numbers that are looked at, and messages and bytes of bodies that are read, at a time: what the reactor does in some milliseconds."""
 
 
 @frozen
@@ -101,8 +101,8 @@ class BusStore(Protocol):
 
     def read(self, after: int, topic: str, limit: int) -> Deferred[tuple[list[StoredMessage], int]]:
         """
-        Messages after a sequence number, in order; bounded in number, in bytes (L{READ_BYTES}, but one at least), and in how far is looked
-        (L{READ_RANGE}).
+        Messages after a sequence number, in order; bounded in number (L{READ_MESSAGES}), in bytes (L{READ_BYTES}, but one at least), and
+        in how far is looked (L{READ_RANGE}).
 
         @param topic: what their topics begin with, byte by byte; empty for all.
         @return: they, and up to where was looked.

@@ -16,7 +16,7 @@ from datetime import datetime
 from twisted.internet.defer import Deferred, fail, succeed
 
 from socialrelay.boundaries import BusMessage, BusStore, Extent, Kept, StoredMessage
-from socialrelay.boundaries.bus import BATCH_BYTES, READ_BYTES, READ_RANGE
+from socialrelay.boundaries.bus import BATCH_BYTES, READ_BYTES, READ_MESSAGES, READ_RANGE
 from socialrelay.bus.erasing import blanked
 from socialrelay.storage.database import Queries, Rows
 from socialrelay.storage.retention import BATCH
@@ -48,7 +48,6 @@ _ADD = """
     )
     UPDATE bus_state
        SET last_seq = last_seq + more.messages,
-           messages = bus_state.messages + more.messages,
            bytes = bus_state.bytes + more.bytes,
            bytes_own = bus_state.bytes_own + more.bytes_own,
            published = greatest(published, %(published)s)
@@ -99,7 +98,6 @@ _PRUNE_OWN, _PRUNE = (
     )
     UPDATE bus_state
        SET {mark} = greatest({mark}, (SELECT max(seq) FROM doomed)),
-           messages = messages - (SELECT count(*) FROM gone),
            bytes = bytes - (SELECT coalesce(sum(size), 0) FROM gone),
            bytes_own = bytes_own - (SELECT coalesce(sum(size), 0) FROM gone WHERE source = 'own')
      WHERE EXISTS (SELECT FROM doomed)
@@ -164,6 +162,7 @@ class PostgresBus:
 
     def read(self, after: int, topic: str, limit: int) -> Deferred[tuple[list[StoredMessage], int]]:
         """See L{BusStore.read}."""
+        limit = min(limit, READ_MESSAGES)
         bounds = {"after": after, "topic": topic, "limit": limit, "range": READ_RANGE, "bytes": READ_BYTES}
         return self._database.query(_READ, bounds, idempotent=True).addCallback(_read, after, limit)
 

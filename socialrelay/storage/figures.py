@@ -18,10 +18,7 @@ _MEASURE = """
     SELECT (SELECT count(*) FROM quarantine),
            (SELECT coalesce(sum(size), 0) FROM post, log_state WHERE position > bodies_removed AND recipient_count > 0),
            pg_database_size(current_database()),
-           (SELECT count(*) FROM node WHERE next_poll <= %(now)s),
-           messages,
-           bytes
-      FROM bus_state
+           (SELECT count(*) FROM node WHERE next_poll <= %(now)s)
 """
 
 

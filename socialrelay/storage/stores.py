@@ -81,15 +81,12 @@ class Stored:
     @ivar body_bytes: of the posts whose bodies are kept.
     @ivar database_bytes: that the database takes on its disk.
     @ivar polls_due: nodes whose poll is due.
-    @ivar bus_messages: messages of the bus that are kept; C{bus_bytes} of their bodies.
     """
 
     quarantine_rows: int
     body_bytes: int
     database_bytes: int
     polls_due: int
-    bus_messages: int
-    bus_bytes: int
 
 
 class Figures(Protocol):

@@ -8,7 +8,7 @@ from datetime import datetime
 from attrs import evolve, frozen
 
 from socialrelay.boundaries import BusMessage, BusStore, Extent, Kept, StoredMessage
-from socialrelay.boundaries.bus import BATCH_BYTES, OWN, READ_BYTES, READ_RANGE, SEQUENCE_MARK
+from socialrelay.boundaries.bus import BATCH_BYTES, OWN, READ_BYTES, READ_MESSAGES, READ_RANGE, SEQUENCE_MARK
 from socialrelay.bus.erasing import blanked, names
 from socialrelay.storage.memory.tables import MemoryTables, answering
 from socialrelay.storage.retention import BATCH
@@ -43,6 +43,7 @@ class MemoryBus:
     @answering
     def read(self, after: int, topic: str, limit: int) -> tuple[list[StoredMessage], int]:
         """See L{BusStore.read}."""
+        limit = min(limit, READ_MESSAGES)
         found: list[StoredMessage] = []
         size = 0
         upto = min(after + READ_RANGE, self._tables.bus_end)

@@ -30,8 +30,6 @@ class MemoryFigures:
             body_bytes=sum(map(len, tables.bodies.values())),
             database_bytes=0,
             polls_due=sum(node.next_poll <= now for node in tables.nodes.values()),
-            bus_messages=len(tables.bus),
-            bus_bytes=sum(len(message.body) for message in tables.bus.values()),
         )
 
 

@@ -26,17 +26,15 @@ CREATE TABLE bus_state (
     published   bigint NOT NULL,
     pruned      bigint NOT NULL,
     pruned_own  bigint NOT NULL,
-    messages    bigint NOT NULL,
     bytes       bigint NOT NULL,
     bytes_own   bigint NOT NULL
 );
-INSERT INTO bus_state (last_seq, published, pruned, pruned_own, messages, bytes, bytes_own) VALUES (0, 0, 0, 0, 0, 0, 0);
+INSERT INTO bus_state (last_seq, published, pruned, pruned_own, bytes, bytes_own) VALUES (0, 0, 0, 0, 0, 0);
 COMMENT ON TABLE bus_state IS 'What is known of the messages of the bus as a whole';
 COMMENT ON COLUMN bus_state.id IS 'Always true: there is one row';
 COMMENT ON COLUMN bus_state.last_seq IS 'The last number that was given; who gives one holds the lock of this row until the message can be seen';
 COMMENT ON COLUMN bus_state.published IS 'Up to here all is known to have been published';
 COMMENT ON COLUMN bus_state.pruned IS 'Up to here all is forgotten';
 COMMENT ON COLUMN bus_state.pruned_own IS 'Up to here the relay''s own messages are forgotten, whose share is smaller';
-COMMENT ON COLUMN bus_state.messages IS 'How many there are';
-COMMENT ON COLUMN bus_state.bytes IS 'Bytes of their bodies';
+COMMENT ON COLUMN bus_state.bytes IS 'Bytes of all bodies that are kept';
 COMMENT ON COLUMN bus_state.bytes_own IS 'Of these, those of the relay''s own';
