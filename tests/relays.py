@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from socialrelay.authors import Authors
 from socialrelay.boundaries import HeldKey, KeyUnavailable, NodeRecord
 from socialrelay.config import Policy, Receive
+from socialrelay.delivery.announcing import DeliveryAnnouncements
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
 from socialrelay.diaspora.inbox import PrivateMessages
@@ -128,6 +129,7 @@ class WholeRelay:
         self.events: list[Event] = []
         self.settled: list[Settled] = []
         self.announced: list[tuple[str, dict[str, object]]] = []
+        self.announcements = DeliveryAnnouncements(self._announce, False, lambda host: self.subscribers.effective(host).url)
         protocol = Diaspora("test")
         chance = lambda: 0.5  # noqa: E731
         manager = QueueManager(Limits(), Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), self.tables.end)
@@ -142,7 +144,9 @@ class WholeRelay:
             bodies=BodyCache(1 << 20),
             lifetime=7 * 86400.0,
             on_event=self._happened,
-            on_settled=self.settled.append,
+            on_settled=self._is_settled,
+            on_queued=self.announcements.queued,
+            on_failed=self.announcements.failed,
         )
         self.subscribers = Subscribers(
             protocol="diaspora",
@@ -204,8 +208,13 @@ class WholeRelay:
         )
         self.relay.on_kept = self.judge.poke
 
+    def _is_settled(self, settled: Settled) -> None:
+        self.settled.append(settled)
+        self.announcements.settled(settled)
+
     def _happened(self, event: Event) -> None:
         self.events.append(event)
+        self.announcements.event(event)
         if event.what is What.GONE:
             self.subscribers.retire(event.host)
 

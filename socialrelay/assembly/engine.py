@@ -13,6 +13,7 @@ from socialrelay.assembly.network import Network
 from socialrelay.authors import Authors
 from socialrelay.boundaries import Announce
 from socialrelay.config import Delivery
+from socialrelay.delivery.announcing import DeliveryAnnouncements
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
 from socialrelay.delivery.news import DeliveryNews
@@ -86,11 +87,13 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
     # The way of a post
     diaspora = Diaspora(network.user_agent, reshares=config.policy.reshares)
     tally = Tally(storage.statistics, storage.rejections, now)
+    announcements = DeliveryAnnouncements(announce, config.bus.delivery_events, lambda host: subscribers.effective(host).url)
     news = DeliveryNews(
         tally,
         lambda host: _poll_because_of_answers(poller, host, config.production),
         config.delivery.log_each,
         lambda host: subscribers.retire(host),  # noqa: PLW0108 (they are made below)
+        announcements,
     )
     pacer = Pacer(config.delivery.origin_spread, random.shuffle)
     manager = QueueManager(
@@ -109,6 +112,8 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         lifetime=config.delivery.queue_lifetime,
         on_event=news.event,
         on_settled=news.settled,
+        on_queued=announcements.queued,
+        on_failed=announcements.failed,
     )
     subscribers = Subscribers(
         protocol=diaspora.name,

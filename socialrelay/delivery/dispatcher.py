@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Destinations, DestinationStatus, LogEntry, Outcome, PostLog, Transport, Unavailable
 from socialrelay.delivery import standing
+from socialrelay.delivery.announcing import Failed, result_of
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.outcomes import RecentOutcomes
 from socialrelay.federation import FederationProtocol
@@ -27,7 +28,7 @@ from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
-from socialrelay.scheduler.outcome import Answer, Effect, Reply, judge
+from socialrelay.scheduler.outcome import Effect, Reply, judge
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
 
 DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
@@ -54,6 +55,8 @@ class Dispatcher:
 
     @ivar on_event: told what the queue manager reports.
     @ivar on_settled: told of each post that is over at a destination.
+    @ivar on_queued: told of each new post, and of how many want it.
+    @ivar on_failed: told of each attempt that did not end with a delivery.
     @ivar wanted: pairs of a new post and a destination, since the start.
     @ivar durations: how long attempts took, in seconds.
     @ivar results: what came back, and how often: C{2xx}, or the name of a trouble.
@@ -74,6 +77,8 @@ class Dispatcher:
         lifetime: float,
         on_event: Callable[[Event], None],
         on_settled: Callable[[Settled], None],
+        on_queued: Callable[[LogEntry, int], None] = lambda entry, wanted: None,
+        on_failed: Callable[[Failed, Moment], None] = lambda failed, now: None,
     ) -> None:
         self._clock = clock
         self._now = now
@@ -86,6 +91,8 @@ class Dispatcher:
         self._lifetime = timedelta(seconds=lifetime)
         self._on_event = on_event
         self._on_settled = on_settled
+        self._on_queued = on_queued
+        self._on_failed = on_failed
         self.wanted = 0
         self.durations = Histogram(DURATIONS)
         self.results: Counter[str] = Counter()
@@ -162,6 +169,7 @@ class Dispatcher:
         self.wanted += len(recipients)
         self._bodies.put(entry.position, body)
         self._manager.admit(entry, recipients, self._moment())
+        self._on_queued(entry, len(recipients))
         self._soon()
 
     def uncertain(self) -> None:
@@ -374,11 +382,15 @@ class Dispatcher:
     def _replied(self, reply: Reply, attempt: Attempt) -> None:
         now = self._moment()
         self.durations.observe(now.seconds - attempt.begun)
-        self.results[f"{reply.status // 100}xx" if isinstance(reply, Answer) else reply.trouble.name.lower()] += 1
+        self.results[result_of(reply)] += 1
         judgement = judge(reply)
-        if judgement.effect is not Effect.DELIVERED:
-            self._outcomes.note(attempt.destination.host.name, attempt.entry.position, judgement, now.wall)
+        if judgement.effect is Effect.DELIVERED:
+            self._manager.ended(attempt, judgement, now)
+            return
+        self._outcomes.note(attempt.destination.host.name, attempt.entry.position, judgement, now.wall)
+        failed = Failed.of(attempt, reply, judgement)
         self._manager.ended(attempt, judgement, now)
+        self._on_failed(failed, now)
 
     def _cut_off(self, failure: Failure, attempt: Attempt) -> None:
         if self._running:

@@ -1,4 +1,4 @@
-"""What the queue manager reports, told to the log, the counts and the poller."""
+"""What the queue manager reports, told to the log, the counts, the poller and the bus."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
+from socialrelay.delivery.announcing import DeliveryAnnouncements
 from socialrelay.scheduler.orders import Event, Settled, What
 from socialrelay.statistics import Tally
 from socialrelay.words import counted
@@ -26,6 +27,7 @@ class DeliveryNews:
         poll: Callable[[str], object],
         log_each: bool,
         retire: Callable[[str], object] = lambda host: None,
+        announcements: DeliveryAnnouncements | None = None,
     ) -> None:
         """
         @param poll: asked to read a node's preferences.
@@ -35,9 +37,11 @@ class DeliveryNews:
         self._poll = poll
         self.log_each = log_each
         self._retire = retire
+        self._announcements = announcements or DeliveryAnnouncements()
 
     def event(self, event: Event) -> None:
         """A node's state changed."""
+        self._announcements.event(event)
         if event.what is What.POLL:
             self._poll(event.host)
         elif event.what is What.BACK:
@@ -71,6 +75,7 @@ class DeliveryNews:
         self._tally.count(settled.outcome, settled.host, settled.posts)
         if settled.delay is not None:
             self._tally.delays.observe(settled.delay)
+        self._announcements.settled(settled)
         if self.log_each or settled.outcome == "bounced":
             self._log.info(
                 "Post {post} is {outcome} at {host}: {reason}.",
