@@ -34,11 +34,14 @@ class Topics:
     _reserved: re.Pattern[str] = field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "_reserved", re.compile(rf"{re.escape(self.prefix)}\.[^.]*\.{OWN_MODULE}(\.|$)"))
+        object.__setattr__(self, "_reserved", re.compile(rf"{re.escape(self.prefix)}\.[^.]*\.{OWN_MODULE}(\.|\Z)"))
 
     def full(self, topic: str) -> str:
-        """With prefix and environment, which are added where the prefix is absent (fedora-infra/fedmsg:fedmsg/core.py)."""
-        return topic if topic.startswith(self.prefix) else f"{self.prefix}.{self.environment}.{topic}"
+        """
+        With prefix and environment, which are added where the prefix is absent (fedora-infra/fedmsg:fedmsg/core.py, which takes
+        C{com.examples} for a topic with the prefix C{com.example}).
+        """
+        return topic if f"{topic}.".startswith(f"{self.prefix}.") else f"{self.prefix}.{self.environment}.{topic}"
 
     def own(self, event: str) -> str:
         """
