@@ -23,6 +23,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.bed import Bed
+from benchmarks.cases.bus import bus
 from benchmarks.cases.catchup import catchup
 from benchmarks.cases.delivery import delivery
 from benchmarks.cases.growth import growth, memory
@@ -47,6 +48,7 @@ PACKAGES = (
     "aiohttp",
     "requests",
     "federation",
+    "pyzmq",
 )
 MINUTES = 10.0
 Case = Callable[[Bed, Callable[[str, Figures], None]], Figures]
@@ -62,6 +64,7 @@ CASES: dict[str, Case] = {
     "rules": rules,
     "start": start,
     "pages": pages,
+    "bus": bus,
     "soak": soak,
 }
 """By the first word of their figures."""
