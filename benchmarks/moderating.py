@@ -30,6 +30,7 @@ from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
 from socialrelay.storage.postgres import open_storage
 from socialrelay.storage.stores import Storage
+from socialrelay.subscriber_news import SubscriberNews
 from socialrelay.subscribers import Subscribers
 from socialrelay.unhurried import Unhurried
 
@@ -147,6 +148,7 @@ def made(storage: Storage, end: int) -> tuple[Subscribers, Dispatcher]:
         served=dispatcher,
         now=now,
         unhurried=Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0)),
+        news=SubscriberNews("diaspora"),
     )
     return subscribers, dispatcher
 

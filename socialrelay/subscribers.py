@@ -17,6 +17,7 @@ from socialrelay.routing.recipients import Recipients
 from socialrelay.routing.rules import RuleBook, effective
 from socialrelay.routing.subscription import Effective, Scope, Subscription
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
+from socialrelay.subscriber_news import SubscriberNews
 from socialrelay.unhurried import Unhurried
 from socialrelay.words import counted
 
@@ -77,6 +78,7 @@ class Subscribers:
         served: Served,
         now: Callable[[], datetime],
         unhurried: Unhurried,
+        news: SubscriberNews,
     ) -> None:
         self._protocol = protocol
         self._default_url = default_url
@@ -91,6 +93,7 @@ class Subscribers:
         self._served = served
         self._now = now
         self._unhurried = unhurried
+        self._news = news
         self._one_at_a_time = DeferredLock()
         self._effective: dict[str, Effective] = {}
         self._numbers: dict[str, int] = {}
@@ -153,9 +156,9 @@ class Subscribers:
             if record.subscribed or gone:  # of what is gone the operator still wants to know how it stands
                 self._served.open(record, deferred.get(record.number, ()))
         async for host, wish in self._unhurried.over((await self._wishes()).items()):
-            await self._apply(host, wish, quietly=True)
+            await self._apply(host, wish)
         for host in [host for host in self._numbers if host not in self._effective]:
-            await self._apply(host, _NOTHING, quietly=True)
+            await self._apply(host, _NOTHING)
 
     def update(self, host: str) -> Deferred[Effective]:
         """Work it out anew and act on it."""
@@ -190,7 +193,9 @@ class Subscribers:
     async def _update(self, host: str) -> Effective:
         manual = {entry.host: entry.subscription for entry in await self._subscriptions.all()}
         wish = self._wish(host, await self._nodes.get(host), manual.get(host))
+        before = self.effective(host)
         await self._apply(host, wish)
+        self._news.changed(host, before, wish)
         return wish
 
     async def lapse(self) -> None:
@@ -214,6 +219,7 @@ class Subscribers:
         await self._end(sorted(refused))
         await self._take_up(sorted(served))
         await self._cancel_blocked(before)
+        self._news.blocked(self.rules.blocked - before.blocked)
         self._acted_upon = self.rules
         self._half_done = set()
         self._rules_pending = False
@@ -232,10 +238,9 @@ class Subscribers:
             if host in self._numbers:
                 del self._urls[host]
                 self._served.close(self._numbers.pop(host), wish.why)
-            if few and before.wanted:
-                self._tell(host, wish, before)
+            self._news.changed(host, before, wish, one_of_many=not few)
         if not few:
-            self._log.info("Nodes that are not subscribed any more, because rules say so: {count}.", count=len(open_ones))
+            self._news.many_ended(len(open_ones))
 
     async def _take_up(self, hosts: list[str]) -> None:
         """The rules refuse these hosts no longer, or decide otherwise what they get."""
@@ -250,9 +255,11 @@ class Subscribers:
             urls = {host: wish.url for host, wish in wishes.items() if wish.wanted}
             opened = {row.host: row for row in await self._destinations.open_all(urls, self._protocol, self._now())} if urls else {}
             async for host in self._unhurried.over(some):
-                await self._apply(host, self._wish(host, known.get(host), manual.get(host)), quietly=not few, opened=opened.get(host))
+                before, wish = self.effective(host), self._wish(host, known.get(host), manual.get(host))
+                await self._apply(host, wish, opened.get(host))
+                self._news.changed(host, before, wish, one_of_many=not few)
         if not few:
-            self._log.info("Nodes whose subscriptions were worked out anew, because rules changed: {count}.", count=len(hosts))
+            self._news.many_worked_out(len(hosts))
 
     async def _mark_blocked(self, before: RuleBook) -> list[int]:
         """
@@ -319,9 +326,8 @@ class Subscribers:
         )
         return Effective(wish.scope, frozenset(sorted(wish.tags)[: max(room, 0)]), wish.url, wish.why)
 
-    async def _apply(self, host: str, wish: Effective, quietly: bool = False, opened: DestinationRecord | None = None) -> None:
+    async def _apply(self, host: str, wish: Effective, opened: DestinationRecord | None = None) -> None:
         """@param opened: its destination, if that is stored already."""
-        before = self.effective(host)
         number = self._numbers.get(host)
         if wish.wanted and number is None:
             record = opened or await self._destinations.open(host, self._protocol, wish.url, self._now())
@@ -343,13 +349,3 @@ class Subscribers:
             self._effective.pop(host, None)
         else:
             self._effective[host] = wish
-        if not quietly and (wish.scope, wish.tags) != (before.scope, before.tags):
-            self._tell(host, wish, before)
-
-    def _tell(self, host: str, wish: Effective, before: Effective) -> None:
-        if not wish.wanted:
-            self._log.info("{host} is not subscribed any more: {reason}.", host=host, reason=wish.why)
-            return
-        what = "all posts" if wish.scope is Scope.ALL else counted(len(wish.tags), "tag")
-        changed = "now subscribed" if before.wanted else "subscribed"
-        self._log.info("{host} is {changed} to {what}: {reason}.", host=host, changed=changed, what=what, reason=wish.why)

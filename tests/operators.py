@@ -30,6 +30,7 @@ from socialrelay.operators.views import Views
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, State
 from socialrelay.storage.memory import MemoryTables, memory_storage
+from socialrelay.subscriber_news import SubscriberNews
 from socialrelay.subscribers import Subscribers
 from socialrelay.unhurried import Unhurried
 from socialrelay.web.receive import ACCEPTED, Answer
@@ -209,6 +210,7 @@ class Relay:
             served=self.queue,
             now=lambda: NOW,
             unhurried=Unhurried(lambda: 0.0, lambda: succeed(None)),
+            news=SubscriberNews("diaspora"),
         )
         about = About(
             version="0.1.0",

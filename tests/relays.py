@@ -31,6 +31,7 @@ from socialrelay.scheduler.orders import Event, Limits, Settled, What
 from socialrelay.scheduler.outcome import Answer, Reply
 from socialrelay.statistics import Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
+from socialrelay.subscriber_news import SubscriberNews
 from socialrelay.subscribers import Subscribers
 from socialrelay.unhurried import Unhurried
 from tests.envelopes import Author, private_key
@@ -162,6 +163,7 @@ class WholeRelay:
             served=self.dispatcher,
             now=self.now,
             unhurried=Unhurried(lambda: 0.0, lambda: succeed(None)),
+            news=SubscriberNews(protocol.name, self._announce),
         )
         self.authors = Authors(self.storage.contacts, policy, lambda: self.subscribers.rules, self.now)
         self.tally = Tally(self.storage.statistics, self.storage.rejections, self.now)

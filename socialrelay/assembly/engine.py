@@ -40,6 +40,7 @@ from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.orders import Limits
 from socialrelay.scheduler.pacing import Pacer
 from socialrelay.statistics import Tally
+from socialrelay.subscriber_news import SubscriberNews
 from socialrelay.subscribers import Subscribers
 from socialrelay.unhurried import Unhurried
 
@@ -129,6 +130,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         served=dispatcher,
         now=now,
         unhurried=Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0)),
+        news=SubscriberNews(diaspora.name, announce),
     )
     hourly = HourlyLimits(config.policy, reactor.seconds)
     authors = Authors(storage.contacts, config.policy, lambda: subscribers.rules, now)
