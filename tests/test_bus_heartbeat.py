@@ -9,6 +9,7 @@ from uuid import UUID
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.boundaries import BusMessage
 from socialrelay.bus.heartbeat import TELL, Heartbeat
 from socialrelay.bus.own import OwnMessages
 from socialrelay.bus.topics import Topics
@@ -25,9 +26,8 @@ class HeartbeatTests(SynchronousTestCase):
         now = lambda: datetime(2026, 3, 1, tzinfo=UTC)  # noqa: E731
         self.heartbeat = Heartbeat(own, self.publish, lambda: self.figures, self.clock, now)
 
-    def publish(self, topic: str, body: bytes) -> None:
-        self.assertEqual(json.loads(body)["topic"], topic)
-        self.said.append((topic.removeprefix("org.example.dev.socialrelay."), json.loads(body)["msg"]))
+    def publish(self, message: BusMessage) -> None:
+        self.said.append((message.topic.removeprefix("org.example.dev.socialrelay."), json.loads(message.body)["msg"]))
 
     def test_beat(self) -> None:
         """A heartbeat says the figures as they are then, and for how long the relay has been running."""
@@ -51,7 +51,7 @@ class HeartbeatTests(SynchronousTestCase):
     def test_overflow_by_telling(self) -> None:
         """That telling of an overflow is too much for somebody, too, is told, and no sooner than the first."""
         publish = self.publish
-        self.heartbeat._publish = lambda topic, body: (publish(topic, body), self.heartbeat.overflowed("relay_outbound"))
+        self.heartbeat._publish = lambda message: (publish(message), self.heartbeat.overflowed("relay_outbound"))
         self.heartbeat.overflowed("relay_outbound")
         for _ in range(3):
             self.clock.advance(TELL)

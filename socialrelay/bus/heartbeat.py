@@ -12,6 +12,7 @@ from datetime import datetime
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from socialrelay.boundaries import BusMessage
 from socialrelay.bus.own import OwnMessages
 
 TELL = 1.0
@@ -28,13 +29,13 @@ class Heartbeat:
     def __init__(
         self,
         own: OwnMessages,
-        publish: Callable[[str, bytes], object],
+        publish: Callable[[BusMessage], object],
         figures: Callable[[], Mapping[str, int]],
         clock: IReactorTime,
         now: Callable[[], datetime],
     ) -> None:
         """
-        @param publish: topic and body to whoever listens; kept nowhere.
+        @param publish: to whoever listens; kept nowhere.
         @param figures: C{last_seq}, C{dropped}, C{backlog} and C{subscribers}.
         """
         self._own = own
@@ -76,5 +77,4 @@ class Heartbeat:
             self._say("relay.overflow", {"socket": socket, "episodes": self.overflows[socket]})
 
     def _say(self, event: str, members: Mapping[str, object]) -> None:
-        message = self._own.passing(event, members, self._now())
-        self._publish(message.topic, message.body)
+        self._publish(self._own.passing(event, members, self._now()))
