@@ -29,7 +29,7 @@ from socialrelay.backup.manifest import BackupError, Manifest
 from socialrelay.backup.reading import opened
 from socialrelay.backup.restoring import APPLICATION, Restored, check_target, restore
 from socialrelay.backup.tables import sequences_of, tables_of
-from socialrelay.boundaries import BoundIdentity, NodeRecord, Rejection, Unavailable
+from socialrelay.boundaries import BoundIdentity, BusMessage, Extent, Kept, NodeRecord, Rejection, Unavailable
 from socialrelay.identity import IdentityError, read_key, write_key
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
@@ -45,6 +45,8 @@ KEY = generate_private_key(65537, 2048)
 OTHER_KEY = generate_private_key(65537, 2048)
 ME = BoundIdentity("relay.example", "relay", "0123456789abcdef" * 2, bytes.fromhex(public_hash(KEY)))
 TABLES = tables_of(known_migrations())
+GIVEN = 10**9 + 4
+"""The last number of the bus after a restore."""
 
 
 def everything(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
@@ -71,6 +73,8 @@ async def fill(dsn: str) -> None:
     await storage.profiles.put("ada@pod.example", "a\nkey", NOW)
     await storage.statistics.add({(NOW, "accepted", "pod.example"): 3})
     await storage.contacts.put("ada@pod.example", True, NOW)
+    said = [BusMessage(f"2026-{n}", "org.example.dev.git", b'{"msg":"\\\\t","a":\t1}', "http") for n in range(3)]
+    await storage.bus.add([*said, BusMessage("own", "org.example.dev.socialrelay.x", b'{"msg":{"seq":\x1f}}', "own")], NOW, 4)
     await storage.close()
 
 
@@ -114,8 +118,11 @@ class BackupTests(TestCase):
         self.export(dsn)
         other = servers.empty_database()
         done = self.restore(other)
-        self.assertEqual(everything(other), before)
-        self.assertEqual(done.rows, sum(map(len, before.values())))
+        after = everything(other)
+        self.assertEqual(before.pop("bus_state"), [("(t,4,4,0,0,77,17)",)])
+        self.assertEqual(after.pop("bus_state"), [(f"(t,{GIVEN},{GIVEN},0,0,77,17)",)])
+        self.assertEqual(after, before)
+        self.assertEqual(done.rows, sum(map(len, before.values())) + 1)
         self.assertEqual(public_hash(read_key(self.folder / "restored.pem")), public_hash(KEY))
         self.assertEqual(stat.S_IMODE((self.folder / "restored.pem").stat().st_mode), 0o600)
         for database in (dsn, other):
@@ -284,7 +291,7 @@ class BackupTests(TestCase):
         with self.assertRaisesRegex(BackupError, "the database is not empty"):
             self.restore(dsn)
         self.restore(dsn, force=True)
-        self.assertEqual(everything(dsn), before)
+        self.assertEqual(everything(dsn) | {"bus_state": before["bus_state"]}, before)
 
     async def test_migrated_target(self) -> None:
         """
@@ -341,10 +348,29 @@ class BackupTests(TestCase):
         dsn = await self.filled()
         made = self.export(dsn, bodies=False)
         held = {table.name: table.rows for table in made.manifest.tables}
-        self.assertEqual((held["post_body"], held["incoming"], held["post"]), (0, 0, 3))
+        self.assertEqual((held["post_body"], held["incoming"], held["bus_message"], held["post"]), (0, 0, 0, 3))
         target = servers.empty_database()
         self.restore(target)
         self.assertEqual(rows(target, "SELECT bodies_removed FROM log_state"), [(3,)])
+        storage = await open_storage(reactor, target)
+        self.addCleanup(storage.close)
+        self.assertEqual(await storage.bus.extent(), Extent(GIVEN, GIVEN + 1, GIVEN + 1, GIVEN, 0))
+
+    async def test_numbers(self) -> None:
+        """
+        Numbers that the bus gave after the export are not given again, and what was not published then is to be published.
+        """
+        dsn = await self.filled()
+        rows(dsn, "UPDATE bus_state SET published = 2")
+        self.export(dsn)
+        target = servers.empty_database()
+        self.restore(target)
+        storage = await open_storage(reactor, target)
+        self.addCleanup(storage.close)
+        self.assertEqual((await storage.bus.extent()).published, 2)
+        kept = await storage.bus.add([BusMessage("2026-2", "t", b"{}", "http"), BusMessage("2026-9", "t", b"{}", "http")], NOW, 2)
+        self.assertEqual(kept, [Kept(3, True), Kept(GIVEN + 1, False)])
+        self.assertEqual([each.seq for each in (await storage.bus.read(2, "", 9))[0]], [3, 4, GIVEN + 1])
 
     async def test_unbound(self) -> None:
         """

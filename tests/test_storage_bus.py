@@ -314,16 +314,39 @@ class PostgresBusTests(BusContract, InPostgres):
         self.assertEqual((await added, await pruned), ([Kept(11, False)], 6))
         self.assertEqual(await storage.bus.extent(), Extent(11, 7, 7, 10, 1045))
 
+    async def test_hole(self) -> None:
+        """A hole between numbers, as it is after a restore, is passed at once."""
+        dsn, storage = await self.opened()
+        await storage.bus.add([message("a"), own("b")], NOW, 0)
+        await deferToThread(run, dsn, "UPDATE bus_state SET last_seq = 10000000000")
+        self.assertEqual(await storage.bus.read(2, "", 9), ([], 10**10))
+        self.assertEqual(
+            await storage.bus.add([message("c"), own("d")], NOW, 10**10 + 2), [Kept(10**10 + 1, False), Kept(10**10 + 2, False)]
+        )
+        self.assertEqual(await self.seqs(storage.bus), [1, 2, 10**10 + 1, 10**10 + 2])
+        self.assertEqual(await storage.bus.erase(author="ada@pod.example"), 0)
+        self.assertEqual(await storage.bus.prune(ago(days=1), 10, 0), 3)
+        self.assertEqual(await self.seqs(storage.bus), [10**10 + 1])
+
     async def test_long(self) -> None:
         """Bodies of all sizes come back byte for byte."""
         storage = await self.storage()
         sizes = (1, 1000, 2040, 4000, 8200, 100_000, 4 * MIB)
         bodies = [(f'{{"{"ö" * (size // 2)}"}}').encode() for size in sizes]
         await storage.bus.add([message(str(n), body=body) for n, body in enumerate(bodies)], NOW, 0)
-        found = []
+        found: list[StoredMessage] = []
         while len(found) < len(sizes):
             found += (await storage.bus.read(len(found), "", 99))[0]
         self.assertEqual([each.body == body for each, body in zip(found, bodies, strict=True)], [True] * len(sizes))
+
+
+def run(dsn: str, statement: str) -> None:
+    """Run a statement, blocking."""
+    connection = psycopg2.connect(dsn)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
 
 
 def waits(dsn: str, many: int) -> None:
@@ -331,8 +354,8 @@ def waits(dsn: str, many: int) -> None:
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        found: int = 0
-        while found < many:
+        waiting = 0
+        while waiting < many:
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
-            [(found,)] = cursor.fetchall()
+            waiting = cursor.fetchall()[0][0]
     connection.close()

@@ -28,11 +28,14 @@ _LAST = "SELECT setval(%(sequence)s::regclass, %(last)s)"
 # Nothing can be delivered of which there is no body: who has not come so far has lost it.
 _BODILESS = "UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT coalesce(max(position), 0) FROM post))"
 
-# Of the bus everything was forgotten; its numbers go on.
-_MESSAGELESS = """
+# Listeners know numbers that were given after the export: none of those is given again to another message.
+_AHEAD = """
     UPDATE bus_state
-       SET published = last_seq, pruned = last_seq, pruned_own = last_seq, bytes = 0, bytes_own = 0
+       SET last_seq = last_seq + 1000000000, published = CASE WHEN published < last_seq THEN published ELSE last_seq + 1000000000 END
+     WHERE last_seq > 0
 """
+
+_MESSAGELESS = "UPDATE bus_state SET published = last_seq, pruned = last_seq, pruned_own = last_seq, bytes = 0, bytes_own = 0"
 
 _HOLDS = {
     "log_state": SQL("SELECT EXISTS (SELECT FROM {} WHERE bodies_removed > 0 OR followed > 0)"),
@@ -134,7 +137,9 @@ def _fill(cursor: Any, export: Opened, tell: Tell) -> None:
             cursor.execute(_LAST, {"sequence": sequence, "last": last})
     if not manifest.bodies:
         cursor.execute(_BODILESS)
-        if any(table.name == "bus_state" for table in manifest.tables):
+    if any(table.name == "bus_state" for table in manifest.tables):
+        cursor.execute(_AHEAD)
+        if not manifest.bodies:
             cursor.execute(_MESSAGELESS)
 
 

@@ -22,7 +22,7 @@ BATCH_BYTES = 32 * 1024 * 1024
 """Of the bodies that are committed together."""
 
 READ_RANGE, READ_MESSAGES, READ_BYTES = 5000, 1000, 4 * 1024 * 1024
-"""Numbers that are looked at, and messages and bytes of bodies that are read, at a time: what the reactor does in some milliseconds."""
+"""Messages that are looked through, messages that are read, and bytes of their bodies, at a time: some milliseconds of the reactor."""
 
 
 @frozen

@@ -56,19 +56,22 @@ _ADD = """
            ARRAY(SELECT known FROM input WHERE known IS NOT NULL ORDER BY n)
 """
 
+# Looked through are messages, not numbers: after a restore there is a great hole.
 _READ = """
-    WITH found AS (
-        SELECT seq, msg_id, topic, body, source, received_at, row_number() OVER before AS n,
-               sum(octet_length(body)) OVER before AS size
+    WITH reach AS MATERIALIZED (
+        SELECT coalesce((SELECT seq FROM bus_message WHERE seq > %(after)s ORDER BY seq OFFSET %(range)s - 1 LIMIT 1), last_seq) AS upto
+          FROM bus_state
+    ), found AS (
+        SELECT seq, msg_id, topic, body, source, received_at, row_number() OVER before AS n, sum(octet_length(body)) OVER before AS size
           FROM (SELECT *
                   FROM bus_message
-                 WHERE seq > %(after)s AND seq <= %(after)s + %(range)s AND starts_with(topic, %(topic)s)
+                 WHERE seq > %(after)s AND seq <= (SELECT upto FROM reach) AND starts_with(topic, %(topic)s)
                  ORDER BY seq
                  LIMIT %(limit)s) AS matching
         WINDOW before AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)
     )
-    SELECT last_seq, (SELECT count(*) FROM found), seq, msg_id, topic, body, source, received_at
-      FROM bus_state LEFT JOIN found ON n = 1 OR size <= %(bytes)s
+    SELECT upto, (SELECT count(*) FROM found), seq, msg_id, topic, body, source, received_at
+      FROM reach LEFT JOIN found ON n = 1 OR size <= %(bytes)s
      ORDER BY seq
 """
 
@@ -111,13 +114,16 @@ _PRUNE_OWN, _PRUNE = (
 _STEP_BYTES = 32 * 1024 * 1024
 
 _NAMING = f"""
-    SELECT seq, body
-      FROM (SELECT seq, body, body::jsonb -> 'msg' AS msg
-              FROM bus_message
-             WHERE source = 'own' AND seq > %(after)s AND seq <= %(upto)s) AS said
-     WHERE (%(author)s = '' OR msg ->> 'actor' = %(author)s)
-       AND (%(guid)s = '' OR msg ->> 'activity_id' = %(guid)s)
-       AND (%(host)s = '' OR {of_host("msg ->> 'node'")})
+    WITH said AS MATERIALIZED (
+        SELECT seq, body, body::jsonb -> 'msg' AS msg FROM bus_message WHERE source = 'own' AND seq > %(after)s ORDER BY seq LIMIT %(batch)s
+    ), naming AS (
+        SELECT seq, body
+          FROM said
+         WHERE (%(author)s = '' OR msg ->> 'actor' = %(author)s)
+           AND (%(guid)s = '' OR msg ->> 'activity_id' = %(guid)s)
+           AND (%(host)s = '' OR {of_host("msg ->> 'node'")})
+    )
+    SELECT upto, naming.seq, naming.body FROM (SELECT max(seq) AS upto FROM said) AS reach LEFT JOIN naming ON true
 """
 
 _BLANK = """
@@ -134,7 +140,6 @@ _BLANK = """
            bytes_own = bytes_own + (SELECT coalesce(sum(more), 0) FROM changed)
  RETURNING (SELECT count(*) FROM changed)
 """
-_ERASE_RANGE = 20_000
 
 
 class PostgresBus:
@@ -164,7 +169,7 @@ class PostgresBus:
         """See L{BusStore.read}."""
         limit = min(limit, READ_MESSAGES)
         bounds = {"after": after, "topic": topic, "limit": limit, "range": READ_RANGE, "bytes": READ_BYTES}
-        return self._database.query(_READ, bounds, idempotent=True).addCallback(_read, after, limit)
+        return self._database.query(_READ, bounds, idempotent=True).addCallback(_read, limit)
 
     def extent(self) -> Deferred[Extent]:
         """See L{BusStore.extent}."""
@@ -194,12 +199,13 @@ class PostgresBus:
 
     async def _erase(self, names: dict[str, object]) -> int:
         erased = 0
-        extent = await self.extent()
-        for after in range(extent.oldest_own_seq - 1, extent.last_seq, _ERASE_RANGE):
-            found = await self._database.query(_NAMING, names | {"after": after, "upto": after + _ERASE_RANGE}, idempotent=True)
-            if found:
-                bodies = Literal(_SEPARATOR.join(blanked(body.encode(), seq) for seq, body in found))
-                [(many,)] = await self._database.query(_BLANK, {"seqs": [seq for seq, _ in found], "bodies": bodies}, idempotent=True)
+        after: int | None = 0
+        while after is not None:
+            found = await self._database.query(_NAMING, names | {"after": after, "batch": BATCH}, idempotent=True)
+            after = found[0][0]
+            if named := [(seq, body) for _, seq, body in found if seq is not None]:
+                bodies = Literal(_SEPARATOR.join(blanked(body.encode(), seq) for seq, body in named))
+                [(many,)] = await self._database.query(_BLANK, {"seqs": [seq for seq, _ in named], "bodies": bodies}, idempotent=True)
                 erased += many
         return erased
 
@@ -223,8 +229,8 @@ def _kept(found: Rows, many: int) -> list[Kept]:
     return kept
 
 
-def _read(found: Rows, after: int, limit: int) -> tuple[list[StoredMessage], int]:
-    last_seq, matching = found[0][:2]
+def _read(found: Rows, limit: int) -> tuple[list[StoredMessage], int]:
+    upto, matching = found[0][:2]
     messages = [
         StoredMessage(seq, msg_id, topic, body.encode(), source, received_at)
         for _, _, seq, msg_id, topic, body, source, received_at in found
@@ -232,7 +238,7 @@ def _read(found: Rows, after: int, limit: int) -> tuple[list[StoredMessage], int
     ]
     if messages and (len(messages) == limit or len(messages) < matching):
         return messages, messages[-1].seq
-    return messages, min(after + READ_RANGE, last_seq)
+    return messages, upto
 
 
 def _nothing(_: object) -> None:

@@ -46,15 +46,15 @@ class MemoryBus:
         limit = min(limit, READ_MESSAGES)
         found: list[StoredMessage] = []
         size = 0
-        upto = min(after + READ_RANGE, self._tables.bus_end)
-        for seq in range(after + 1, upto + 1):
-            message = self._tables.bus.get(seq)
-            if message is not None and message.topic.startswith(topic):
+        later = [message for message in self._tables.bus.values() if message.seq > after][:READ_RANGE]
+        for message in later:
+            if message.topic.startswith(topic):
                 size += len(message.body)
                 if found and (len(found) == limit or size > READ_BYTES):
                     return found, found[-1].seq
                 found.append(message)
-        return found, found[-1].seq if len(found) == limit else upto
+        upto = found[-1] if len(found) == limit else later[-1] if len(later) == READ_RANGE else None
+        return found, self._tables.bus_end if upto is None else upto.seq
 
     @answering
     def extent(self) -> Extent:
