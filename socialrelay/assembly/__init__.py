@@ -15,6 +15,7 @@ from pathlib import Path
 from attrs import frozen
 from twisted.application.service import IService
 
+from socialrelay.assembly.bus import PART, make_bus
 from socialrelay.assembly.engine import make_engine
 from socialrelay.assembly.given import Given, Surroundings
 from socialrelay.assembly.network import make_network
@@ -73,8 +74,11 @@ def assemble(given: Given) -> Assembly:
     """
     config, reactor, storage, now = given.config, given.reactor, given.storage, given.now
     tasks: list[Periodic] = []
-    engine = make_engine(given, make_network(given), silence)
-    surface = make_surface(given, engine, tasks)
+    bus = make_bus(given, storage)
+    engine = make_engine(given, make_network(given), silence if bus is None else bus.bridge.announce)
+    surface = make_surface(given, engine, bus, tasks)
+    if bus is not None:
+        tasks.extend(bus.bridge.periodic)
 
     async def take_up() -> None:
         if config.network.author_keys:
@@ -122,4 +126,6 @@ def assemble(given: Given) -> Assembly:
         ("live pages", Part(lambda: None, surface.streams.stop)),
         ("requests in hand", Part(lambda: None, lambda: within(surface.public.reception.drain(), DRAIN, reactor))),
     ]
+    if bus is not None:
+        parts.append((PART, bus.bridge))
     return Assembly(tuple(parts), surface.public, surface.admin)

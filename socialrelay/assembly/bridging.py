@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from attrs import frozen
 from twisted.application.service import IService
 
+from socialrelay.assembly.bus import PART, make_bus
 from socialrelay.assembly.given import Surroundings
 from socialrelay.assembly.ways import Part, events_for, heard_at, watch_basics
 from socialrelay.metrics import storage as stored
@@ -18,7 +19,7 @@ from socialrelay.metrics.process import ProcessMetrics
 from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.operators.alone import AloneViews
-from socialrelay.operators.offers import Offer
+from socialrelay.operators.offers import Offer, bus_offers
 from socialrelay.running import disk
 from socialrelay.services import Periodic
 from socialrelay.storage.stores import Storage
@@ -55,8 +56,11 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
     counters: Counter[str] = Counter()
     streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)
     space = watch_basics(given, storage)
-    views = AloneViews(health=health, config=config, started_at=now(), pid=os.getpid(), now=now)
-    offers = {"status": Offer(views.status), "health": Offer(views.conditions)}
+    bus = make_bus(given, storage)
+    assert bus is not None  # the configuration was held to that
+    tasks.extend(bus.bridge.periodic)
+    views = AloneViews(health=health, config=config, started_at=now(), pid=os.getpid(), now=now, bus=bus.view.short)
+    offers = {"status": Offer(views.status), "health": Offer(views.conditions), **bus_offers(bus.view)}
     stored_metrics = StorageMetrics(storage.figures, given.cache, lambda: given.reloader.config)
     process = ProcessMetrics(
         health=health,
@@ -68,7 +72,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
         tasks=lambda: tasks,
         now=reactor.seconds,
     )
-    registry = relay_registry([stored_metrics, process])
+    registry = relay_registry([stored_metrics, process, bus.metrics])
     seen = LiveLog()
     admin = admin_site(
         views=offers,
@@ -81,7 +85,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
         log=seen,
         streams=streams,
         to_reactor=reactor.callFromThread,
-        parts={b"metrics": MetricsPage(registry)},
+        parts={b"metrics": MetricsPage(registry), b"bus": bus.pages},
     )
     registry.register(OperatorMetrics(admin))
     given.reloader.register(("admin.",), admin.prepare)
@@ -92,6 +96,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
             ("metrics", periodic("metrics", lambda: stored_metrics.measure(now()), stored.EVERY, 5.0)),
             *heard_at(given, admin, offers, {}, WHY_ABSENT),
             ("live pages", Part(lambda: None, streams.stop)),
+            (PART, bus.bridge),
         ),
         admin,
     )

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.task import deferLater
+from twisted.web.resource import IResource
 
 from socialrelay.assembly.adjusting import Adjustable
+from socialrelay.assembly.bus import BusParts
 from socialrelay.assembly.engine import Engine, tag_key
 from socialrelay.assembly.given import Given
 from socialrelay.assembly.ways import heard_at, watch_basics
@@ -26,7 +28,7 @@ from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.history import History
-from socialrelay.operators.offers import act_offers, view_offers
+from socialrelay.operators.offers import act_offers, bus_offers, view_offers
 from socialrelay.operators.operations import Operations
 from socialrelay.operators.overview import NodeCheck, RelayOverview
 from socialrelay.operators.posting import Posting
@@ -60,10 +62,11 @@ class Surface:
     sockets: tuple[tuple[str, IService], ...]
 
 
-def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Surface:
+def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequence[Periodic]) -> Surface:
     """
     Make it.
 
+    @param bus: if there is one.
     @param tasks: the periodic work; it may be added to until the parts are started.
     """
     config, reactor, storage, cache, identity = given.config, given.reactor, given.storage, given.cache, given.identity
@@ -95,6 +98,7 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         history=History(stores=storage, queue=engine.dispatcher, backlog=backlog),
         allow_list=lambda: engine.subscribers.allow_list,
         now=now,
+        bus=lambda: None if bus is None else bus.view.short(),
     )
     counters: Counter[str] = Counter()
     streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)
@@ -156,8 +160,13 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
     )
     asking = AskingMetrics(engine.poller, engine.directory, engine.keyring, engine.network.resolver, engine.subscribers, engine.rule_lists)
     registry = relay_registry([IntakeMetrics(public, engine.relay, engine.tally), delivered, asking, stored_metrics, process])
+    parts: dict[bytes, IResource] = {b"metrics": MetricsPage(registry, delivered.prepare)}
     seen = LiveLog()
     shown_views, acts = view_offers(views), act_offers(operations)
+    if bus is not None:
+        registry.register(bus.metrics)
+        parts[b"bus"] = bus.pages
+        shown_views |= bus_offers(bus.view)
     admin = admin_site(
         views=shown_views,
         acts=acts,
@@ -169,11 +178,11 @@ def make_surface(given: Given, engine: Engine, tasks: Sequence[Periodic]) -> Sur
         log=seen,
         streams=streams,
         to_reactor=reactor.callFromThread,
-        parts={b"metrics": MetricsPage(registry, delivered.prepare)},
+        parts=parts,
     )
     registry.register(OperatorMetrics(admin))
     Adjustable(engine=engine, storage=storage, public=public, admin=admin, streams=streams).register(given.reloader)
-    sockets = heard_at(given, admin, shown_views, acts)
+    sockets = heard_at(given, admin, {**shown_views, **bus_offers(None if bus is None else bus.view)}, acts)
     return Surface(public=public, admin=admin, streams=streams, seen=seen, space=space, stored=stored_metrics, sockets=sockets)
 
 

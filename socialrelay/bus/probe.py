@@ -18,6 +18,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall
 
 from socialrelay.boundaries import Condition
+from socialrelay.bus.context import BusContext
+from socialrelay.bus.finding import reachable
 from socialrelay.bus.own import OwnMessages
 from socialrelay.bus.reader import ZmqReader
 from socialrelay.bus.topics import Topics
@@ -32,8 +34,6 @@ STALE = 3 * EVERY
 BEAT_AGAIN = 0.25
 """Seconds between two heartbeats while somebody connects: the first ones are over before the relay knows of the listener."""
 
-_EVERYWHERE = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
-
 
 @define(eq=False)
 class Probe:
@@ -47,7 +47,7 @@ class Probe:
     """
 
     _reactor: Any
-    _context: zmq.Context[Any]
+    _context: BusContext
     _inbound: Sequence[str]
     _outbound: Sequence[str]
     _topics: Topics
@@ -61,18 +61,21 @@ class Probe:
     rounds_failed: int = 0
     listening: int = 0
     _awaited: dict[str, Deferred[None]] = field(factory=dict)
+    _pending: list[Deferred[None]] = field(factory=list)
     _beating: IDelayedCall | None = None
     _readers: list[ZmqReader] = field(factory=list)
 
     async def look(self) -> None:
         """One round."""
+        self.stop()
         ways = [(f"a message to {address} did not arrive", self._goes_in(address)) for address in self._inbound]
         ways += [(f"nothing came out of {address}", self._comes_out(address)) for address in self._outbound]
+        self._pending = [done for _, done in ways]
         self._beat_on()
-        try:
-            came = await gatherResults([within(done, self._patience, self._reactor) for _, done in ways])
-        finally:
-            self.stop()
+        came = await gatherResults([within(done, self._patience, self._reactor) for _, done in ways])
+        if not self._pending:
+            return  # it was stopped
+        self.stop()
         self.failures = [f"{what} within {self._patience:g} s" for (what, _), in_time in zip(ways, came, strict=True) if not in_time]
         if self.failures:
             self.rounds_failed += 1
@@ -103,6 +106,10 @@ class Probe:
             reader.stop()
         self._awaited.clear()
         self.listening = 0
+        pending, self._pending = self._pending, []
+        for done in pending:
+            if not done.called:
+                done.callback(None)
 
     @property
     def age(self) -> float | None:
@@ -148,7 +155,6 @@ class Probe:
 
     def _connected(self, kind: int, address: str, on_message: Callable[[list[bytes]], object], subscribe: str | None = None) -> ZmqReader:
         socket = self._context.socket(kind)
-        socket.set(zmq.LINGER, 0)
         socket.set(zmq.IPV6, 1)
         if subscribe is not None:
             socket.set(zmq.SUBSCRIBE, subscribe.encode())
@@ -160,10 +166,3 @@ class Probe:
     def _beat_on(self) -> None:
         self._beat()
         self._beating = self._reactor.callLater(BEAT_AGAIN, self._beat_on)
-
-
-def reachable(address: str) -> str:
-    """Where to connect to reach who listens at an address."""
-    scheme, _, rest = address.partition("://")
-    host, _, port = rest.rpartition(":")
-    return f"tcp://{_EVERYWHERE[host]}:{port}" if scheme == "tcp" and host in _EVERYWHERE else address

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from socialrelay.boundaries.node_table import KINDS, ORDERS
-from socialrelay.cli import node_output, queue_output, status_output
+from socialrelay.cli import bus_output, node_output, queue_output, status_output
 from socialrelay.cli import output as cli_output
 from socialrelay.cli.context import FAILED, Command, answered
 
@@ -82,6 +82,13 @@ def rejected(command: Command, as_json: bool, limit: int) -> None:
 def identity(command: Command, as_json: bool) -> None:
     """Show who the relay is to other servers."""
     command.show(as_json, lambda daemon: daemon.view("identity"), cli_output.identity)
+
+
+@click.command()
+@answered
+def bus(command: Command, as_json: bool) -> None:
+    """Show how the message bus is: where it listens, what came and went, and what is kept."""
+    command.show(as_json, lambda daemon: daemon.view("bus"), bus_output.bus)
 
 
 @click.command()

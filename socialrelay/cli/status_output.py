@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from socialrelay.cli import bus_output
 from socialrelay.cli.output import Answer, details, paragraphs, size, table, when
 from socialrelay.words import counted
 
@@ -13,12 +14,13 @@ def status(answer: Answer, now: datetime) -> str:
     well = "degraded: it works, but something is amiss" if answer["degraded"] else "ready"
     head = details(
         [
-            ("relay", answer["host"] or "(no public name)"),
+            ("relay", answer["host"] or ("(none: the bridge of the bus alone)" if answer["mode"] == "bridge" else "(no public name)")),
             ("state", well if answer["ready"] else "NOT READY"),
             ("mode", answer["mode"]),
             ("version", answer["version"]),
             ("running since", f"{when(answer['started_at'], now)}, process {answer['pid']}"),
             ("listens at", ", ".join(answer.get("listen", ()))),
+            ("bus", bus_output.line(answer["bus"]) if answer["bus"] else None),
             ("data", answer["state_dir"]),
         ]
     )

@@ -19,6 +19,7 @@ class AloneViews:
     Its views.
 
     @ivar started_at: since when it runs.
+    @ivar bus: as L{BusView.short<socialrelay.operators.bus.BusView.short>}.
     """
 
     health: Health
@@ -26,11 +27,12 @@ class AloneViews:
     started_at: datetime
     pid: int
     now: Callable[[], datetime]
+    bus: Callable[[], Plain]
 
     async def status(self) -> Plain:
         """
-        How it is: C{version}, C{host}, C{mode} (C{bridge}), C{pid}, C{started_at}, C{uptime}, C{state_dir}, C{ready}, C{degraded},
-        C{conditions}.
+        How it is: C{version}, C{host}, C{mode} (C{bridge}), C{pid}, C{started_at}, C{uptime}, C{state_dir}, C{bus}, C{ready},
+        C{degraded}, C{conditions}.
         """
         return {
             "version": __version__,
@@ -40,6 +42,7 @@ class AloneViews:
             "started_at": plain_time(self.started_at),
             "uptime": max(0, int((self.now() - self.started_at).total_seconds())),
             "state_dir": str(self.config.state_dir),
+            "bus": self.bus(),
             **await self.conditions(),
         }
 

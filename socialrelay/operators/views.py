@@ -58,6 +58,7 @@ class Views:
     The operators' views.
 
     @ivar allow_list: whether only who is allowed is relayed.
+    @ivar bus: as L{BusView.short<socialrelay.operators.bus.BusView.short>}; C{None} where there is none.
     """
 
     about: About
@@ -71,11 +72,13 @@ class Views:
     history: History
     allow_list: Callable[[], bool]
     now: Callable[[], datetime]
+    bus: Callable[[], Plain | None] = lambda: None
 
     async def status(self) -> Plain:
         """
         How the relay is: C{version}, C{host}, C{mode}, C{pid}, C{started_at}, C{uptime}, C{state_dir}, C{listen}, C{ready}, C{conditions},
-        C{incoming} (C{rows}, C{bytes}) and C{stats} (as L{RelayOverview.stats}).  While storage is away the last two are C{None}.
+        C{bus} (C{None} if it is off), C{incoming} (C{rows}, C{bytes}) and C{stats} (as L{RelayOverview.stats}).  While storage is away the
+        last two are C{None}.
         """
         about = self.about
         answer: Plain = {
@@ -87,6 +90,7 @@ class Views:
             "uptime": max(0, int((self.now() - about.started_at).total_seconds())),
             "state_dir": about.state_dir,
             "listen": list(about.listen),
+            "bus": self.bus(),
             "incoming": None,
             "stats": None,
         }

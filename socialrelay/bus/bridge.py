@@ -1,0 +1,284 @@
+"""
+The bus, put together: what comes in at its doors is stored, then published.
+
+::
+
+    relay_inbound -> LegacyInbound --+                 +--> PostgreSQL
+    relay_ingest --> IngestSocket ---+-> Intake -> Journal --> Outbound --> relay_outbound
+    HTTP ----------> BusPages -------+                 |
+    the relay -----> Announcer ------------------------+      Replayer <--- who asks what was said
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from socialrelay import __version__
+from socialrelay.boundaries import BusStore, Condition, Extent
+from socialrelay.bus.addresses import is_loopback
+from socialrelay.bus.announcer import Announcer
+from socialrelay.bus.context import BusContext, CannotBind
+from socialrelay.bus.counts import Counts
+from socialrelay.bus.figures import BusFigures
+from socialrelay.bus.heartbeat import Heartbeat
+from socialrelay.bus.inbound import LegacyInbound
+from socialrelay.bus.ingest import IngestSocket
+from socialrelay.bus.intake import Intake
+from socialrelay.bus.journal import Journal
+from socialrelay.bus.outbound import Outbound
+from socialrelay.bus.own import OwnMessages
+from socialrelay.bus.probe import EVERY, Probe
+from socialrelay.bus.replay import Replayer
+from socialrelay.bus.topics import Topics
+from socialrelay.config import Bus
+from socialrelay.services import Periodic, StartFailed, Unfinished, within
+from socialrelay.words import counted
+
+FORGET_STEPS = 50
+"""Small steps of a round, at most."""
+OWN_SHARE = 4
+"""The relay's own messages take this part of what may be kept, at most: one in so many."""
+FORGET_EVERY = 60.0
+TO_CLOSE = 1.0
+"""Seconds that the sockets may take to end, beyond their linger."""
+
+EXPOSED = (
+    "Others than this machine can connect to {address} (bus.{key}), where nobody is asked who they are, and {what}. "
+    "Name an address of this machine alone, such as tcp://127.0.0.1:2003, unless a firewall lets only those in who may."
+)
+
+
+class Bridge(Service):
+    """
+    Everything of the bus, as one part of the daemon.
+
+    @ivar announce: tells the bus what the relay does.
+    @ivar ingest: the acknowledging way in, for other doors.
+    @ivar replay: what was said.
+    @ivar periodic: its periodic work.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: Any, store: BusStore, config: Bus, now: Callable[[], datetime], *, essential: bool, stop_timeout: float
+    ) -> None:
+        """
+        @param essential: without it the daemon is of no use.
+        @param stop_timeout: seconds for the end of it.
+        """
+        self._reactor = reactor
+        self._store = store
+        self._config = config
+        self._now = now
+        self._essential = essential
+        self._stop_timeout = stop_timeout
+        self._extent: Extent | None = None
+        self._runs = self._given_up = False
+        self.topics = Topics(config.topic_prefix, config.environment)
+        self._counts = counts = Counts()
+        own = OwnMessages(self.topics, uuid4)
+        self._context = context = BusContext(reactor)
+        self._outbound = Outbound(
+            reactor,
+            context,
+            config.relay_outbound,
+            config.high_water_mark,
+            config.linger,
+            lambda: self._heartbeat.overflowed("relay_outbound"),
+        )
+        self._journal = journal = Journal(store, self._outbound.publish, reactor, now, config.queue_bytes, config.unacknowledged, counts)
+        self.replay = Replayer(store, journal, self.topics, reactor, config.waiting_readers)
+        self.ingest = Intake(
+            journal,
+            self.topics,
+            counts,
+            reactor,
+            max_message=config.max_message,
+            lenient=config.lenient_inbound,
+            store_legacy=config.store_legacy,
+            probed=lambda body: self._probe.arrived(body),  # noqa: PLW0108 (it is made below)
+        )
+        self._inbound = LegacyInbound(
+            reactor, context, config.relay_inbound, config.high_water_mark, self.ingest.legacy, config.max_message
+        )
+        self._socket = IngestSocket(
+            reactor, context, config.relay_ingest, self.ingest, self.replay, linger=config.linger, max_message=config.max_message
+        )
+        self.announce = Announcer(own, journal.keep, reactor, now)
+        self._heartbeat = Heartbeat(own, self._outbound.publish, self._beat_figures, reactor, now)
+        self._probe = Probe(
+            reactor,
+            context,
+            config.relay_inbound,
+            config.relay_outbound,
+            self.topics,
+            own,
+            self._heartbeat.beat,
+            now,
+            lambda: str(uuid4()),
+        )
+        self.periodic = (
+            Periodic(self._heartbeat.beat, config.heartbeat, reactor, name="heartbeat of the bus", first=config.heartbeat),
+            Periodic(self._probe.look, EVERY, reactor, name="probe of the bus", first=EVERY),
+            Periodic(self.forget, FORGET_EVERY, reactor, name="retention of the bus", first=FORGET_EVERY),
+        )
+
+    # Its life
+
+    def startService(self) -> Deferred[None]:
+        """
+        Listen, publish what a crash left unpublished, and take messages in.
+
+        @return: fires when all that works, and a first message has gone through it or was waited for.
+        @raise StartFailed: at one of its addresses nobody can listen.
+        @raise Unavailable: the database is away.
+        """
+        super().startService()
+        return Deferred.fromCoroutine(self._start())
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Say so, take nothing more in, store and publish what has come, answer who waits.
+
+        @return: fires when that is done.
+        @raise Unfinished: it could not be done in time.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        self._tell_exposure()
+        try:
+            self._outbound.start()
+            await self._inbound.start()
+            self._socket.start()
+        except CannotBind as error:
+            raise StartFailed("message bus", str(error)) from None
+        await self._journal.start()
+        self._extent = await self._store.extent()
+        self._runs = True
+        self.announce.start()
+        self.announce("relay.started", {"version": __version__})
+        await self._probe.look()
+        for each in self.periodic:
+            each.startService()
+
+    async def _stop(self) -> None:
+        end = self._reactor.seconds() + self._stop_timeout
+        for each in self.periodic:
+            if each.running:
+                each.stopService()
+        self._probe.stop()
+        self.ingest.accepting = False
+        unfinished = ""
+        if self._runs:
+            self._runs = False
+            finished = Deferred.fromCoroutine(self._finish(end))
+            if not await within(finished, self._stop_timeout, self._reactor) or self._given_up:
+                unfinished = self._left()
+        self._heartbeat.stop()
+        self.announce.stop()
+        self._journal.stop()
+        self._socket.stop()
+        await self._inbound.stop(0.0)
+        await self._outbound.stop()
+        await within(self._context.close(), self._config.linger + TO_CLOSE, self._reactor)
+        if unfinished:
+            raise Unfinished(unfinished)
+
+    async def _finish(self, end: float) -> None:
+        """Bring to its end all that was taken on."""
+        if not self._journal.away:
+            self.announce("relay.stopping", {})
+        await self.announce.stop()
+        answered = self._socket.stop()
+        self._given_up = not await self._inbound.stop(max(end - self._reactor.seconds(), 0.0))
+        self.replay.stop()
+        await self._journal.drain()
+        await answered
+
+    def _left(self) -> str:
+        journal = self._journal
+        told = [f"{counted(journal.waiting, 'message')} of the bus could not be stored within {self._stop_timeout:g} s"]
+        if stored := journal.last_seq - journal.published:
+            told.append(f"{stored} that are stored are published at the next start")
+        if self._given_up:
+            told.append("some that publishers had sent were not taken in")
+        return f"{'; '.join(told)}."
+
+    def wake(self) -> None:
+        """The database is back."""
+        self._journal.wake()
+
+    async def forget(self) -> None:
+        """Remove what need not be kept any longer, and look how much there is."""
+        before = self._now() - timedelta(days=self._config.keep_days)
+        for _ in range(FORGET_STEPS):
+            if not await self._store.prune(before, self._config.keep_bytes, self._config.keep_bytes // OWN_SHARE):
+                break
+        self._extent = await self._store.extent()
+
+    def adjust(self, config: Bus) -> None:
+        """Take over from another configuration how long messages are kept, and how many."""
+        self._config = evolve(self._config, keep_days=config.keep_days, keep_bytes=config.keep_bytes)
+
+    # How it is
+
+    def condition(self) -> Condition:
+        """What its probe says."""
+        return self._probe.condition(essential=self._essential)
+
+    def figures(self) -> BusFigures:
+        """The bus in numbers."""
+        config, journal, probe = self._config, self._journal, self._probe
+        return BusFigures(
+            inbound=config.relay_inbound,
+            outbound=config.relay_outbound,
+            ingest=config.relay_ingest,
+            counts=self._counts,
+            own_dropped=self.announce.dropped,
+            ingest_events=self._socket.counters,
+            waiting=journal.waiting,
+            waiting_bytes=journal.waiting_bytes,
+            waiting_bytes_limit=journal.queue_bytes,
+            unacknowledged=journal.unanswered,
+            unacknowledged_limit=journal.unacknowledged,
+            announcements=self.announce.waiting,
+            readers=self.replay.waiting,
+            readers_limit=self.replay.waiting_readers,
+            last_seq=journal.last_seq,
+            published_seq=journal.published,
+            extent=self._extent,
+            bytes_limit=config.keep_bytes,
+            keep_days=config.keep_days,
+            subscriptions=max(self._outbound.subscriptions - probe.listening, 0),
+            overflows=self._outbound.overflows,
+            commits=journal.commits,
+            commit_seconds=journal.commit_seconds,
+            probe_age=probe.age,
+            probe_failures=probe.rounds_failed,
+        )
+
+    def _beat_figures(self) -> Mapping[str, int]:
+        found = self.figures()
+        return {
+            "last_seq": found.last_seq,
+            "dropped": found.own_dropped.total(),
+            "backlog": found.waiting,
+            "subscribers": found.subscriptions,
+        }
+
+    def _tell_exposure(self) -> None:
+        for key, what in (("relay_inbound", "say whatever they like"), ("relay_outbound", "hear everything")):
+            for address in getattr(self._config, key):
+                if not is_loopback(address):
+                    self._log.warn(EXPOSED, address=address, what=what, key=key)
