@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from socialrelay import __version__
-from socialrelay.boundaries import BusStore, Condition, Extent
+from socialrelay.boundaries import BusMessage, BusStore, Condition, Extent
 from socialrelay.bus.addresses import is_loopback
 from socialrelay.bus.announcer import Announcer
 from socialrelay.bus.context import BusContext, CannotBind
@@ -114,7 +114,7 @@ class Bridge(Service):
             reactor, context, config.relay_ingest, self.ingest, self.replay, linger=config.linger, max_message=config.max_message
         )
         self.announce = Announcer(own, journal.keep, reactor, now)
-        self._heartbeat = Heartbeat(own, self._outbound.publish, self._beat_figures, reactor, now)
+        self._heartbeat = Heartbeat(own, self._say, self._beat_figures, reactor, now)
         self._probe = Probe(
             reactor,
             context,
@@ -276,6 +276,10 @@ class Bridge(Service):
             "backlog": found.waiting,
             "subscribers": found.subscriptions,
         }
+
+    def _say(self, message: BusMessage) -> None:
+        """Without keeping it."""
+        self._journal.publication.at_once(message.msg_id, message.topic, message.body, message.source)
 
     def _tell_exposure(self) -> None:
         for key, what in (("relay_inbound", "say whatever they like"), ("relay_outbound", "hear everything")):
