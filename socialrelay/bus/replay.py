@@ -140,21 +140,23 @@ class Replayer:
 def plain_page(page: BusPage) -> dict[str, Any]:
     """A page as JSON says it, over HTTP and over the acknowledging socket."""
     return {
-        "messages": [
-            {
-                "seq": message.seq,
-                "msg_id": message.msg_id,
-                "topic": message.topic,
-                "body": message.body.decode("utf-8"),
-                "received_at": message.received_at.isoformat(),
-                "source": message.source,
-            }
-            for message in page.messages
-        ],
+        "messages": [plain_message(message) for message in page.messages],
         "next": page.next,
         "last_seq": page.last_seq,
         "oldest_seq": page.oldest_seq,
         "oldest_own_seq": page.oldest_own_seq,
+    }
+
+
+def plain_message(message: StoredMessage) -> dict[str, Any]:
+    """A message of a page."""
+    return {
+        "seq": message.seq,
+        "msg_id": message.msg_id,
+        "topic": message.topic,
+        "body": message.body.decode("utf-8"),
+        "received_at": message.received_at.isoformat(),
+        "source": message.source,
     }
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from attrs import define
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from socialrelay.digest import digest_of
@@ -41,7 +40,7 @@ class Posting:
     @ivar max_body: bytes that a body may have.
     """
 
-    hand_in: Callable[[bytes, str], Deferred[Said]]
+    hand_in: Callable[[bytes, str], Awaitable[Said]]
     max_body: Callable[[], int]
 
     _log = Logger()
