@@ -59,6 +59,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
     bus = make_bus(given, storage)
     assert bus is not None  # the configuration was held to that
     tasks.extend(bus.bridge.periodic)
+    health.watch("bus", bus.bridge.condition)
     views = AloneViews(health=health, config=config, started_at=now(), pid=os.getpid(), now=now, bus=bus.view.short)
     offers = {"status": Offer(views.status), "health": Offer(views.conditions), **bus_offers(bus.view)}
     stored_metrics = StorageMetrics(storage.figures, given.cache, lambda: given.reloader.config)

@@ -38,7 +38,7 @@ class BusParts:
 
 
 def make_bus(given: Surroundings, storage: Storage) -> BusParts | None:
-    """Make it, watch it, and let it be reloaded; C{None} where it is off."""
+    """Make it, and let it be reloaded; C{None} where it is off."""
     config = given.config
     if not config.bus.enabled:
         return None
@@ -49,7 +49,6 @@ def make_bus(given: Surroundings, storage: Storage) -> BusParts | None:
     share = STOP_SHARE_ALONE if alone else STOP_SHARE
     bridge = Bridge(given.reactor, storage.bus, config.bus, given.now, essential=alone, stop_timeout=share * config.stop_timeout)
     pages = BusPages(bridge.ingest, bridge.replay, bridge.topics, config.bus, given.now, uuid4, given.reactor)
-    given.health.watch("bus", bridge.condition)
     storage.health.watch(lambda healthy: bridge.wake() if healthy else None)
 
     def kept(config: Config) -> Commit:

@@ -135,6 +135,8 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
     space = watch_basics(given, storage)
     health.watch("node lists", engine.directory.condition)
     health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
+    if bus is not None:
+        health.watch("bus", bus.bridge.condition)
 
     # How it is seen and steered while it runs
     stored_metrics = StorageMetrics(storage.figures, cache, lambda: given.reloader.config)
