@@ -34,7 +34,7 @@ from socialrelay.identity import IdentityError, read_key, write_key
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
 from socialrelay.storage.database import StorageError
-from socialrelay.storage.migrate import Migration, known_migrations
+from socialrelay.storage.migrate import Migration, apply, known_migrations
 from socialrelay.storage.postgres import open_storage
 from tests import servers
 from tests.daemon import Daemon, command
@@ -279,6 +279,19 @@ class BackupTests(TestCase):
             done = restore(found, target, self.folder / "restored.pem", [*known_migrations(), later])
         self.assertEqual(done.upgraded, 1)
         self.assertEqual(rows(target, "SELECT DISTINCT poll_error FROM node"), [("seen by the migration",)])
+
+    async def test_before_the_bus(self) -> None:
+        """
+        An export of a relay that knew no bus is restored, and brought up to date.
+        """
+        dsn = servers.empty_database()
+        apply(dsn, known_migrations()[:1])
+        rows(dsn, "INSERT INTO contact VALUES ('ada@pod.example', true, now())")
+        for bodies in (True, False):
+            self.export(dsn, bodies=bodies, overwrite=True)
+            target = servers.empty_database()
+            self.assertEqual(self.restore(target).upgraded, len(known_migrations()) - 1)
+            self.assertEqual(rows(target, "SELECT count(*), min(last_seq) FROM contact, bus_state"), [(1, 0)])
 
     async def test_not_empty(self) -> None:
         """

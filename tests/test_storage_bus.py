@@ -292,9 +292,14 @@ class PostgresBusTests(BusContract, InPostgres):
         self.assertEqual((await storage.bus.extent()).last_seq, 100)
 
     async def test_spoiled(self) -> None:
-        """A text that would tear the columns apart spoils its batch, and nothing of it is kept."""
+        """What would tear the columns apart, or is no text, spoils its batch, and nothing of it is kept."""
         storage = await self.storage()
-        for spoiled in (message("a\x1eb"), message("b", body=b"1\x1e2"), message("c", topic="a\x1eb")):
+        bad = (
+            message("a\x1eb"),
+            message("c", topic="a\x1eb"),
+            *(message("b", body=body) for body in (b"1\x1e2", b"1\x002", b"\xc3", b"'\xc3")),
+        )
+        for spoiled in bad:
             await self.assertFailure(storage.bus.add([message("good"), spoiled], NOW, 0), StorageError)
         self.assertEqual((await storage.bus.extent()).last_seq, 0)
 
@@ -313,6 +318,21 @@ class PostgresBusTests(BusContract, InPostgres):
         connection.commit()
         self.assertEqual((await added, await pruned), ([Kept(11, False)], 6))
         self.assertEqual(await storage.bus.extent(), Extent(11, 7, 7, 10, 1045))
+
+    async def test_killed(self) -> None:
+        """What was acknowledged is there after PostgreSQL was killed, with its number, and is known when it comes again."""
+        server = servers.RunningPostgres()
+        self.addCleanup(server.remove)
+        await deferToThread(server.start)
+        storage = await open_storage(reactor, server.dsn())
+        await storage.bus.add([message("a"), own("b")], NOW, 0)
+        await deferToThread(server.crash)
+        await storage.close()
+        await deferToThread(server.start)
+        storage = await open_storage(reactor, server.dsn())
+        self.addCleanup(storage.close)
+        self.assertEqual(await self.seqs(storage.bus), [1, 2])
+        self.assertEqual(await storage.bus.add([message("a"), message("c")], NOW, 0), [Kept(1, True), Kept(3, False)])
 
     async def test_hole(self) -> None:
         """A hole between numbers, as it is after a restore, is passed at once."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
+import psycopg2
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.storage.rows import rows, rows_with_body
+from socialrelay.storage.database import connect_arguments
+from socialrelay.storage.rows import Literal, rows, rows_with_body
+from tests import servers
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=10) | st.binary(max_size=10) | st.frozensets(st.text(max_size=3))
 
@@ -35,3 +38,43 @@ class RowsTests(SynchronousTestCase):
         """
         values = [{**other, "n": n, "body": body} for n, other in enumerate(others)]
         self.assertEqual(json.loads(rows_with_body(values)), json.loads(rows(values)))
+
+
+class LiteralTests(SynchronousTestCase):
+    """A long text as a parameter."""
+
+    def setUp(self) -> None:
+        arguments = connect_arguments(f"{servers.empty_database()} options='-c standard_conforming_strings=off'")
+        self.connection = psycopg2.connect(**arguments)
+        self.addCleanup(self.connection.close)
+
+    def test_as_it_is(self) -> None:
+        """
+        Any text arrives as it is, whatever the operator says of backslashes.
+        """
+        odd = [
+            "",
+            "'",
+            "''",
+            "\\",
+            "\\'",
+            "'; DROP TABLE post; --",
+            "$$ %s %(x)s {}",
+            "\n\x01\x1e\x7f",
+            "ö\u2028\U0001f600",
+            "E'\\x41'",
+            "'\\",
+        ]
+        with self.connection.cursor() as cursor:
+            for text in odd:
+                cursor.execute("SELECT %(a)s, %(b)s, %(c)s", {"a": Literal(text.encode()), "b": "'", "c": Literal(text.encode())})
+                self.assertEqual(cursor.fetchall(), [(text, "'", text)])
+
+    @given(st.text(st.characters(codec="utf-8", exclude_characters="\0")))
+    def test_any(self, text: str) -> None:
+        """
+        So does every other.
+        """
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT %(text)s", {"text": Literal(text.encode())})
+            self.assertEqual(cursor.fetchall(), [(text,)])

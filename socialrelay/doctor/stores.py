@@ -88,7 +88,7 @@ def _server(config: Config, cursor: Any) -> Iterator[Finding]:
         )
     for setting, value in (("fsync", fsync), ("synchronous_commit", commit)):
         if value == "off":
-            text = f"{setting} is off: posts that were acknowledged may be lost in a power failure."
+            text = f"{setting} is off: posts and messages that were acknowledged may be lost in a power failure."
             yield warning(name, text, f"Set {setting} = on.")
     if free < config.postgres.connections:
         yield warning(name, f"It has room for {free} more connections.", "Raise max_connections, or lower postgres.connections.")

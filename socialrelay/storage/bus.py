@@ -128,8 +128,9 @@ _NAMING = f"""
 
 _BLANK = """
     WITH blank AS (
-        SELECT seq, blank.body, octet_length(held.body) AS before
-          FROM unnest(%(seqs)s::bigint[], string_to_array(%(bodies)s, chr(30))) AS blank (seq, body) JOIN bus_message AS held USING (seq)
+        SELECT seq, given.body, octet_length(held.body) AS before
+          FROM unnest(%(seqs)s::bigint[], string_to_array(%(bodies)s, chr(30))) AS given (seq, body) JOIN bus_message AS held USING (seq)
+         ORDER BY seq
            FOR UPDATE OF held
     ), changed AS (
         UPDATE bus_message SET body = blank.body FROM blank WHERE bus_message.seq = blank.seq
