@@ -6,65 +6,35 @@ from typing import Any
 
 import zmq
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import TestCase
 
 from socialrelay.bus.reader import MOST_FRAMES, ZmqReader
+from tests.zmq_peers import Arrivals, ZmqCase
 
 
-class Arrivals:
-    """
-    Messages that came, and who waits for how many.
-
-    @ivar react: called with each.
-    """
-
-    def __init__(self) -> None:
-        self.messages: list[list[bytes]] = []
-        self.react: Any = lambda frames: None
-        self._awaited: tuple[int, Deferred[None]] | None = None
-
-    def __call__(self, frames: list[bytes]) -> None:
-        self.messages.append(frames)
-        if self._awaited is not None and len(self.messages) >= self._awaited[0]:
-            (_, awaited), self._awaited = self._awaited, None
-            reactor.callLater(0, awaited.callback, None)
-        self.react(frames)
-
-    def wait(self, count: int) -> Deferred[None]:
-        """@return: fires when so many came in all."""
-        awaited: Deferred[None] = Deferred()
-        if len(self.messages) >= count:
-            awaited.callback(None)
-        else:
-            self._awaited = (count, awaited)
-        return awaited.addTimeout(20, reactor)
-
-
-class ReaderCase(TestCase):
-    def setUp(self) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.addCleanup(self.context.term)
-        self.arrived = Arrivals()
-
+class ReaderCase(ZmqCase):
     def reader(self, kind: int, **settings: Any) -> tuple[ZmqReader, str]:
         socket = self.context.socket(kind)
-        socket.linger = 0
         socket.rcvhwm = 0
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         reader = ZmqReader(reactor, socket, self.arrived, **settings)
         self.addCleanup(reader.stop)
         return reader, f"tcp://127.0.0.1:{port}"
 
-    def peer(self, kind: int, address: str) -> zmq.Socket[bytes]:
-        socket = self.context.socket(kind)
-        socket.linger = 0
-        socket.sndhwm = 0
-        socket.connect(address)
-        self.addCleanup(socket.close)
-        return socket
+    def link(self, *messages: bytes, **settings: Any) -> ZmqReader:
+        """What these messages wait for in this process."""
+        socket = self.context.socket(zmq.PULL)
+        socket.bind("inproc://link")
+        sender = self.context.socket(zmq.PUSH)
+        sender.linger = -1
+        sender.connect("inproc://link")
+        for each in messages:
+            sender.send(each)
+        sender.close()
+        reader = ZmqReader(reactor, socket, self.arrived, **settings)
+        self.addCleanup(reader.stop)
+        return reader
 
 
 class ReaderTests(ReaderCase):
@@ -104,12 +74,7 @@ class ReaderTests(ReaderCase):
         """
         What came before the socket was given to the reactor is read.
         """
-        socket = self.context.socket(zmq.PULL)
-        socket.bind("inproc://before")
-        sender = self.peer(zmq.PUSH, "inproc://before")
-        sender.send(b"early")
-        socket.poll(1000)
-        self.addCleanup(ZmqReader(reactor, socket, self.arrived).stop)
+        self.link(b"early")
         await self.arrived.wait(1)
         self.assertEqual(self.arrived.messages, [[b"early"]])
 
@@ -124,12 +89,7 @@ class ReaderTests(ReaderCase):
             if turns[-1] < 100:
                 reactor.callLater(0, other)
 
-        socket = self.context.socket(zmq.PULL)
-        socket.bind("inproc://batches")
-        sender = self.peer(zmq.PUSH, "inproc://batches")
-        for _ in range(100):
-            sender.send(b"x")
-        self.addCleanup(ZmqReader(reactor, socket, self.arrived, batch=10).stop)
+        self.link(*[b"x"] * 100, batch=10)
         reactor.callLater(0, other)
         await self.arrived.wait(100)
         self.assertLessEqual(max(after - before for before, after in zip([0, *turns], turns, strict=False)), 10)
@@ -138,12 +98,7 @@ class ReaderTests(ReaderCase):
         """
         Others have their turn when the time of a turn is over, however few messages were read.
         """
-        socket = self.context.socket(zmq.PULL)
-        socket.bind("inproc://time")
-        sender = self.peer(zmq.PUSH, "inproc://time")
-        for _ in range(3):
-            sender.send(b"x")
-        self.addCleanup(ZmqReader(reactor, socket, self.arrived, turn=1e-9).stop)
+        self.link(*[b"x"] * 3, turn=1e-9)
         counts: list[int] = []
         self.arrived.react = lambda frames: reactor.callLater(0, lambda: counts.append(len(self.arrived.messages)))
         await self.arrived.wait(3)
@@ -182,12 +137,7 @@ class ReaderTests(ReaderCase):
         """
         Finishing hands over what is there, and then it is over.
         """
-        socket = self.context.socket(zmq.PULL)
-        socket.bind("inproc://finish")
-        sender = self.peer(zmq.PUSH, "inproc://finish")
-        for _ in range(500):
-            sender.send(b"x")
-        reader = ZmqReader(reactor, socket, self.arrived)
+        reader = self.link(*[b"x"] * 500)
         await reader.finish()
         self.assertEqual(len(self.arrived.messages), 500)
         self.assertFalse(reader.running)
@@ -205,17 +155,15 @@ class ReaderTests(ReaderCase):
         await self.arrived.wait(1)
         self.assertEqual((reader.received, reader.send([b"late"]), reader.fileno()), (1, False, -1))
 
-    async def test_closed_by_others(self) -> None:
+    async def test_context_ends(self) -> None:
         """
-        A reader whose socket is gone stops, and says so.
+        A reader whose context ends stops, and says so, and does not hold up that end.
         """
-        socket = self.context.socket(zmq.PULL)
-        reader = ZmqReader(reactor, socket, self.arrived)
-        socket.close()
+        reader, _ = self.reader(zmq.PULL)
         with capturedLogs() as logs:
-            await reader.finish()
+            await self.context.close()
         self.assertFalse(reader.running)
-        self.assertEqual([each["reason"] for each in logs if "reason" in each], ["Socket operation on non-socket"])
+        self.assertEqual([each["reason"] for each in logs if "reason" in each], ["Context was terminated"])
 
     async def test_full(self) -> None:
         """

@@ -47,8 +47,10 @@ class BusContext:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, slack: float = SLACK) -> None:
+        """@param slack: seconds that L{close} may take beyond the longest linger."""
         self._reactor = reactor
+        self._slack = slack
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._locks: list[PathLock] = []
         self._longest = 0.0
@@ -88,9 +90,9 @@ class BusContext:
             if path:
                 os.chmod(path, IPC_MODE)
         except zmq.ZMQError as error:
-            raise CannotBind(address, _advice(address, error.errno, zmq.strerror(error.errno or 0))) from None
+            raise CannotBind(address, advice(address, error.errno, zmq.strerror(error.errno or 0))) from None
         except OSError as error:
-            raise CannotBind(address, _advice(address, error.errno, error.strerror)) from None
+            raise CannotBind(address, advice(address, error.errno, error.strerror)) from None
         endpoint = socket.get(zmq.LAST_ENDPOINT)
         return endpoint.rstrip(b"\0").decode() if isinstance(endpoint, bytes) else address
 
@@ -121,7 +123,7 @@ class BusContext:
             context.term()
             self._reactor.callFromThread(over)
 
-        late = self._reactor.callLater(self._longest + SLACK, too_late)
+        late = self._reactor.callLater(self._longest + self._slack, too_late)
         # Not one of the reactor's threads, which the end of the process waits for.
         Thread(target=end, name="bus-end", daemon=True).start()
         return ended
@@ -132,7 +134,13 @@ class BusContext:
             lock.release()
 
 
-def _advice(address: str, code: int | None, words: str | None) -> str:
+def advice(address: str, code: int | None, words: str | None) -> str:
+    """
+    Why the bus cannot listen somewhere, and what can be done.
+
+    @param code: the system's number of the error.
+    @param words: the system's for it.
+    """
     what = words or "unknown"
     if code == errno.EADDRINUSE:
         return f"{what}. Stop what listens there, such as fedmsg-relay or another relay, or name another address."

@@ -123,10 +123,10 @@ class LegacyInbound:
         if reader is None or control is None or not control.running:
             return True
         self._stopping = True
-        given_up: list[float] = []
+        given_up: list[bool] = []
 
         def give_up() -> None:
-            given_up.append(deadline)
+            given_up.append(True)
             reader.stop()
             if not self._thread_ended.called:
                 self._thread_ended.callback(None)
@@ -139,8 +139,6 @@ class LegacyInbound:
         control.stop()
         if late.active():
             late.cancel()
-        if given_up:
-            self._log.warn("What publishers had sent was not all taken in within {delay} s; the rest is dropped.", delay=deadline)
         return not given_up
 
     async def _until_idle(self, reader: ZmqReader, control: ZmqReader, seconds: float) -> None:
