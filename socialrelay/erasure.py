@@ -14,8 +14,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from socialrelay.afterwards import Afterwards
 from socialrelay.authors import Authors
-from socialrelay.boundaries import Incoming, Keyring, PostLog, Rejections, Statistics
+from socialrelay.boundaries import BusStore, Incoming, Keyring, PostLog, Rejections, Statistics
 from socialrelay.quota import ClientQuota
 
 REASON = "erased"
@@ -33,6 +34,7 @@ class Erased:
     @ivar keys: of authors.
     @ivar wishes: of authors to be relayed; that somebody wishes not to be is kept.
     @ivar counts: per hour, of the host.
+    @ivar messages: of the relay's own that the bus keeps; they name nobody now.
     """
 
     posts: int = 0
@@ -41,6 +43,7 @@ class Erased:
     keys: int = 0
     wishes: int = 0
     counts: int = 0
+    messages: int = 0
 
 
 @frozen
@@ -49,6 +52,7 @@ class Erasure:
     Erases in all places.
 
     @ivar cancel: told of positions that are wanted no more, and why (L{socialrelay.delivery.dispatcher.Dispatcher.cancel}).
+    @ivar afterwards: erases once more what was on its way to the bus.
     @ivar flush: writes what of counts and rejections is only in memory, so that it can be removed.
     """
 
@@ -59,6 +63,8 @@ class Erasure:
     _keyring: Keyring
     _authors: Authors
     _quota: ClientQuota
+    _bus: BusStore
+    _afterwards: Afterwards
     _cancel: Callable[[Sequence[int], str], None]
     _flush: Callable[[], Deferred[None]]
 
@@ -81,15 +87,21 @@ class Erasure:
         self._cancel(posts, REASON)
         await self._flush()
         rejections = await self._rejections.erase(author=author, guid=guid, host=host)
+        messages = await self._bus.erase(author=author, guid=guid, host=host)
+        self._afterwards.erase(author=author, guid=guid, host=host)
         if guid:
-            return self._done(Erased(posts=len(posts), rejections=rejections))
+            return self._done(Erased(posts=len(posts), rejections=rejections, messages=messages))
         waiting = await self._incoming.erase(author=author, host=host)
         for number in waiting:
             self._quota.released(number)
         keys = await (self._keyring.forget_host(host) if host else self._keyring.forget(author))
         wishes = await self._authors.erase(author=author, host=host)
         counts = await self._statistics.erase(host) if host else 0
-        return self._done(Erased(len(posts), len(waiting), rejections, keys, wishes, counts))
+        return self._done(Erased(len(posts), len(waiting), rejections, keys, wishes, counts, messages))
+
+    def taken_back(self, author: str, guid: str) -> None:
+        """A post was: the log has seen to itself, and what the bus keeps of it is seen to in a while."""
+        self._afterwards.erase(author=author, guid=guid)
 
     def _done(self, erased: Erased) -> Erased:
         # Whom it concerned is not in the log: who asks to be forgotten would be named there.

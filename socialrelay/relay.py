@@ -312,6 +312,7 @@ class Relay:
         entry = LogEntry(position, post.author, post.published_at, len(post.body), received_at=post.received_at, digest=post.digest)
         self._queue.published(entry, post.recipients, post.body)
         if post.withdraws is not None:
+            self._erasure.taken_back(post.author, post.guid)
             self.news.accepted(post)
 
     async def _take_back(self, retraction: Publication, target: bytes) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from socialrelay.afterwards import Afterwards
 from socialrelay.authors import Authors
 from socialrelay.boundaries import HeldKey, KeyUnavailable, NodeRecord
+from socialrelay.bus.own import OwnMessages
+from socialrelay.bus.topics import Topics
 from socialrelay.config import Policy, Receive
 from socialrelay.delivery.announcing import DeliveryAnnouncements
 from socialrelay.delivery.bodies import BodyCache
@@ -130,6 +135,7 @@ class WholeRelay:
         self.events: list[Event] = []
         self.settled: list[Settled] = []
         self.announced: list[tuple[str, dict[str, object]]] = []
+        self._own = OwnMessages(Topics("org.example", "dev"), uuid4)
         self.announcements = DeliveryAnnouncements(self._announce, False, lambda host: self.subscribers.effective(host).url)
         protocol = Diaspora("test")
         chance = lambda: 0.5  # noqa: E731
@@ -168,6 +174,7 @@ class WholeRelay:
         self.authors = Authors(self.storage.contacts, policy, lambda: self.subscribers.rules, self.now)
         self.tally = Tally(self.storage.statistics, self.storage.rejections, self.now)
         self.quota = ClientQuota(receive.waiting_rows_per_address, receive.waiting_bytes_per_address)
+        self.afterwards = Afterwards(self.storage.bus, self.clock)
         self.erasure = Erasure(
             posts=self.storage.log,
             incoming=self.storage.incoming,
@@ -176,6 +183,8 @@ class WholeRelay:
             keyring=self.keyring,
             authors=self.authors,
             quota=self.quota,
+            bus=self.storage.bus,
+            afterwards=self.afterwards,
             cancel=self.dispatcher.cancel,
             flush=self.tally.flush,
         )
@@ -222,6 +231,12 @@ class WholeRelay:
 
     def _announce(self, event: str, members: Mapping[str, object]) -> None:
         self.announced.append((event, dict(members)))
+        self.storage.bus.add([self._own.kept(event, members, self.now())], self.now(), 0).addErrback(lambda failure: None)
+
+    def said(self) -> list[tuple[str, dict[str, object]]]:
+        """What the bus keeps of it: event and members, without its number."""
+        kept = [(each.topic.partition(".socialrelay.")[2], json.loads(each.body)["msg"]) for each in self.tables.bus.values()]
+        return [(event, {key: value for key, value in members.items() if key != "seq"}) for event, members in kept]
 
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self.clock.seconds())

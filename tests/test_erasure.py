@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.afterwards import AFTER
 from socialrelay.boundaries import Unavailable
 from socialrelay.erasure import Erased
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
@@ -53,7 +54,7 @@ class ErasureTests(SynchronousTestCase):
     def stored(self) -> str:
         """All that names somebody."""
         tables = self.relay.tables
-        rows: list[Any] = [tables.posts, tables.incoming, tables.quarantine, tables.rejected, tables.contacts, tables.counts]
+        rows: list[Any] = [tables.posts, tables.incoming, tables.quarantine, tables.rejected, tables.contacts, tables.counts, tables.bus]
         return repr(rows)
 
     def test_author(self) -> None:
@@ -61,7 +62,7 @@ class ErasureTests(SynchronousTestCase):
         del self.relay.keyring.at_once[ALICE.handle]
         self.send(ALICE.post("Still waiting"))
         self.relay.keyring.hold(ALICE)
-        self.assertEqual(self.erase(author=ALICE.handle), Erased(posts=1, waiting=1, rejections=1, keys=1, wishes=1))
+        self.assertEqual(self.erase(author=ALICE.handle), Erased(posts=1, waiting=1, rejections=1, keys=1, wishes=1, messages=1))
         self.assertNotIn(ALICE.handle, self.stored())
         self.assertEqual(self.delivered(), self.bodies[1:])
         self.assertEqual(self.erase(author=ALICE.handle), Erased())
@@ -69,7 +70,7 @@ class ErasureTests(SynchronousTestCase):
 
     def test_guid(self) -> None:
         """Posts are erased by their guid, whoever their author is; of the authors nothing else."""
-        self.assertEqual(self.erase(guid=GUID), Erased(posts=3))
+        self.assertEqual(self.erase(guid=GUID), Erased(posts=3, messages=3))
         self.assertEqual(self.delivered(), [])
         self.assertNotIn(GUID, self.stored())
         self.assertEqual(len(self.relay.keyring.at_once), 3)
@@ -83,6 +84,15 @@ class ErasureTests(SynchronousTestCase):
         self.assertNotIn("pod-a.example", self.stored())
         self.assertEqual(self.delivered(), self.bodies[2:])
         self.assertEqual(self.relay.tables.totals["accepted"], 4)
+
+    def test_on_its_way_to_the_bus(self) -> None:
+        """What was announced of somebody, and not kept yet when they were erased, is erased when it is there."""
+        del self.relay.announced[:]
+        self.erase(author=ALICE.handle)
+        self.relay._announce("payload.received", {"actor": ALICE.handle, "activity_id": GUID, "node": "pod-a.example"})
+        self.assertIn(ALICE.handle, self.stored())
+        self.relay.run(AFTER)
+        self.assertNotIn(ALICE.handle, self.stored())
 
     def test_wishes_no_more(self) -> None:
         """That an author wishes to be relayed no more is not erased."""
@@ -117,6 +127,7 @@ class ErasureTests(SynchronousTestCase):
             (storage.rejections, "erase"),
             (storage.incoming, "erase"),
             (storage.contacts, "remove"),
+            (storage.bus, "erase"),
         ):
             patch = self.patch(type(store), method, lambda *_, **__: fail(Unavailable("gone")))
             self.failureResultOf(self.erasing(author=ALICE.handle), Unavailable)

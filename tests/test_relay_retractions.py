@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.afterwards import AFTER
 from socialrelay.boundaries import Full, Publication, Rule, Unavailable
 from socialrelay.config import Policy
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
@@ -345,6 +346,43 @@ class MeanwhileTests(RetractionCase):
             self.successResultOf(each)
         self.relay.run()
         self.assertEqual((len(self.sent_to("well.example")), self.relay.tally.totals["duplicate"]), (2, 1))
+
+
+class BusTests(RetractionCase):
+    """What the bus keeps of a post that is taken back."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.relay.subscribe("well.example")
+        self.post()
+        self.post(guid="b" * 32)
+
+    def named(self) -> list[object]:
+        """The posts that are named there."""
+        return [members["activity_id"] for _, members in self.relay.said() if "activity_id" in members]
+
+    def test_taken_back(self) -> None:
+        """Soon nothing there names it, and whatever else there is stays, in its order."""
+        said = len(self.relay.said())
+        self.retract()
+        self.relay.run(AFTER)
+        self.assertEqual(self.named(), ["b" * 32])
+        self.assertEqual(self.relay.said()[said - 2], ("payload.received", {"erased": True}))
+
+    def test_of_others(self) -> None:
+        """Nobody takes out what somebody else has posted, though it has the same guid."""
+        self.relay.keyring.hold(EVE)
+        self.retract(author=EVE)
+        self.relay.run(AFTER)
+        self.assertEqual(self.named(), [GUID, "b" * 32])
+
+    def test_bus_hangs(self) -> None:
+        """A retraction does not wait for the bus."""
+        self.patch(type(self.relay.storage.bus), "erase", lambda *_, **__: Deferred())
+        self.retract()
+        self.relay.run(AFTER)
+        self.retract("b" * 32)
+        self.assertEqual(len(self.sent_to("well.example")), 4)
 
 
 class AccountTests(RetractionCase):

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Overview, Unavailable
-from socialrelay.config import Dashboard, Operator, Retention
+from socialrelay.config import Bus, Dashboard, Operator, Retention
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.pages import PER_PAGE, STATIC, Pages, shielded
 from socialrelay.web.templating import contact, moment, number, seconds, sentence, when
@@ -256,6 +256,8 @@ class PagesTests(SynchronousTestCase):
         for text in ("12 days", "1 day<", "Be kind.\nNo spam.", '<a href="https://ada.example/imprint">'):
             self.assertIn(text, page)
         self.assertNotIn("What may be relayed", self.ask("/privacy").text)
+        self.assertNotIn("programs were told", page)
+        self.assertIn("programs were told", self.ask("/privacy", bus=Bus(enabled=True)).text)
 
     def test_source(self) -> None:
         """

@@ -110,6 +110,7 @@ def assemble(given: Given) -> Assembly:
     parts: list[tuple[str, IService]] = [
         events_for(surface.seen),
         ("the network", Part(lambda: None, engine.network.close)),
+        ("what is erased afterwards", Part(lambda: None, engine.afterwards.stop)),
         ("counts", Finishing(periodic("counts", engine.tally.flush, TALLY_EVERY, TALLY_EVERY), engine.tally.flush)),
         ("retention", periodic("retention", forget, FORGET_EVERY, FORGET_EVERY)),
         ("free disk space", periodic("free disk space", surface.space.look, disk.EVERY, 0.0)),

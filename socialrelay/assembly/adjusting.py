@@ -45,8 +45,9 @@ DELIVERY = (
     "delivery.queue_lifetime",
     "delivery.body_cache",
     "delivery.log_each",
+    "bus.delivery_events",
 )
-PAGES = ("operator.", "dashboard.node_names", "retention.", "polling.max_tags_per_node")
+PAGES = ("operator.", "dashboard.node_names", "retention.", "bus.keep_days", "polling.max_tags_per_node")
 POLLING = (
     "polling.lists",
     "polling.list_interval",
@@ -120,6 +121,7 @@ class Adjustable:
         self.engine.pacer.spread = delivery.origin_spread
         self.engine.bodies.limit = delivery.body_cache
         self.engine.news.log_each = delivery.log_each
+        self.engine.announcements.each = config.bus.delivery_events
 
     def _polling(self, config: Config) -> None:
         # The parts are made for so many at a time, and with one time-out.

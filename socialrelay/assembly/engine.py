@@ -8,6 +8,7 @@ from math import inf
 from attrs import frozen
 from twisted.internet.task import deferLater
 
+from socialrelay.afterwards import Afterwards
 from socialrelay.assembly.given import Given
 from socialrelay.assembly.network import Network
 from socialrelay.authors import Authors
@@ -56,6 +57,7 @@ class Engine:
     diaspora: Diaspora
     tally: Tally
     news: DeliveryNews
+    announcements: DeliveryAnnouncements
     pacer: Pacer
     manager: QueueManager
     bodies: BodyCache
@@ -66,6 +68,7 @@ class Engine:
     lookup: KeyLookup
     keyring: DiscoveringKeyring
     quota: ClientQuota
+    afterwards: Afterwards
     erasure: Erasure
     relay: Relay
     judge: Judge
@@ -139,6 +142,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         lookup, storage.profiles, cache, reactor, now, config.discovery, lambda host: bool(subscribers.rules.refuses_host(host))
     )
     quota = ClientQuota(config.receive.waiting_rows_per_address, config.receive.waiting_bytes_per_address)
+    afterwards = Afterwards(storage.bus, reactor)
     erasure = Erasure(
         posts=storage.log,
         incoming=storage.incoming,
@@ -147,6 +151,8 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         keyring=keyring,
         authors=authors,
         quota=quota,
+        bus=storage.bus,
+        afterwards=afterwards,
         cancel=dispatcher.cancel,
         flush=tally.flush,
     )
@@ -216,6 +222,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         diaspora=diaspora,
         tally=tally,
         news=news,
+        announcements=announcements,
         pacer=pacer,
         manager=manager,
         bodies=bodies,
@@ -226,6 +233,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         lookup=lookup,
         keyring=keyring,
         quota=quota,
+        afterwards=afterwards,
         erasure=erasure,
         relay=relay,
         judge=judge,

@@ -278,4 +278,5 @@ _ERASED = {
     "keys": ("key",),
     "wishes": ("wish to be relayed", "wishes to be relayed"),
     "counts": ("hourly count",),
+    "messages": ("message of the bus", "messages of the bus"),
 }

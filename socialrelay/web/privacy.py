@@ -15,6 +15,9 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
     @see: C{socialrelay/storage/migrations/0001.initial.sql}, C{socialrelay/storage/prune.py}
     """
     days = config.retention
+    bus = (
+        (("Whose posts were relayed, as the operator’s programs were told", duration(config.bus.keep_days)),) if config.bus.enabled else ()
+    )
     return (
         (
             "Posts and their authors",
@@ -30,6 +33,7 @@ def kept(config: Config) -> tuple[tuple[str, Rows], ...]:
                 ("Public keys of authors, after their last post", duration(days.keys)),
                 ("That an author added the relay to the contacts, or removed it", "no limit: it is the author’s wish"),
                 ("Private messages to the relay", "not after they are read"),
+                *bus,
             ),
         ),
         (
