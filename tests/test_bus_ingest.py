@@ -32,6 +32,7 @@ class FakeIngest:
     waits: bool = False
     answer: Answer | None = None
     taken: dict[str, tuple[bytes, bytes, str]] = field(factory=dict)
+    allowed: list[Callable[[str], bool]] = field(factory=list)
     waiting: list[Callable[[], None]] = field(factory=list)
     watchers: list[tuple[int, Deferred[None]]] = field(factory=list)
 
@@ -46,6 +47,7 @@ class FakeIngest:
     ) -> None:
         answer = self.answer or Answer("dup" if msg_id in self.taken else "ok", len(self.taken) + (msg_id not in self.taken))
         self.taken[msg_id] = topic, body, source
+        self.allowed.append(allowed)
         if self.waits:
             self.waiting.append(lambda: answered(answer))
         else:

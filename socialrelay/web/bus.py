@@ -23,7 +23,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -101,6 +100,7 @@ class _Sender:
     digest: bytes
 
     def may_publish(self, topic: str) -> bool:
+        """Whether a topic begins with something that this token may use."""
         return any(prefix == "*" or topic.startswith(prefix) for prefix in self.entry.publish)
 
 
@@ -144,9 +144,8 @@ class BusPages:
         now: Callable[[], datetime],
         new_uuid: Callable[[], UUID],
         clock: IReactorTime,
-        counters: Counter[str] | None = None,
     ) -> None:
-        self.counters: Counter[str] = Counter() if counters is None else counters
+        self.counters: Counter[str] = Counter()
         self.readers = 0
         self._ingest = ingest
         self._replay = replay
@@ -156,12 +155,12 @@ class BusPages:
         self._clock = clock
         self._throttle = Throttle()
         self._unhurried = Unhurried(clock.seconds, lambda: deferLater(clock, 0.0))
+        self._max_message = config.max_message
         self.adjust(config)
 
     def adjust(self, config: Bus) -> None:
-        """Obey another configuration: its tokens, and how long a message may be."""
+        """Take the tokens of another configuration."""
         self._senders = [_Sender(each, _digest(each.token.encode())) for each in config.tokens]
-        self._max_message = config.max_message
 
     # Publishing
 
@@ -213,7 +212,10 @@ class BusPages:
             return msg_id, topic, body
         msg_id = new_id(at, self._new_uuid()) if msg_id is None else msg_id
         missing = envelope(full, said["msg"], msg_id=msg_id, at=at, username=sender.entry.name)
-        return msg_id, full, canonical({**missing, **said, "topic": full, "msg_id": msg_id})
+        try:
+            return msg_id, full, canonical({**missing, **said, "topic": full, "msg_id": msg_id})
+        except RecursionError:
+            raise Refusal(400, "The message is nested too deeply.") from None
 
     # Reading
 
@@ -285,19 +287,6 @@ class BusPages:
         self.counters[f"bus-{_COUNTED.get(request.method, 'other')}-{status}"] += 1
         text = json.dumps(document, ensure_ascii=False).encode() + b"\n"
         return answer(request, text, JSON, code=status, headers={"Cache-Control": "no-store", **(headers or {})})
-
-
-def bus_pages(
-    ingest: Ingest,
-    replay: Replay,
-    topics: Topics,
-    config: Bus,
-    now: Callable[[], datetime],
-    new_uuid: Callable[[], UUID],
-    clock: IReactorTime,
-) -> IResource:
-    """What answers below C{/bus/}."""
-    return BusPages(ingest, replay, topics, config, now, new_uuid, clock).app.resource()
 
 
 def _query_of(request: Request) -> Query:
