@@ -47,7 +47,15 @@ def make_bus(given: Surroundings, storage: Storage) -> BusParts | None:
 
     alone = not config.federation.enabled
     share = STOP_SHARE_ALONE if alone else STOP_SHARE
-    bridge = Bridge(given.reactor, storage.bus, config.bus, given.now, essential=alone, stop_timeout=share * config.stop_timeout)
+    bridge = Bridge(
+        given.reactor,
+        storage.bus,
+        config.bus,
+        given.now,
+        essential=alone,
+        stop_timeout=share * config.stop_timeout,
+        host=config.host,
+    )
     pages = BusPages(bridge.ingest, bridge.replay, bridge.topics, config.bus, given.now, uuid4, given.reactor)
     storage.health.watch(lambda healthy: bridge.wake() if healthy else None)
 

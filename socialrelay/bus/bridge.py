@@ -69,17 +69,27 @@ class Bridge(Service):
     _log = Logger()
 
     def __init__(
-        self, reactor: Any, store: BusStore, config: Bus, now: Callable[[], datetime], *, essential: bool, stop_timeout: float
+        self,
+        reactor: Any,
+        store: BusStore,
+        config: Bus,
+        now: Callable[[], datetime],
+        *,
+        essential: bool,
+        stop_timeout: float,
+        host: str = "",
     ) -> None:
         """
         @param essential: without it the daemon is of no use.
         @param stop_timeout: seconds for the end of it.
+        @param host: the relay's name, as it announces itself.
         """
         self._reactor = reactor
         self._store = store
         self._config = config
         self._now = now
         self._essential = essential
+        self._about = {"version": __version__, "host": host}
         self._stop_timeout = stop_timeout
         self._extent: Extent | None = None
         self._runs = self._given_up = False
@@ -167,7 +177,7 @@ class Bridge(Service):
         self._extent = await self._store.extent()
         self._runs = True
         self.announce.start()
-        self.announce("relay.started", {"version": __version__})
+        self.announce("relay.started", self._about)
         await self._probe.look()
         for each in self.periodic:
             each.startService()
@@ -198,7 +208,7 @@ class Bridge(Service):
     async def _finish(self, end: float) -> None:
         """Bring to its end all that was taken on."""
         if not self._journal.away:
-            self.announce("relay.stopping", {})
+            self.announce("relay.stopping", self._about)
         await self.announce.stop()
         answered = self._socket.stop()
         self._given_up = not await self._inbound.stop(max(end - self._reactor.seconds(), 0.0))
