@@ -64,8 +64,8 @@ _READ = """
     ), found AS (
         SELECT seq, msg_id, topic, body, source, received_at, row_number() OVER before AS n, sum(octet_length(body)) OVER before AS size
           FROM (SELECT *
-                  FROM bus_message
-                 WHERE seq > %(after)s AND seq <= (SELECT upto FROM reach) AND starts_with(topic, %(topic)s)
+                  FROM (SELECT * FROM bus_message WHERE seq > %(after)s ORDER BY seq LIMIT %(range)s) AS next
+                 WHERE starts_with(topic, %(topic)s)
                  ORDER BY seq
                  LIMIT %(limit)s) AS matching
         WINDOW before AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)
@@ -80,20 +80,21 @@ _EXTENT = "SELECT last_seq, pruned + 1, greatest(pruned, pruned_own) + 1, publis
 _PUBLISHED = LAZY + "UPDATE bus_state SET published = %(seq)s WHERE published < %(seq)s"
 
 # The oldest go, up to the first that may stay.  Sums are made of what was deleted: what another step took meanwhile is not taken twice.
+# The bound above stands apart: of two whose values it does not know the planner takes all between for few, and sorts them.
 _PRUNE_OWN, _PRUNE = (
     LAZY
     + f"""
     WITH oldest AS (
-        SELECT seq, received_at, sum(octet_length(body)) OVER before - octet_length(body) AS before
-          FROM (SELECT seq, received_at, body
+        SELECT seq, received_at, sum(size) OVER before - size AS before
+          FROM (SELECT seq, received_at, octet_length(body) AS size
                   FROM bus_message
-                 WHERE seq > (SELECT {mark} FROM bus_state) AND seq <= (SELECT published FROM bus_state){whose}
+                 WHERE seq > (SELECT {mark} FROM bus_state){whose}
                  ORDER BY seq
                  LIMIT %(batch)s) AS first
         WINDOW before AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)
     ), doomed AS MATERIALIZED (
         SELECT seq
-          FROM (SELECT seq, bool_and(oldest.before < %(step)s AND ({goes})) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS goes
+          FROM (SELECT seq, bool_and(seq <= published AND oldest.before < %(step)s AND ({goes})) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS goes
                   FROM oldest, bus_state) AS judged
          WHERE goes
     ), gone AS (
