@@ -217,13 +217,15 @@ class Bridge(Service):
         await answered
 
     def _left(self) -> str:
-        journal = self._journal
-        told = [f"{counted(journal.waiting, 'message')} of the bus could not be stored within {self._stop_timeout:g} s"]
+        """A sentence; empty if nothing is left but to note that all is published."""
+        journal, told = self._journal, []
+        if journal.waiting:
+            told.append(f"{counted(journal.waiting, 'message')} of the bus could not be stored within {self._stop_timeout:g} s")
         if stored := journal.last_seq - journal.published:
-            told.append(f"{stored} that are stored are published at the next start")
+            told.append(f"{counted(stored, 'message')} of the bus {'is' if stored == 1 else 'are'} stored, and published at the next start")
         if self._given_up:
-            told.append("some that publishers had sent were not taken in")
-        return f"{'; '.join(told)}."
+            told.append("some messages that publishers had sent were not taken in")
+        return f"{'; '.join(told)}." if told else ""
 
     def wake(self) -> None:
         """The database is back."""

@@ -31,7 +31,7 @@ PATIENCE = 5.0
 """Seconds for a message."""
 STALE = 3 * EVERY
 """Seconds after which a round that went well says nothing any more."""
-BEAT_AGAIN = 0.25
+BEAT_AGAIN = 0.1
 """Seconds between two heartbeats while somebody connects: the first ones are over before the relay knows of the listener."""
 
 
