@@ -57,14 +57,14 @@ class StrictTests(ReadingTests):
         """
         Spaces, the order of members, spellings of numbers and texts, members that are there twice: all stays as it was written.
         """
-        for sent in (
+        for pattern in (
             b' {"topic" : "%b",\n\t"msg": {"a": 1.10, "b": 1e3, "a": -0}} \r\n',
             b'{"topic":"%b","msg":"\\ud83d\\ude00 \\/ \\u0041 \xc3\xa9"}',
             b'{"topic":"%b","msg":1,"msg":2,"topic":"%b"}',
             b'{"msg":null,"\\u0074opic":"%b","msg_id":"a","msg_id":"a"}',
             b'{"topic":"%b","msg":"\\ud800","extra":{"topic":"other"}}',
         ):
-            sent = sent.replace(b"%b", TOPIC)
+            sent = pattern.replace(b"%b", TOPIC)
             self.assertEqual(read_message(TOPIC, sent, MOST).body, sent)
 
     def test_frames(self) -> None:

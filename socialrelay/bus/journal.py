@@ -172,8 +172,6 @@ class Journal:
 
         @raise Unavailable: the store is away.
         """
-        extent = await self._store.extent()
-        self.publication.reached = self._noted = extent.published
         await self._catch_up()
         self._running = True
         self._begin()
@@ -329,8 +327,11 @@ class Journal:
     async def _catch_up(self) -> None:
         """Publish what is stored and was not published."""
         publication = self.publication
-        end = (await self._store.extent()).last_seq
+        extent = await self._store.extent()
+        end = extent.last_seq
         self.last_seq = max(self.last_seq, end)
+        self._noted = max(self._noted, extent.published)
+        publication.reached = max(publication.reached, extent.published)
         while publication.reached < end:
             found, looked = await self._store.read(publication.reached, "", ROWS)
             async for stored in self._unhurried.over(found):
