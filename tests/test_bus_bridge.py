@@ -150,6 +150,7 @@ class StopTests(BridgeCase):
     async def test_hanging_store(self) -> None:
         """If the store does not answer, the stop ends in time all the same, and says how much was not stored."""
         bridge = await self.started(stop_timeout=2.0)
+        await self.take(bridge, "2026-before")
         self.store.prompt = False
         for number in range(3):
             frames = [TOPIC.encode(), envelope(TOPIC, {}, f"2026-{number}")]
