@@ -126,7 +126,6 @@ class IngestSocket:
             socket.close()
             raise
         self._reader = ZmqReader(self._reactor, socket, self._received)
-        self._log.info("Messages are acknowledged at {addresses}.", addresses=", ".join(self.addresses))
 
     def stop(self) -> Deferred[None]:
         """

@@ -28,6 +28,7 @@ QUIET = 60.0
 """Seconds between two tracebacks of the log."""
 
 _NOBLOCK = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 @implementer(IReadDescriptor)
@@ -87,8 +88,12 @@ class ZmqReader:
         """
         if not self.running:
             return False
+        send = self._socket.send
         try:
-            self._socket.send_multipart(frames, _NOBLOCK)
+            # A message that the socket takes the first frame of it takes as a whole; send_multipart is half as fast.
+            for frame in frames[:-1]:
+                send(frame, _MORE)
+            send(frames[-1], _NOBLOCK)
         except zmq.Again:
             return False
         finally:
