@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -59,14 +60,18 @@ class ScriptedBus:
         self.batches.append([message.msg_id for message in messages])
 
         def ask() -> Deferred[list[Kept]]:
-            late, self._late = self._late, []
-            for each in late:
-                each()
             if any(message.topic == REFUSED for message in messages):
                 raise LookupError(REFUSED)
             return self._bus.add(messages, now, published)
 
-        return self._asked("add", ask)
+        def asked() -> Deferred[list[Kept]]:
+            late, self._late = self._late, []
+            for each in late:
+                with suppress(LookupError):
+                    each()
+            return ask()
+
+        return self._asked("add", asked)
 
     def read(self, after: int, topic: str, limit: int) -> Deferred[tuple[list[StoredMessage], int]]:
         return self._asked("read", lambda: self._bus.read(after, topic, limit))
@@ -91,9 +96,10 @@ class ScriptedBus:
             self.well()
         return question.answer
 
-    def well(self) -> None:
-        """It does what it was asked first, and says so."""
-        question = self.open.popleft()
+    def well(self, name: str = "") -> None:
+        """It does what it was asked first, or first of a kind, and says so."""
+        question = next(each for each in self.open if each.name.startswith(name))
+        self.open.remove(question)
         try:
             done = question.ask()
         except LookupError:
@@ -108,10 +114,8 @@ class ScriptedBus:
     def lost(self) -> None:
         """It does what it was asked first, and nobody hears of it."""
         question = self.open.popleft()
-        try:
+        with suppress(LookupError):
             question.ask()
-        except LookupError:
-            pass
         question.answer.errback(Failure(Unavailable("the connection was lost")))
 
     def late(self) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -443,8 +441,7 @@ class StopTests(JournalTests):
         self.assertNoResult(drained)
         self.store.well()
         self.assertEqual([each.name for each in self.store.open], ["add", "mark_published"])
-        self.store.open.rotate()
-        self.store.well()
+        self.store.well("mark_published")
         self.successResultOf(drained)
         self.assertEqual((self.store.noted, self.journal.waiting), (1, 1))
 

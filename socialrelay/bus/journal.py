@@ -174,7 +174,8 @@ class Journal:
         """
         await self._catch_up()
         self._running = True
-        self._begin()
+        if self._queue or self.published > self._noted:
+            self._begin()
 
     def stop(self) -> None:
         """Begin nothing more; what waits is lost, but for what was told to come again."""
