@@ -87,19 +87,99 @@ class Publisher:
         self._context.term()
 
 
+class Asker:
+    """Connects to C{relay_ingest} as a client does, with a DEALER."""
+
+    def __init__(self, address: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.connect(address)
+
+    def close(self) -> None:
+        """Hang up, whatever was not sent yet."""
+        self._socket.close()
+        self._context.term()
+
+    def give(self, msg_id: str, topic: str, body: bytes) -> None:
+        """Publish a message."""
+        self._socket.send_multipart([msg_id.encode(), topic.encode(), body])
+
+    def answer(self, patience: float = PATIENCE) -> list[str]:
+        """
+        The next answer: identifier, status, detail.
+
+        @raise AssertionError: there is none.
+        """
+        if not self._socket.poll(int(patience * 1000)):
+            raise AssertionError("the relay does not answer")
+        return [frame.decode() for frame in self._socket.recv_multipart()]
+
+    def tell(self, msg_id: str, topic: str, body: bytes) -> tuple[str, str]:
+        """Publish a message; status and detail of the answer."""
+        self.give(msg_id, topic, body)
+        answered, status, detail = self.answer()
+        if answered != msg_id:
+            raise AssertionError(f"{answered} was answered instead of {msg_id}")
+        return status, detail
+
+    def tell_all(self, messages: Sequence[tuple[str, str, bytes]], answers: dict[str, str], over: Event, window: int = 500) -> None:
+        """
+        Publish all of these, with so many unanswered, until each has its answer or it is over.
+
+        @param answers: is given the status for each identifier.
+        """
+        number = 0
+        while len(answers) < len(messages) and not over.is_set():
+            while number < len(messages) and number - len(answers) < window:
+                self.give(*messages[number])
+                number += 1
+            if self._socket.poll(_LOOK):
+                msg_id, status, _ = self.answer()
+                answers[msg_id] = status
+
+    def ask(self, **query: object) -> tuple[str, Any]:
+        """Ask for what was said; status and detail of the answer, which is read if it is JSON."""
+        self._socket.send_multipart([b"query", json.dumps(query).encode()])
+        _, status, detail = self.answer()
+        return status, json.loads(detail) if status in ("ok", "gone") else detail
+
+    def said(self, since: int = 0, topic: str = "") -> list[dict[str, Any]]:
+        """
+        All that is kept after a number.
+
+        @raise AssertionError: the relay does not say.
+        """
+        found: list[dict[str, Any]] = []
+        while True:
+            status, page = self.ask(since=since, topic=topic)
+            if status != "ok":
+                raise AssertionError(f"the relay answers {status}: {page!r}")
+            found += page["messages"]
+            if page["next"] <= since or page["next"] >= page["last_seq"]:
+                return found
+            since = page["next"]
+
+
 class Listener:
     """
     Hears all that is published, and looks at each message.
 
     @ivar heard: frames of each, as they came.
     @ivar faults: what L{audit} says.
+    @ivar paused: it reads nothing.
     """
 
-    def __init__(self, address: str, topic: str = "") -> None:
+    def __init__(self, address: str, topic: str = "", queue: int = 0) -> None:
+        """
+        @param topic: what the topics that it wants begin with.
+        @param queue: messages that it takes from the network while it is L{paused}; 0: all.
+        """
+        self.paused = False
         self.heard: list[list[bytes]] = []
         self.faults: list[str] = []
         self._over = Event()
-        self._address, self._topic = address, topic
+        self._address, self._topic, self._queue = address, topic, queue
         self._thread = Thread(target=self._listen, daemon=True)
         self._thread.start()
 
@@ -107,13 +187,17 @@ class Listener:
         context = zmq.Context()
         try:
             with context.socket(zmq.SUB) as receives:
-                receives.set(zmq.RCVHWM, 0)
+                receives.set(zmq.RCVHWM, self._queue)
+                if self._queue:
+                    receives.set(zmq.RCVBUF, 16384)
                 receives.set(zmq.LINGER, 0)
                 receives.set(zmq.RECONNECT_IVL, 50)
                 receives.connect(self._address)
                 receives.subscribe(self._topic)
                 while not self._over.is_set():
-                    if receives.poll(_LOOK):
+                    if self.paused:
+                        self._over.wait(_LOOK / 1000)
+                    elif receives.poll(_LOOK):
                         frames = receives.recv_multipart()
                         self.heard.append(frames)
                         if fault := audit(frames):
