@@ -94,8 +94,9 @@ _PRUNE_OWN, _PRUNE = (
         WINDOW before AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)
     ), doomed AS MATERIALIZED (
         SELECT seq
-          FROM (SELECT seq, bool_and(seq <= published AND oldest.before < %(step)s AND ({goes})) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS goes
-                  FROM oldest, bus_state) AS judged
+          FROM (SELECT seq, bool_and(seq <= published AND oldest.before < %(step)s AND ({goes})) OVER until AS goes
+                  FROM oldest, bus_state
+                WINDOW until AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)) AS judged
          WHERE goes
     ), gone AS (
         DELETE FROM bus_message WHERE seq = ANY(ARRAY(SELECT seq FROM doomed)) RETURNING octet_length(body) AS size, source
@@ -114,9 +115,13 @@ _PRUNE_OWN, _PRUNE = (
 )
 _STEP_BYTES = 32 * 1024 * 1024
 
-_NAMING = f"""
-    WITH said AS MATERIALIZED (
-        SELECT seq, body, body::jsonb -> 'msg' AS msg FROM bus_message WHERE source = 'own' AND seq > %(after)s ORDER BY seq LIMIT %(batch)s
+# An author's are found by the index; for others all are looked through.
+_NAMING, _NAMING_AUTHOR = (
+    f"""
+    WITH theirs AS {how} (
+        SELECT seq, body FROM bus_message WHERE source = 'own'{whose}
+    ), said AS MATERIALIZED (
+        SELECT seq, body, body::jsonb -> 'msg' AS msg FROM theirs WHERE seq > %(after)s ORDER BY seq LIMIT %(batch)s
     ), naming AS (
         SELECT seq, body
           FROM said
@@ -126,6 +131,8 @@ _NAMING = f"""
     )
     SELECT upto, naming.seq, naming.body FROM (SELECT max(seq) AS upto FROM said) AS reach LEFT JOIN naming ON true
 """
+    for how, whose in (("NOT MATERIALIZED", ""), ("MATERIALIZED", " AND body::jsonb -> 'msg' ->> 'actor' = %(author)s"))
+)
 
 _BLANK = """
     WITH blank AS (
@@ -203,7 +210,9 @@ class PostgresBus:
         erased = 0
         after: int | None = 0
         while after is not None:
-            found = await self._database.query(_NAMING, names | {"after": after, "batch": BATCH}, idempotent=True)
+            found = await self._database.query(
+                _NAMING_AUTHOR if names["author"] else _NAMING, names | {"after": after, "batch": BATCH}, idempotent=True
+            )
             after = found[0][0]
             if named := [(seq, body) for _, seq, body in found if seq is not None]:
                 bodies = Literal(_SEPARATOR.join(blanked(body.encode(), seq) for seq, body in named))
