@@ -81,7 +81,6 @@ class LegacyInbound:
         self._reader: ZmqReader | None = None
         self._control: ZmqReader | None = None
         self._passed: int | None = None
-        self._stopping = False
         self._started: Deferred[None] = Deferred()
         self._thread_ended: Deferred[None] = Deferred()
 
@@ -122,7 +121,6 @@ class LegacyInbound:
         reader, control = self._reader, self._control
         if reader is None or control is None or not control.running:
             return True
-        self._stopping = True
         given_up: list[bool] = []
 
         def give_up() -> None:
@@ -169,17 +167,12 @@ class LegacyInbound:
         self._started.callback(None)
 
     def _over(self, failure: Failure | None) -> None:
-        if not self._started.called and failure is not None:
-            self._end_reading()
+        if failure is not None and not self._started.called:
+            for each in (self._reader, self._control):
+                if each is not None:
+                    each.stop()
             self._started.errback(failure)
-            return
-        if failure is not None or not self._stopping:
-            reason = "the proxy has ended" if failure is None else failure.getErrorMessage()
-            self._log.error("What publishers send is not taken in any more: {reason}. Restart the relay.", reason=reason)
+        elif failure is not None and failure.check(zmq.ContextTerminated) is None:
+            self._log.error("What publishers send is not taken in any more: {reason}. Restart the relay.", reason=failure.getErrorMessage())
         if not self._thread_ended.called:
             self._thread_ended.callback(None)
-
-    def _end_reading(self) -> None:
-        for each in (self._reader, self._control):
-            if each is not None:
-                each.stop()

@@ -21,8 +21,8 @@ from socialrelay.bus.reader import ZmqReader
 
 MAX_SUBSCRIPTION = 1024
 """Bytes; no topic is as long, and the connection of a listener that sends more is closed."""
-UPSTREAM = 100
-"""Messages from each listener that ZeroMQ holds; the rest waits with the listener."""
+UPSTREAM = 10
+"""Messages from each listener that ZeroMQ holds; the rest waits with the listener.  With 100 it takes in more than is read."""
 
 _NOBLOCK = int(zmq.NOBLOCK)
 _FIRST = int(zmq.NOBLOCK | zmq.SNDMORE)

@@ -41,10 +41,11 @@ class Plan:
 
 def run(context: BusContext, plan: Plan, bound: Callable[[list[str]], object]) -> None:
     """
-    Bind and pass on until L{TERMINATE} comes, or the context ends; then unbind, and pass the rest on.
+    Bind and pass on until L{TERMINATE} comes; then unbind, and pass the rest on.
 
     @param bound: called with the addresses in ZeroMQ's words, when publishers may connect.
     @raise CannotBind: nothing is bound.
+    @raise zmq.ContextTerminated: whoever ended the context does not want the rest.
     @raise zmq.ZMQError: it broke.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
@@ -68,8 +69,6 @@ def run(context: BusContext, plan: Plan, bound: Callable[[list[str]], object]) -
         for endpoint in endpoints:
             xsub.unbind(endpoint)
         _pass_on_rest(xsub, push)
-    except zmq.ContextTerminated:
-        pass  # whoever ended it does not want the rest
     finally:
         for socket in sockets:
             socket.close()
