@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -18,8 +19,9 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay.backup.exporting import public_hash
-from socialrelay.config import Config, Network, NodeList, Operator, Polling, Postgres, Receive, Redis
+from socialrelay.config import Bus, Config, Network, NodeList, Operator, Polling, Postgres, Receive, Redis
 from socialrelay.doctor import here, outside, running, stores
+from socialrelay.doctor.bus import bus
 from socialrelay.doctor.examination import examine_relay
 from socialrelay.doctor.findings import Check, Finding, Level, each, examine, failure, ok, warning, worst
 from socialrelay.doctor.outside import Known
@@ -27,6 +29,7 @@ from socialrelay.doctor.wire import Wire
 from socialrelay.identity import make_key, write_key
 from socialrelay.storage.embedded import Account
 from tests import servers
+from tests.bus_wire import free_address
 from tests.daemon import Daemon, command
 from tests.test_takeover import rows
 from tests.tlsnode import Behaviour, Exchange, TLSNode, answers, authority, authority_file, hangs
@@ -268,6 +271,52 @@ class RunningTests(SynchronousTestCase):
         That no daemon runs is a warning.
         """
         self.assertEqual(levels(running.daemon(Config(Path("/nowhere")), Path("/nowhere/control.sock"))), [Level.WARNING])
+
+
+class BusTests(SynchronousTestCase):
+    """The message bus."""
+
+    def config(self, *, host: str = "127.0.0.1", **more: Any) -> Config:
+        ports = [free_address().rpartition(":")[2] for _ in range(3)]
+        places = [f"tcp://{host}:{ports[0]}", f"tcp://127.0.0.1:{ports[1]}", f"tcp://127.0.0.1:{ports[2]}"]
+        names = ("relay_inbound", "relay_outbound", "relay_ingest")
+        addresses: dict[str, Any] = {name: (place,) for name, place in zip(names, places, strict=True)}
+        return Config(Path(self.mktemp()), bus=Bus(**{"enabled": True, **addresses, **more}))
+
+    def look(self, config: Config) -> list[Finding]:
+        return list(bus(config, Path("/nowhere/control.sock")))
+
+    def test_off(self) -> None:
+        """
+        Where there is none, nothing is said of it.
+        """
+        self.assertEqual(self.look(self.config(enabled=False)), [])
+
+    def test_free(self) -> None:
+        """
+        Addresses that can be listened at are well.
+        """
+        [found] = self.look(self.config())
+        self.assertEqual((found.level, "are free" in found.text), (Level.OK, True))
+
+    def test_taken(self) -> None:
+        """
+        An address that another program has, and a path whose folder is not there, are failures.
+        """
+        config = self.config(relay_ingest=("ipc:///nowhere/ingest",))
+        port = int(config.bus.relay_outbound[0].rpartition(":")[2])
+        with socket.create_server(("127.0.0.1", port)):
+            taken, missing = self.look(config)
+        self.assertEqual((taken.level, missing.level), (Level.FAILURE, Level.FAILURE))
+        self.assertIn(f"bus.relay_outbound: tcp://127.0.0.1:{port} cannot be listened at: Address already in use.", taken.text)
+        self.assertIn("there is no folder /nowhere", missing.text)
+
+    def test_exposed(self) -> None:
+        """
+        That others than this machine can connect is told.
+        """
+        _, found = self.look(self.config(host="*"))
+        self.assertEqual((found.level, "nobody is asked who they are, and say what they like" in found.text), (Level.WARNING, True))
 
 
 class OutsideTests(TestCase):

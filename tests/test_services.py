@@ -9,7 +9,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Unavailable
-from socialrelay.services import Periodic, Sequence, StartFailed, reason_of
+from socialrelay.services import Periodic, Sequence, StartFailed, Unfinished, reason_of
 
 
 class Part(Service):
@@ -108,6 +108,18 @@ class SequenceTests(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.notes[-1], "stop first")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_unfinished(self) -> None:
+        """A child that could not finish keeps none of the others from being stopped, and whoever asks for the stop hears of it."""
+        first, second = Part("first", self.notes), Part("second", self.notes, slow=True)
+        second.started.callback(None)
+        sequence = self.make(first, second)
+        sequence.startService()
+        stopped, again = sequence.stopService(), sequence.stopService()
+        second.stopped.errback(Unfinished("3 messages were not stored."))
+        for each in (stopped, again, sequence.stopService()):
+            self.assertEqual(str(self.failureResultOf(each, Unfinished).value), "3 messages were not stored.")
+        self.assertEqual(self.notes[-1], "stop first")
 
     def test_stopped_while_starting(self) -> None:
         """A stop waits for the start in hand, starts nothing more, and stops what runs."""

@@ -26,9 +26,9 @@ def doctor(command: Command, as_json: bool) -> None:
     """
     Look at all that the relay depends on, and say what to do.
 
-    Configuration, secrets, state directory, disk, database, Redis, open files, the daemon; and as others see it: DNS, certificate, pages,
-    whether posts come through, that the operators' site does not; outgoing https, and the clock. It takes some seconds, changes nothing,
-    and works whether the daemon runs or not.
+    Configuration, secrets, state directory, disk, database, Redis, open files, the daemon, the message bus; and as others see it: DNS,
+    certificate, pages, whether posts come through, that the operators' site does not; outgoing https, and the clock. It takes some
+    seconds, changes nothing, and works whether the daemon runs or not.
 
     Exit codes: 0 all is well, 1 there are warnings, 2 there are failures.
     """

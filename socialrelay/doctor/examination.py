@@ -9,6 +9,7 @@ from socialrelay.cli.client import CallFailed, Daemon
 from socialrelay.config import Config
 from socialrelay.diaspora.keys import pem_of
 from socialrelay.doctor import here, outside, running, stores
+from socialrelay.doctor.bus import bus
 from socialrelay.doctor.findings import Check, Finding, examine, failure
 from socialrelay.doctor.outside import Known
 from socialrelay.doctor.wire import Wire
@@ -34,7 +35,10 @@ def examine_relay(config: Config, file: Path | None, socket: Path, seconds: floa
         Check("database", lambda: stores.database(config)),
         Check("redis", lambda: stores.cache(config)),
         Check("daemon", lambda: running.daemon(config, socket)),
+        Check("message bus", lambda: bus(config, socket)),
     ]
+    if not config.federation.enabled:
+        return examine([check for check in checks if check.name != "redis"], seconds)
     try:
         wire = Wire(config)
     except NoTrustRoot as error:

@@ -24,6 +24,8 @@ def configuration(config: Config, file: Path | None) -> Iterator[Finding]:
     name = "configuration"
     said = f"It was read from {file}." if file else "No file is named: it is made of the defaults and the environment."
     yield ok(name, said)
+    if not config.federation.enabled:
+        return
     if not config.production:
         yield warning(name, "There is no host: this is a relay for trying out.", "Set host to the relay's public name.")
         return
@@ -51,7 +53,19 @@ def _local_tcp(description: str) -> bool:
 def secrets(config: Config, file: Path | None) -> Iterator[Finding]:
     """Whether others can read what must be secret."""
     name = "secrets"
-    path = key_path(config)
+    if config.federation.enabled:
+        yield from _key(config)
+    if file is None or not file.is_file():
+        return
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if mode & 0o002:
+        yield failure(name, f"Everybody may change {file} (mode {mode:04o}).", f"chmod o-w {file}")
+    if mode & 0o004 and (held := _secrets_in(file)):
+        yield warning(name, f"Everybody may read {file} (mode {mode:04o}), and it holds {', '.join(held)}.", f"chmod o-r {file}")
+
+
+def _key(config: Config) -> Iterator[Finding]:
+    name, path = "secrets", key_path(config)
     try:
         check_key_file(path)
     except IdentityError as error:
@@ -61,13 +75,6 @@ def secrets(config: Config, file: Path | None) -> Iterator[Finding]:
             yield ok(name, f"The private key {path} is for its owner alone.")
         elif config.production:
             yield ok(name, f"There is no private key {path} yet, or it may not be seen from here; a relay's first start makes it.")
-    if file is None or not file.is_file():
-        return
-    mode = stat.S_IMODE(file.stat().st_mode)
-    if mode & 0o002:
-        yield failure(name, f"Everybody may change {file} (mode {mode:04o}).", f"chmod o-w {file}")
-    if mode & 0o004 and (held := _secrets_in(file)):
-        yield warning(name, f"Everybody may read {file} (mode {mode:04o}), and it holds {', '.join(held)}.", f"chmod o-r {file}")
 
 
 def _secrets_in(file: Path) -> list[str]:
@@ -78,6 +85,8 @@ def _secrets_in(file: Path) -> list[str]:
     held = []
     if said.get("admin", {}).get("password"):
         held.append("admin.password")
+    if said.get("bus", {}).get("tokens"):
+        held.append("bus.tokens")
     dsn = str(said.get("postgres", {}).get("dsn", ""))
     if "password" in dsn or _has_login(dsn):
         held.append("the password in postgres.dsn")

@@ -29,7 +29,8 @@ def daemon(config: Config, socket: Path) -> Iterator[Finding]:
             yield failure(name, str(error).partition("\n")[0], "Do this as root, or as the user whom the relay runs as; look at its log.")
         return
     yield from _status(status)
-    yield from _files(config, int(status["pid"]))
+    if config.federation.enabled:
+        yield from _files(config, int(status["pid"]))
 
 
 def _status(status: dict[str, Any]) -> Iterator[Finding]:
