@@ -37,7 +37,7 @@ class PageTests(SynchronousTestCase):
         for each in (page(), many, odd):
             text = self.successResultOf(Deferred.fromCoroutine(page_text(each, self.unhurried)))
             self.assertEqual(json.loads(text), plain_page(each))
-            self.assertNotIn(b"\n", text)
+            self.assertEqual(text.index(b"\n"), len(text) - 1)
 
     def test_others_have_their_turn(self) -> None:
         """

@@ -15,8 +15,13 @@ async def page_text(page: BusPage, unhurried: Unhurried) -> bytes:
     """
     What L{plain_page} makes of it, as text.
 
-    @return: JSON, on one line.
+    @return: JSON, a line.
     """
-    texts = [json.dumps(plain_message(message)) async for message in unhurried.over(page.messages)]
+    parts = [b'{"messages": [']
+    async for message in unhurried.over(page.messages):
+        parts += json.dumps(plain_message(message)).encode("ascii"), b", "
+    if page.messages:
+        parts.pop()
     rest = {name: value for name, value in plain_page(evolve(page, messages=())).items() if name != "messages"}
-    return f'{{"messages": [{", ".join(texts)}], {json.dumps(rest)[1:]}'.encode("ascii")
+    parts += b"], ", json.dumps(rest)[1:].encode("ascii"), b"\n"
+    return b"".join(parts)  # the one copy of all

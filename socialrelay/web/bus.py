@@ -245,7 +245,7 @@ class BusPages:
         finally:
             self.readers -= 1
         self.counters["bus-get-200"] += 1
-        return answer(request, text + b"\n", JSON, headers={"Cache-Control": "no-store"})
+        return answer(request, text, JSON, headers={"Cache-Control": "no-store"})
 
     @app.route("/bus/v1/messages", methods=["OPTIONS"])
     def options(self, request: Request) -> bytes:
