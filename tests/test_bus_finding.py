@@ -48,8 +48,8 @@ class FindingTests(SynchronousTestCase):
         """
         file = self.write('[bus]\nrelay_ingest = ["tcp://127.0.0.1:9"]\ntopic_prefix = "org.example"\n', "relay.toml")
         self.write('config = {"topic_prefix": "org.other", "relay_ingest": "tcp://127.0.0.1:7"}')
-        for given in ({"config": file}, {"environ": {"SOCIALRELAY_CONFIG": str(file)}}, {"usual": file}):
-            place = self.find(**given)
+        for said in ({"config": file}, {"environ": {"SOCIALRELAY_CONFIG": str(file)}}, {"usual": file}):
+            place = self.find(**said)
             self.assertEqual((place.relay_ingest, place.topic_prefix), (("tcp://127.0.0.1:9",), "org.example"))
             self.assertEqual((place.found, place.passed_over), ((str(file),), ()))
 
@@ -66,8 +66,8 @@ class FindingTests(SynchronousTestCase):
         """
         file = self.write('[bus]\nrelay_ingest = ["tcp://127.0.0.1:9"]\nenvironment = "stg"\n', "relay.toml")
         environ = {"SOCIALRELAY_INGEST": "tcp://127.0.0.1:8"}
-        for given, expected in (({"address": "ipc:///run/bus"}, "ipc:///run/bus"), ({}, "tcp://127.0.0.1:8")):
-            place = self.find(config=file, environ=environ, **given)
+        for said, expected in (({"address": "ipc:///run/bus"}, "ipc:///run/bus"), ({}, "tcp://127.0.0.1:8")):
+            place = self.find(config=file, environ=environ, **said)
             self.assertEqual((place.relay_ingest, place.environment), ((expected,), "stg"))
 
     def test_unreadable(self) -> None:

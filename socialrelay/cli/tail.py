@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 from collections.abc import Callable, Iterator
@@ -141,7 +142,7 @@ def _look() -> None:
 
 
 def _print(texts: Iterator[str], count: int | None) -> None:
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer  # UTF-8, whatever the locale
     printed = 0
     try:
         for text in texts:
@@ -152,7 +153,7 @@ def _print(texts: Iterator[str], count: int | None) -> None:
                 return
     except (_Enough, BrokenPipeError):
         # Python would try to write the rest at its end, and complain.
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 def _raw(line: Line) -> str:
