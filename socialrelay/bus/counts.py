@@ -19,8 +19,8 @@ class Counts:
     @ivar published: by source; after a crash some are published twice, and counted twice.
     @ivar duplicates: what was there before, by source.
     @ivar invalid: what is no message or not allowed, by reason (L{socialrelay.bus.message.REASONS}).
-    @ivar refused: what there was no room for, or no database, by source; those who wait for an answer were told to come again.
-    @ivar own_dropped: the relay's own messages that were given up, by the end of their topic: C{payload.received}.
+    @ivar refused: what there was no room for, or no database, by source; who waits for an answer was told to come
+        again.
     """
 
     received: Counter[str] = Factory(Counter)
@@ -29,4 +29,3 @@ class Counts:
     duplicates: Counter[str] = Factory(Counter)
     invalid: Counter[str] = Factory(Counter)
     refused: Counter[str] = Factory(Counter)
-    own_dropped: Counter[str] = Factory(Counter)

@@ -81,7 +81,8 @@ class Intake:
         elif self._topics.reserved(message.topic):
             self._invalid("reserved", RESERVED, frames[0])
         elif self.store_legacy:
-            self._journal.keep(BusMessage(message.msg_id, message.topic, message.body, LEGACY))
+            if not self._journal.keep(BusMessage(message.msg_id, message.topic, message.body, LEGACY)):
+                self._tell("no-room", NO_ROOM, frames[0])
         else:
             self._publication.at_once(message.msg_id, message.topic, message.body, LEGACY)
 
@@ -123,8 +124,11 @@ class Intake:
         return ""
 
     def _invalid(self, reason: str, detail: str, topic: bytes) -> None:
-        """Count it, and tell of the first for each reason and interval: there is nobody to answer, and it could be thousands a second."""
         self._counts.invalid[reason] += 1
+        self._tell(reason, detail, topic)
+
+    def _tell(self, reason: str, detail: str, topic: bytes) -> None:
+        """Of the first for each reason and interval: there is nobody to answer, and it could be thousands a second."""
         now = self._clock.seconds()
         if now < self._silent_until.get(reason, now):
             self._hidden[reason] = self._hidden.get(reason, 0) + 1
