@@ -198,7 +198,7 @@ class Bridge(Service):
         self._heartbeat.stop()
         self.announce.stop()
         self._journal.stop()
-        self._socket.stop()
+        self._socket.close()
         await self._inbound.stop(0.0)
         await self._outbound.stop()
         await within(self._context.close(), self._config.linger + TO_CLOSE, self._reactor)
