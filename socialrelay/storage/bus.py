@@ -121,10 +121,10 @@ _NAMING, _NAMING_AUTHOR = (
     WITH theirs AS {how} (
         SELECT seq, body FROM bus_message WHERE source = 'own'{whose}
     ), said AS MATERIALIZED (
-        SELECT seq, body, body::jsonb -> 'msg' AS msg FROM theirs WHERE seq > %(after)s ORDER BY seq LIMIT %(batch)s
+        SELECT seq, body FROM theirs WHERE seq > %(after)s ORDER BY seq LIMIT %(batch)s
     ), naming AS (
         SELECT seq, body
-          FROM said
+          FROM (SELECT seq, body, body::jsonb -> 'msg' AS msg FROM said) AS parsed
          WHERE (%(author)s = '' OR msg ->> 'actor' = %(author)s)
            AND (%(guid)s = '' OR msg ->> 'activity_id' = %(guid)s)
            AND (%(host)s = '' OR {of_host("msg ->> 'node'")})
