@@ -240,7 +240,7 @@ class TroubleTests(TestCase):
         self.assertGreater(len(ticks), 10)
         server.resume()
         await until(storage.health, True)
-        self.assertEqual(await storage.log.end(), await published)
+        self.assertEqual(await published, await storage.log.end())
         self.assertIsNotNone(await storage.log.publish(publication()))
 
     async def test_closed_while_hanging(self):
