@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay.assembly import Assembly
+from socialrelay.config import Bus
 from socialrelay.metrics import census
 from socialrelay.metrics.families import OTHER, VALUES_MAX, bounded, counter, counters, histogram
 from socialrelay.metrics.page import MetricsPage
@@ -163,7 +164,7 @@ class RelayTests(TestCase):
     timeout = 60
 
     def assembled(self) -> Assembly:
-        return assembled(self).assembly
+        return assembled(self, bus=Bus(enabled=True)).assembly
 
     async def metrics(self, assembly: Assembly, **options: Any) -> str:
         treq: Any = StubTreq(assembly.admin.parts[b"metrics"])
@@ -200,8 +201,8 @@ class RelayTests(TestCase):
     async def test_labels(self) -> None:
         """No label can be chosen by strangers."""
         closed = {
-            "action", "cause", "code", "condition", "essential", "found", "le", "level", "list", "outcome", "python", "reason", "result",
-            "scope", "server", "state", "task", "twisted", "version", "what", "window",
+            "action", "answer", "cause", "code", "condition", "essential", "event", "found", "le", "level", "list", "outcome", "python",
+            "reason", "result", "scope", "server", "source", "state", "task", "twisted", "version", "what", "window",
         }  # fmt: skip
         for family in (await self.families()).values():
             for sample in family.samples:
