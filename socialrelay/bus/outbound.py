@@ -93,7 +93,7 @@ class Outbound:
         @param body: a JSON object, UTF-8.
         """
         socket, reader = self._socket, self._reader
-        if socket is None or reader is None:
+        if socket is None or reader is None or not reader.running:
             return
         try:
             socket.send(topic.encode(), _FIRST)
@@ -112,9 +112,8 @@ class Outbound:
 
         @return: fires when the socket is closed for us.
         """
-        reader, self._reader, self._socket = self._reader, None, None
-        if reader is not None:
-            reader.stop()
+        if self._reader is not None:
+            self._reader.stop()
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
