@@ -29,22 +29,24 @@ class Afterwards:
     """
     Erases names from what the bus keeps, one after another.
 
+    @ivar most: names that may wait.
     @ivar dropped: names that were too many.
     """
 
     _log = Logger()
 
-    def __init__(self, bus: BusStore, clock: IReactorTime) -> None:
+    def __init__(self, bus: BusStore, clock: IReactorTime, most: int = MOST) -> None:
         self._bus = bus
         self._clock = clock
         self._waiting: deque[tuple[float, Mapping[str, str]]] = deque()
         self._timer: IDelayedCall | None = None
         self._erasing: Deferred[None] | None = None
+        self.most = most
         self.dropped = 0
 
     def erase(self, **names: str) -> None:
         """What names them is blanked, in a while (L{BusStore.erase})."""
-        if len(self._waiting) >= MOST:
+        if len(self._waiting) >= self.most:
             self.dropped += 1
             return
         self._waiting.append((self._clock.seconds() + AFTER, names))

@@ -6,7 +6,6 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay import afterwards
 from socialrelay.afterwards import AFTER, AGAIN, Afterwards
 from socialrelay.boundaries import Unavailable
 
@@ -79,7 +78,7 @@ class AfterwardsTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Names that are too many are dropped and counted."""
-        self.patch(afterwards, "MOST", 1)
+        self.afterwards.most = 1
         self.afterwards.erase(guid="one")
         self.afterwards.erase(guid="two")
         self.assertEqual((self.afterwards.waiting, self.afterwards.dropped), (1, 1))

@@ -161,7 +161,9 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         now=reactor.seconds,
     )
     asking = AskingMetrics(engine.poller, engine.directory, engine.keyring, engine.network.resolver, engine.subscribers, engine.rule_lists)
-    registry = relay_registry([IntakeMetrics(public, engine.relay, engine.tally), delivered, asking, stored_metrics, process])
+    registry = relay_registry(
+        [IntakeMetrics(public, engine.relay, engine.tally, engine.afterwards), delivered, asking, stored_metrics, process]
+    )
     parts: dict[bytes, IResource] = {b"metrics": MetricsPage(registry, delivered.prepare)}
     seen = LiveLog()
     shown_views, acts = view_offers(views), act_offers(operations)
