@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from html import unescape
 from typing import Any
 
@@ -17,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.config import Admin
 from socialrelay.identity import RelayIdentity
-from socialrelay.operators.offers import act_offers, view_offers
+from socialrelay.operators.offers import Offer, act_offers, view_offers
 from socialrelay.web.admin.events import LiveLog
 from socialrelay.web.admin.places import Places, login_offer
 from socialrelay.web.admin.site import AdminSite, admin_site
@@ -40,15 +41,18 @@ def at_once(work: Any, *args: Any) -> Deferred[Any]:
 class Operators:
     """A relay over memory, with its operators' site."""
 
-    def __init__(self, *, in_thread: Any = at_once, **admin: Any) -> None:
-        """@param admin: fields of L{Admin}."""
+    def __init__(self, *, in_thread: Any = at_once, views: Mapping[str, Offer] = {}, **admin: Any) -> None:
+        """
+        @param views: in addition to those of every relay.
+        @param admin: fields of L{Admin}.
+        """
         self.relay = Relay()
         self.clock = Clock()
         self.clock.advance(1000)
         self.log = LiveLog()
         self.streams = LiveStreams(self.clock, most=5, per_client=3, counters=Counter())
         self.to_reactor: list[Any] = []
-        self.views, self.acts = view_offers(self.relay.views), act_offers(self.relay.operations)
+        self.views, self.acts = {**view_offers(self.relay.views), **views}, act_offers(self.relay.operations)
         self.identity = RelayIdentity("relay.example", "relay", GUID, "Relay relay.example", _KEY.public_key(), _KEY)
         self.config = config(admin=evolve(Admin(password=HASH), **admin))
         self.admin: AdminSite = admin_site(

@@ -83,7 +83,7 @@ class LoginTests(BrowserCase):
     def test_closed(self) -> None:
         """Nobody sees any page without logging in, and nothing is done for whoever sends a form without the session's token."""
         page = self.page()
-        for path in ("/admin/", "/admin/nodes", "/admin/queue", "/admin/rejected", "/admin/rules", "/admin/events"):
+        for path in ("/admin/", "/admin/nodes", "/admin/queue", "/admin/rejected", "/admin/rules", "/admin/bus", "/admin/events"):
             page.goto(f"{self.site}{path}")
             expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
         host = seed.hosts()[300]

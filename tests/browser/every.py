@@ -37,6 +37,7 @@ def admin_paths() -> list[str]:
         "/admin/queue",
         "/admin/rejected",
         "/admin/rules",
+        "/admin/bus",
         "/admin/events",
     ]
 

@@ -64,6 +64,12 @@ dsn = {dsn}
 [redis]
 url = {redis}
 
+[bus]
+enabled = true
+relay_inbound = ["tcp://127.0.0.1:{inbound}"]
+relay_outbound = ["tcp://127.0.0.1:{outbound}"]
+relay_ingest = ["tcp://127.0.0.1:{ingest}"]
+
 """
 
 _FRESH = """
@@ -114,6 +120,7 @@ class Stage:
         dsn = database()
         seed.fill(dsn)
         places = {"dsn": json.dumps(dsn), "redis": json.dumps(valkey()), "password": json.dumps(PasswordHasher().hash(PASSWORD))}
+        places |= {name: str(free_port()) for name in ("inbound", "outbound", "ingest")}
         self.busy = self._relay(_BUSY, places)
         self.world = World(reactor, self.busy.daemon.folder).reserve(*NAMES)
         self.busy.daemon.configuration += self.world.network()
