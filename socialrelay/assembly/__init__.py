@@ -22,6 +22,7 @@ from socialrelay.assembly.network import make_network
 from socialrelay.assembly.surface import make_surface
 from socialrelay.assembly.ways import Part, events_for
 from socialrelay.boundaries import silence
+from socialrelay.bus.retention import forget_without_bus
 from socialrelay.discovery import keyring as keyrings
 from socialrelay.discovery.provided import read_author_keys
 from socialrelay.metrics import storage as stored
@@ -97,6 +98,8 @@ def assemble(given: Given) -> Assembly:
         await storage.nodes.forget(now() - UNLISTED)
         await storage.rules.forget(now() - ENDED)
         await storage.profiles.prune((now() - timedelta(days=given.reloader.config.retention.keys)).date())
+        if bus is None:
+            await forget_without_bus(storage.bus, given.reloader.config.bus, now())
 
     def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
         tasks.append(Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * given.chance()))

@@ -12,7 +12,7 @@ The bus, put together: what comes in at its doors is stored, then published.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from socialrelay import __version__
 from socialrelay.boundaries import BusMessage, BusStore, Condition, Extent
+from socialrelay.bus import retention
 from socialrelay.bus.addresses import is_loopback
 from socialrelay.bus.announcer import Announcer
 from socialrelay.bus.context import BusContext, CannotBind
@@ -42,11 +43,6 @@ from socialrelay.config import Bus
 from socialrelay.services import Periodic, StartFailed, Unfinished, within
 from socialrelay.words import counted
 
-FORGET_STEPS = 50
-"""Small steps of a round, at most."""
-OWN_SHARE = 4
-"""The relay's own messages take this part of what may be kept, at most: one in so many."""
-FORGET_EVERY = 60.0
 TO_CLOSE = 1.0
 """Seconds that the sockets may take to end, beyond their linger."""
 
@@ -139,7 +135,7 @@ class Bridge(Service):
         self.periodic = (
             Periodic(self._heartbeat.beat, config.heartbeat, reactor, name="heartbeat of the bus", first=config.heartbeat),
             Periodic(self._probe.look, EVERY, reactor, name="probe of the bus", first=EVERY),
-            Periodic(self.forget, FORGET_EVERY, reactor, name="retention of the bus", first=FORGET_EVERY),
+            Periodic(self.forget, retention.EVERY, reactor, name="retention of the bus", first=retention.EVERY),
         )
 
     # Its life
@@ -233,10 +229,7 @@ class Bridge(Service):
 
     async def forget(self) -> None:
         """Remove what need not be kept any longer, and look how much there is."""
-        before = self._now() - timedelta(days=self._config.keep_days)
-        for _ in range(FORGET_STEPS):
-            if not await self._store.prune(before, self._config.keep_bytes, self._config.keep_bytes // OWN_SHARE):
-                break
+        await retention.forget(self._store, self._config, self._now())
         self._extent = await self._store.extent()
 
     def adjust(self, config: Bus) -> None:
