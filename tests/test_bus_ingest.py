@@ -275,18 +275,20 @@ class MessageTests(IngestTests):
         The answer of a peer that has gone is dropped and counted, and those of others are sent.
         """
         self.ingest.waits = True
-        gone, stays = Peer(self.address), self.peer()
-        gone.send(b"gone", TOPIC, BODY)
-        await self.ingest.has(1)
+        gone, stays, many = Peer(self.address), self.peer(), 1000
+        for number in range(many):
+            gone.send(b"%d" % number, TOPIC, BODY)
+        await self.ingest.has(many)
         gone.close()
         stays.send(b"stays", TOPIC, BODY)
-        await self.ingest.has(2)
+        await self.ingest.has(many + 1)
         # That it has gone is learned when its connection ends, a moment later.
-        ignored = self.ingest.waiting[0]
-        await self.until(lambda: (ignored(), self.socket.counters["unsent-gone"])[1])
-        self.ingest.waiting = self.ingest.waiting[1:]
+        while not self.socket.counters["unsent-gone"]:
+            self.ingest.waiting.pop(0)()
+            await deferLater(reactor, 0.01, lambda: None)
         self.ingest.commit()
         self.assertEqual((await stays.answers(1))[0][0], b"stays")
+        self.assertEqual(self.socket.unanswered, 0)
 
     async def test_comes_again(self) -> None:
         """
