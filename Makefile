@@ -7,7 +7,7 @@
 # make check-fedmsg    the message bus, with stock fedmsg at both ends (Python 3.11 to 3.13); ARGS="-k signed" for some of it
 # make check-all       all of these checks
 # make screenshots     the pictures in docs/images anew
-# make bench  what a delivery costs, beside what else one could take (40 minutes; ARGS=--quick: five)
+# make bench  what a delivery costs, beside what else one could take (45 minutes; ARGS=--quick: five)
 # make man    the manual page anew, after a change of the commands
 # make lock   the lists of exact versions anew
 #

@@ -1,7 +1,7 @@
 """
 Measure, print, and write down: C{python -m benchmarks [--quick] [--only CASE ...] [--minutes N]}.
 
-A whole run takes forty minutes, more than half of them the recorded run; a quick one five.  Quick sizes show that everything works, and
+A whole run takes forty-five minutes, half of them the recorded run; a quick one five.  Quick sizes show that everything works, and
 little else, so their figures are not kept unless a file is named.  Beside the figures are kept the record of that run and the plans of
 the hot queries.
 """

@@ -14,10 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from benchmarks import report, sink
 from benchmarks.__main__ import CASES
 from benchmarks.bed import Database
+from benchmarks.bus_ends import PROBE, SENT, SIZE, body
 from benchmarks.cases import soak
+from benchmarks.cases.bus import most_lost
 from benchmarks.cases.catchup import everyone, fill, rows_read
 from benchmarks.cases.running import delays
-from benchmarks.figures import interleaved, medians, merged, percentile, prefixed, rounded, table, written
+from benchmarks.figures import Rounds, interleaved, medians, merged, percentile, prefixed, rounded, table, written
 from benchmarks.ledger import Account, ledger
 from benchmarks.load import Sent, request
 from benchmarks.peers import where
@@ -272,6 +274,26 @@ class SoakTests(SynchronousTestCase):
             self.assertIn(column, soak.__doc__ or "")
             if column != "run":
                 self.assertIn(f"`{column}`", text)
+
+
+class BusTests(SynchronousTestCase):
+    def test_body(self) -> None:
+        """
+        A message of the bus is as fedmsg writes it, of the same size whatever it says, and it can be stamped where it says when it was sent.
+        """
+        for number, topic in ((0, PROBE), (99_999_999, b"org.example.dev.bench.other")):
+            one = body(number, "mark", 7, topic)
+            self.assertEqual((len(one), int(one[SENT])), (SIZE, 7))
+            said = json.loads(one)
+            self.assertEqual((int(said["msg"]["n"]), said["topic"].encode()), (number, topic))
+            self.assertEqual(json.dumps(said, sort_keys=True, separators=(",", ":")).encode(), one)
+
+    def test_lost(self) -> None:
+        """
+        What was lost in one way or another counts together, and of the rounds the worst.
+        """
+        rounds = Rounds({"ours": [{"flood_lost": 0.0, "rate": 9.0}, {"flood_lost": 1.0, "term_lost": 2.0}], "theirs": [{"term_lost": 7.0}]})
+        self.assertEqual((most_lost(rounds, "ours"), most_lost(rounds, "theirs")), (3.0, 7.0))
 
 
 class LedgerTests(SynchronousTestCase):
