@@ -420,9 +420,9 @@ class QueryTests(IngestTests):
         self.again(queries=2)
         self.replay.waits = True
         peers = [self.peer() for _ in range(2)]
-        for number, peer in enumerate(peers):
+        for peer in peers:
             peer.send(b"q", b"{}")
-            await self.until(lambda number=number: len(self.replay.waiting) > number)
+        await self.until(lambda: self.socket.asking == 2)
         self.assertEqual((await self.peer().query())[0], b"busy")
         self.replay.waiting[0].callback(page())
         await peers[0].answers(1)

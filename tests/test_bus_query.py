@@ -48,7 +48,16 @@ class QueryTests(SynchronousTestCase):
         """
         A value of another kind is refused, and named.
         """
-        for said in ({"since": 1.0}, {"since": True}, {"since": "1"}, {"limit": False}, {"wait": float("nan")}, {"wait": []}, {"topic": 1}):
+        wrong: list[dict[str, object]] = [
+            {"since": 1.0},
+            {"since": True},
+            {"since": "1"},
+            {"limit": False},
+            {"wait": float("nan")},
+            {"wait": []},
+            {"topic": 1},
+        ]
+        for said in wrong:
             error = self.assertRaises(BadQuery, read_query, said)
             self.assertIn(next(iter(said)), str(error))
 
