@@ -146,14 +146,14 @@ class LegacyTests(IntakeTests):
             for _ in range(20):
                 self.legacy(T, body())
         self.assertEqual([event["reason"] for event in logged if "reason" in event], ["no-room"])
-        self.assertEqual(self.journal.waiting + self.counts.refused[LEGACY], 20)
+        self.assertEqual(self.journal.queue.waiting + self.counts.refused[LEGACY], 20)
         self.assertGreater(self.counts.refused[LEGACY], 0)
 
     def test_probe(self) -> None:
         """
         What the relay sends to itself is handed on and leaves no other trace.
         """
-        self.journal.queue_bytes = 0
+        self.journal.queue.bytes_limit = 0
         self.legacy(TOPICS.own(PROBE).encode(), b"token")
         self.assertEqual((self.probes, self.published, sum(self.counts.received.values())), ([b"token"], [], 0))
 

@@ -215,8 +215,8 @@ class Bridge(Service):
     def _left(self) -> str:
         """A sentence; empty if nothing is left but to note that all is published."""
         journal, told = self._journal, []
-        if journal.waiting:
-            told.append(f"{counted(journal.waiting, 'message')} of the bus could not be stored within {self._stop_timeout:g} s")
+        if journal.queue.waiting:
+            told.append(f"{counted(journal.queue.waiting, 'message')} of the bus could not be stored within {self._stop_timeout:g} s")
         if stored := journal.last_seq - journal.published:
             told.append(f"{counted(stored, 'message')} of the bus {'is' if stored == 1 else 'are'} stored, and published at the next start")
         if self._given_up:
@@ -252,11 +252,11 @@ class Bridge(Service):
             counts=self._counts,
             own_dropped=self.announce.dropped,
             ingest_events=self._socket.counters,
-            waiting=journal.waiting,
-            waiting_bytes=journal.waiting_bytes,
-            waiting_bytes_limit=journal.queue_bytes,
-            unacknowledged=journal.unanswered,
-            unacknowledged_limit=journal.unacknowledged,
+            waiting=journal.queue.waiting,
+            waiting_bytes=journal.queue.waiting_bytes,
+            waiting_bytes_limit=journal.queue.bytes_limit,
+            unacknowledged=journal.queue.unanswered,
+            unacknowledged_limit=journal.queue.unanswered_limit,
             announcements=self.announce.waiting,
             readers=self.replay.waiting,
             readers_limit=self.replay.waiting_readers,

@@ -17,11 +17,9 @@ has been read from the store, as it is at start, and after a commit of which nob
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime
 
-from attrs import define
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
@@ -32,15 +30,9 @@ from socialrelay.boundaries import Answer, BusMessage, BusStore, Kept, Unavailab
 from socialrelay.boundaries.bus import OWN
 from socialrelay.bus.counts import Counts
 from socialrelay.bus.publication import Publication
+from socialrelay.bus.queue import ROWS, Answered, Batch, Queue
 from socialrelay.sparing import Sparing
 from socialrelay.unhurried import Unhurried
-
-ROWS = 1000
-BYTES = 4 * 1024 * 1024
-"""Of the bodies of a batch; one message may be longer."""
-
-OVERHEAD = 500
-"""Bytes that a message takes while it waits, besides its body, roughly."""
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts while the store is away."""
@@ -50,35 +42,13 @@ IDLE = 1.0
 
 NO_ROOM = "too much waits to be kept"
 
-Answered = Callable[[Answer], None]
-Entry = tuple[BusMessage, Answered | None]
 Watcher = Callable[[Collection[str] | None], None]
-
-
-@define(eq=False)
-class _Batch:
-    """
-    @ivar entries: what was taken from the queue.
-    @ivar messages: those of them that are to be stored: of several with the same C{msg_id} the first.
-    @ivar places: for each entry where it is in C{messages}, or the one like it.
-    @ivar kept: what the store said of C{messages}.
-    @ivar began: when it was handed to the store; and what was noted as published along with it: C{noting}.
-    """
-
-    entries: list[Entry]
-    messages: list[BusMessage]
-    places: list[int]
-    kept: Sequence[Kept] = ()
-    began: float = 0.0
-    noting: int = 0
 
 
 class Journal:
     """
     @ivar last_seq: the greatest number that is known to be given.
-    @ivar waiting: messages that are not committed yet.
-    @ivar waiting_bytes: that they take.
-    @ivar unanswered: messages that are not committed yet and for whose answer somebody waits.
+    @ivar queue: what is not committed yet.
     @ivar away: why the store cannot be reached; empty while it can.
     @ivar commits: batches that were committed.
     @ivar commit_seconds: that their commits took, in all.
@@ -101,12 +71,10 @@ class Journal:
         """
         @param publish: given topic and body; returns at once.
         @param queue_bytes: that all that waits may take.
-        @param unacknowledged: how many messages may wait for whose answer somebody waits.
+        @param unacknowledged: messages for whose answer somebody waits, at most.
         """
-        self.queue_bytes = queue_bytes
-        self.unacknowledged = unacknowledged
+        self.queue = Queue(queue_bytes, unacknowledged)
         self.last_seq = 0
-        self.waiting = self.waiting_bytes = self.unanswered = 0
         self.away = ""
         self.commits = self.last_batch = 0
         self.commit_seconds = 0.0
@@ -117,11 +85,8 @@ class Journal:
         self._counts = counts
         self._unhurried = Unhurried(clock.seconds, lambda: deferLater(clock, 0.0))
         self._sparing = Sparing(clock, lambda hidden: self._log.error("{count} more messages were refused by the database.", count=hidden))
-        self._queue: deque[Entry] = deque()
         self._watchers: list[Watcher] = []
-        self._drains: list[tuple[int, Deferred[None]]] = []
-        self._accepted = self._settled = 0
-        self._singly = 0
+        self._drains: list[Deferred[None]] = []
         self._noted = 0
         self._failures = 0
         self._behind = False  # the store has what was not published and is not in hand
@@ -141,19 +106,10 @@ class Journal:
         @param answered: told what came of it, unless it is not taken.
         @return: false: it is not taken; there is no room, or somebody waits for an answer and the store is away.
         """
-        size = len(message.body) + OVERHEAD
-        if (self.waiting_bytes + size > self.queue_bytes and self.waiting) or (
-            answered is not None and (self.away or self.unanswered >= self.unacknowledged)
-        ):
+        if (self.away and answered is not None) or not self.queue.offer(message, answered):
             if message.source != OWN:  # the relay's own wait, and are offered again
                 self._counts.refused[message.source] += 1
             return False
-        self._queue.append((message, answered))
-        self.waiting += 1
-        self.waiting_bytes += size
-        self._accepted += 1
-        if answered is not None:
-            self.unanswered += 1
         if not self._working and self._running:
             self._begin()
         return True
@@ -174,7 +130,7 @@ class Journal:
         """
         await self._catch_up()
         self._running = True
-        if self._queue or self.published > self._noted:
+        if self.queue or self.published > self._noted:
             self._begin()
 
     def stop(self) -> None:
@@ -191,11 +147,11 @@ class Journal:
             pause.callback(None)
 
     async def drain(self) -> None:
-        """Ends when all that was taken in until now is stored and published, and that is noted; not before the store is back."""
-        if self._settled < self._accepted:
-            settled: Deferred[None] = Deferred()
-            self._drains.append((self._accepted, settled))
-            await settled
+        """Ends when all that was taken in is stored and published, and that is noted; not before the store is back."""
+        if self._working or self.queue:
+            drained: Deferred[None] = Deferred()
+            self._drains.append(drained)
+            await drained
         await self._note()
 
     def _begin(self) -> None:
@@ -209,11 +165,11 @@ class Journal:
         self._working, self._behind = False, True
 
     async def _work(self) -> None:
-        told: _Batch | None = None
-        while told is not None or (self._running and (self._queue or self._behind)):
+        told: Batch | None = None
+        while told is not None or (self._running and (self.queue or self._behind)):
             if self._behind and told is None and not await self._caught_up():
                 continue
-            batch = self._take() if self._running and not self._behind else None
+            batch = self.queue.take() if self._running and not self._behind else None
             adding = self._add(batch) if batch is not None else None
             if told is not None:
                 await self._tell(told)
@@ -221,53 +177,42 @@ class Journal:
             if batch is not None and adding is not None:
                 told = await self._committed(batch, adding)
         self._working = False
-        if self._running and self.published > self._noted:
-            self._timer = self._clock.callLater(IDLE, lambda: Deferred.fromCoroutine(self._note()))
+        if self._running:
+            if self.published > self._noted:
+                self._timer = self._clock.callLater(IDLE, lambda: Deferred.fromCoroutine(self._note()))
+            drains, self._drains = self._drains, []
+            for drained in drains:
+                drained.callback(None)
 
-    def _take(self) -> _Batch | None:
-        rows = 1 if self._singly else ROWS
-        batch = _Batch([], [], [])
-        places: dict[str, int] = {}
-        size = 0
-        while self._queue and len(batch.entries) < rows:
-            message = self._queue[0][0]
-            size += len(message.body)
-            if size > BYTES and batch.entries:
-                break
-            place = places.setdefault(message.msg_id, len(batch.messages))
-            if place == len(batch.messages):
-                batch.messages.append(message)
-            batch.places.append(place)
-            batch.entries.append(self._queue.popleft())
-        self._singly = max(self._singly - 1, 0)
-        return batch if batch.entries else None
-
-    def _add(self, batch: _Batch) -> Deferred[list[Kept]]:
+    def _add(self, batch: Batch) -> Deferred[list[Kept]]:
         batch.began = self._clock.seconds()
         batch.noting = self.published
-        return maybeDeferred(self._store.add, batch.messages, self._now(), batch.noting)
+        return maybeDeferred(self._store.add, batch.messages, self._now(), batch.noting).addCallback(self._timed, batch)
 
-    async def _committed(self, batch: _Batch, adding: Deferred[list[Kept]]) -> _Batch | None:
+    def _timed(self, kept: list[Kept], batch: Batch) -> list[Kept]:
+        self.commits += 1
+        self.commit_seconds += self._clock.seconds() - batch.began
+        self.last_batch = len(batch.messages)
+        return kept
+
+    async def _committed(self, batch: Batch, adding: Deferred[list[Kept]]) -> Batch | None:
         """@return: the batch, if there is something to tell of it."""
         try:
             batch.kept = await adding
         except Unavailable as error:
-            self._queue.extendleft(reversed(batch.entries))
+            self.queue.put_back(batch)
             await self._turn_away(str(error))
             return None
         except Exception:
-            await self._refused(batch)
+            self._refused(batch)
             return None
-        self.commits += 1
-        self.commit_seconds += self._clock.seconds() - batch.began
-        self.last_batch = len(batch.messages)
         self.last_seq = max(self.last_seq, *(kept.seq for kept in batch.kept))
         self._noted = max(self._noted, batch.noting)
-        self._leave(batch.entries)
+        self.queue.leave(batch.entries)
         self._spread({message.topic for message in batch.messages})
         return batch
 
-    async def _tell(self, batch: _Batch) -> None:
+    async def _tell(self, batch: Batch) -> None:
         counts, before, seen = self._counts, self.published, 0
         async for (message, answered), place in self._unhurried.over(zip(batch.entries, batch.places, strict=True)):
             kept = batch.kept[place]
@@ -280,29 +225,21 @@ class Journal:
                 self._answer(answered, Answer("ok" if new else "dup", kept.seq))
             if first and not self._behind:
                 self._behind = not self.publication.offer(kept.seq, message.msg_id, message.topic, message.body, message.source)
-        self._settle(len(batch.entries))
 
     async def _turn_away(self, reason: str) -> None:
         """The store is away, and whether it took what it was given last is not known."""
         if not self.away:
-            self._log.warn("The bus cannot store messages: {reason}. {count} wait.", reason=reason, count=self.waiting)
+            self._log.warn("The bus cannot store messages: {reason}. {count} wait.", reason=reason, count=self.queue.waiting)
         self.away, self._behind = reason, True
-        if self.unanswered:
-            refused = [entry for entry in self._queue if entry[1] is not None]
-            self._queue = deque(entry for entry in self._queue if entry[1] is None)
-            self._leave(refused)
-            async for message, answered in self._unhurried.over(refused):
-                self._counts.refused[message.source] += 1
-                if answered is not None:
-                    self._answer(answered, Answer("busy", detail=reason))
-            self._settle(len(refused))
+        async for message, answered in self._unhurried.over(self.queue.turn_away()):
+            self._counts.refused[message.source] += 1
+            self._answer(answered, Answer("busy", detail=reason))
         await self._wait()
 
-    async def _refused(self, batch: _Batch) -> None:
+    def _refused(self, batch: Batch) -> None:
         """The store refuses it for what one of its messages says."""
         if len(batch.entries) > 1:
-            self._queue.extendleft(reversed(batch.entries))
-            self._singly = len(batch.entries)
+            self.queue.put_back(batch, singly=True)
             return
         [(message, answered)] = batch.entries
         self._counts.invalid["not-stored"] += 1
@@ -310,10 +247,8 @@ class Journal:
             self._log.failure(
                 "The database refuses the message {msg_id} on {topic}, which is given up.", msg_id=message.msg_id, topic=message.topic
             )
-        self._leave(batch.entries)
-        if answered is not None:
-            self._answer(answered, Answer("bad", detail="the database refuses it"))
-        self._settle(1)
+        self.queue.leave(batch.entries)
+        self._answer(answered, Answer("bad", detail="the database refuses it"))
 
     async def _caught_up(self) -> bool:
         try:
@@ -341,10 +276,9 @@ class Journal:
             progress = max(publication.reached, min(looked, end))
             publication.reached = progress if found or progress > publication.reached else end
         if self.away:
-            self._log.info("The bus stores messages again; {count} wait.", count=self.waiting)
+            self._log.info("The bus stores messages again; {count} wait.", count=self.queue.waiting)
         self.away, self._behind, self._failures = "", False, 0
         self._spread(None)
-        self._settle(0)
 
     async def _wait(self) -> None:
         if self._running:
@@ -363,28 +297,16 @@ class Journal:
                 return  # the next batch notes it
             self._noted = max(self._noted, reached)
 
-    def _answer(self, answered: Answered, answer: Answer) -> None:
+    def _answer(self, answered: Answered | None, answer: Answer) -> None:
         try:
-            answered(answer)
+            if answered is not None:
+                answered(answer)
         except Exception:
             self._log.failure("A sender could not be answered.")
 
     def _spread(self, topics: Collection[str] | None) -> None:
         for watcher in self._watchers:
             watcher(topics)
-
-    def _leave(self, entries: Sequence[Entry]) -> None:
-        """They are committed, or given up."""
-        self.waiting -= len(entries)
-        for message, answered in entries:
-            self.waiting_bytes -= len(message.body) + OVERHEAD
-            self.unanswered -= answered is not None
-
-    def _settle(self, count: int) -> None:
-        """So many more are done with."""
-        self._settled += count
-        while self._drains and not self._behind and self._drains[0][0] <= self._settled:
-            self._drains.pop(0)[1].callback(None)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None and self._timer.active():
