@@ -65,6 +65,11 @@ class OwnMessagesTests(SynchronousTestCase):
         whole = envelope(message.topic, {**members, "seq": seq}, msg_id=message.msg_id, at=EPOCH, username="socialrelay")
         self.assertEqual(numbered(message, seq), canonical(whole))
 
+    def test_like_the_number(self) -> None:
+        """A text that looks like the number is none; a mapping in which one looks like it is refused."""
+        self.assertIn(b"4711", numbered(self.own.kept("node.back", {"a": '"seq":"\x1f"', "seq": 1, "b": "\x1f"}, EPOCH), 4711))
+        self.assertRaises(ValueError, self.own.kept, "node.back", {"a": {"seq": SEQUENCE_MARK}}, EPOCH)
+
     @given(MEMBERS)
     def test_passing(self, members: dict[str, object]) -> None:
         """What is not kept holds no mark and is canonical as it is."""

@@ -41,6 +41,8 @@ REASONS = (
 
 _ID = re.compile(r"[!-~]{1,255}")
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _WHITESPACE = " \t\n\r"
 _TOPICS_AT_HAND = 4096
@@ -133,7 +135,7 @@ def canonical(envelope: Mapping[str, object]) -> bytes:
 
     @raise ValueError: there is a number in it that JSON has not: NaN, or an infinite one.
     """
-    return json.dumps(envelope, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return _ENCODER.encode(envelope).encode("ascii")
 
 
 def envelope(topic: str, msg: object, *, msg_id: str, at: datetime, username: str, i: int = 1) -> dict[str, object]:

@@ -7,11 +7,15 @@ from datetime import datetime
 from itertools import count
 from uuid import UUID
 
+from attrs import evolve
+
 from socialrelay.boundaries.bus import OWN, SEQUENCE_MARK, BusMessage
 from socialrelay.bus.message import canonical, envelope, new_id
 from socialrelay.bus.topics import OWN_MODULE, Topics
 
-_SEQ = "seq"
+_AS_TEXT = b'"seq":"\\u001f"'
+"""The mark as a text, which is how it is written first.  Within texts quotes are escaped, so this stands nowhere else."""
+_MARKED = b'"seq":' + SEQUENCE_MARK.encode()
 
 
 class OwnMessages:
@@ -30,22 +34,15 @@ class OwnMessages:
         @param event: C{payload.received}.
         @param members: of C{msg}.
         @raise TypeError: a member is nothing that JSON can say.
+        @raise ValueError: likewise; or a mapping in it holds the mark.
         """
-        return self._message(event, _numbered(members), at)
+        message = self.passing(event, {**members, "seq": SEQUENCE_MARK}, at)
+        if message.body.count(_AS_TEXT) != 1:
+            raise ValueError(f"{event} has a member that looks like its number")
+        return evolve(message, body=message.body.replace(_AS_TEXT, _MARKED))
 
     def passing(self, event: str, members: Mapping[str, object], at: datetime) -> BusMessage:
         """One that is published and not kept: it has no number."""
-        return self._message(event, canonical(members), at)
-
-    def _message(self, event: str, msg: bytes, at: datetime) -> BusMessage:
         topic, msg_id = self._topics.own(event), new_id(at, self._uuid())
-        around = envelope(topic, 0, msg_id=msg_id, at=at, username=OWN_MODULE, i=next(self._count))
-        # Before "msg" there is only "i", a number: the first that looks like it is it.
-        return BusMessage(msg_id, topic, canonical(around).replace(b'"msg":0', b'"msg":' + msg, 1), OWN)
-
-
-def _numbered(members: Mapping[str, object]) -> bytes:
-    """Canonical JSON with the mark where the sequence number will stand: the keys before it, it, and the keys after it."""
-    before = canonical({key: value for key, value in members.items() if key < _SEQ})[1:-1]
-    after = canonical({key: value for key, value in members.items() if key > _SEQ})[1:-1]
-    return b"{%b}" % b",".join(filter(None, (before, b'"seq":' + SEQUENCE_MARK.encode(), after)))
+        body = canonical(envelope(topic, members, msg_id=msg_id, at=at, username=OWN_MODULE, i=next(self._count)))
+        return BusMessage(msg_id, topic, body, OWN)
