@@ -424,8 +424,9 @@ class QueryTests(IngestTests):
             peer.send(b"q", b"{}")
         await self.until(lambda: self.socket.asking == 2)
         self.assertEqual((await self.peer().query())[0], b"busy")
-        self.replay.waiting[0].callback(page())
-        await peers[0].answers(1)
+        for waiting in self.replay.waiting:
+            waiting.callback(page())
+        self.assertEqual([(await peer.answers(1))[0][:2] for peer in peers], [[b"q", b"ok"]] * 2)
         self.replay.waits = False
         self.assertEqual((await self.peer().query())[0], b"ok")
 

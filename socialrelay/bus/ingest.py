@@ -8,7 +8,7 @@ counted: whoever misses an answer asks again, under the same name.
 from __future__ import annotations
 
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from socialrelay.bus.inbound import MIB, max_frame
 from socialrelay.bus.pages import page_text
 from socialrelay.bus.query import BadQuery, Query, read_query
 from socialrelay.bus.reader import ZmqReader
+from socialrelay.bus.unread import UnreadPages
 from socialrelay.bus.wire import BAD, BUSY, DUP, GONE, OK
 from socialrelay.jsontext import NotJSON, read_object
 from socialrelay.ratelimit import Lru
@@ -104,7 +105,7 @@ class IngestSocket:
         self._stopping = False
         self._ended: list[Deferred[None]] = []
         self._queries: dict[Deferred[None], bytes] = {}
-        self._pages: Lru[bytes, _Pages] = Lru(PEERS)
+        self._pages: Lru[bytes, UnreadPages] = Lru(PEERS)
         self._unhurried = Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0))
 
     def start(self) -> None:
@@ -203,7 +204,7 @@ class IngestSocket:
             return
         pages = self._pages.get(peer)
         if pages is not None:
-            pages.asked(query)
+            pages.goes_on(query.since)
         refusal = ""
         if len(self._queries) >= self._most_queries or sum(each == peer for each in self._queries.values()) >= QUERIES_EACH:
             refusal = f"too many ask at a time; one may ask for {QUERIES_EACH} pages at a time, and all for {self._most_queries}"
@@ -241,7 +242,7 @@ class IngestSocket:
             self._send(head, BUSY, b"something went wrong in the relay; its log says more")
         else:
             if self._send(head, OK, text) and len(text) > SMALL:
-                pages = self._pages.get(head[0]) or _Pages()
+                pages = self._pages.get(head[0]) or UnreadPages()
                 pages.sent(page.next, len(text))
                 self._pages[head[0]] = pages
 
@@ -258,33 +259,6 @@ class IngestSocket:
         if not taken:
             self.counters["unsent-full"] += 1
         return taken
-
-
-class _Pages:
-    """
-    What of the pages that were sent to a peer is unread, as far as can be known: it has read up to where it goes on.
-
-    @ivar unread: bytes.
-    """
-
-    def __init__(self) -> None:
-        self.unread = 0
-        self._ends: OrderedDict[int, int] = OrderedDict()
-
-    def sent(self, end: int, size: int) -> None:
-        """@param end: what comes after this number follows the page."""
-        self.unread += size
-        self._ends[end] = self._ends.pop(end, 0) + size
-
-    def asked(self, query: Query) -> None:
-        """What was sent before a page that it goes on from was read before that page."""
-        if query.since not in self._ends:
-            return
-        while self._ends:
-            end, size = self._ends.popitem(last=False)
-            self.unread -= size
-            if end == query.since:
-                return
 
 
 def _query_of(text: bytes) -> Query:

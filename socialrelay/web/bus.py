@@ -7,16 +7,13 @@ Answers are JSON; what is wrong is said as on the control socket: C{{"error": {"
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from hashlib import sha256
-from hmac import compare_digest
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-from attrs import frozen
 from klein import Klein
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
@@ -34,12 +31,10 @@ from socialrelay.bus.query import BadQuery, Query, read_texts
 from socialrelay.bus.topics import Topics
 from socialrelay.config import Bus, BusToken
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.operators.who import shortened
 from socialrelay.unhurried import Unhurried
-from socialrelay.web.addresses import limited_as
-from socialrelay.web.admin.throttle import Throttle
 from socialrelay.web.answers import JSON, answer, application
-from socialrelay.web.request import client_address, header_texts
+from socialrelay.web.bus_tokens import Refusal, Tokens, may_publish
+from socialrelay.web.request import header_texts
 
 PATIENCE = 10.0
 """Seconds for which a sender is kept waiting for storage; what was begun goes on without it."""
@@ -54,11 +49,6 @@ _log = Logger()
 
 _METHODS = "GET, HEAD, OPTIONS, POST"
 _COUNTED = {b"POST": "post", b"GET": "get", b"HEAD": "get"}
-_REALM = 'Bearer realm="the message bus"'
-_NO_TOKENS = (
-    "Nobody may use the bus by HTTP: there is no token. Put one into bus.tokens of the relay's configuration, and let the relay read that "
-    "again (systemctl reload socialrelay)."
-)
 _CODES = {
     400: "bad-request",
     401: "unauthorized",
@@ -72,36 +62,6 @@ _CODES = {
     500: "internal",
     503: "unavailable",
 }
-
-
-class Refusal(Exception):
-    """
-    The request is not granted.
-
-    @ivar facts: what the answer says besides.
-    """
-
-    def __init__(self, status: int, sentence: str, *, headers: Mapping[str, str] | None = None, facts: Mapping[str, object] | None = None):
-        super().__init__(sentence)
-        self.status = status
-        self.headers = dict(headers or {})
-        self.facts = dict(facts or {})
-
-
-@frozen
-class _Sender:
-    """
-    Who has a token.
-
-    @ivar digest: SHA-256 of it.
-    """
-
-    entry: BusToken
-    digest: bytes
-
-    def may_publish(self, topic: str) -> bool:
-        """Whether a topic begins with something that this token may use."""
-        return any(prefix == "*" or topic.startswith(prefix) for prefix in self.entry.publish)
 
 
 def _refused(pages: BusPages, request: Request, failure: Failure) -> bytes:
@@ -153,24 +113,23 @@ class BusPages:
         self._now = now
         self._new_uuid = new_uuid
         self._clock = clock
-        self._throttle = Throttle()
         self._unhurried = Unhurried(clock.seconds, lambda: deferLater(clock, 0.0))
         self._max_message = config.max_message
-        self.adjust(config)
+        self._tokens = Tokens(config.tokens, clock, self.counters)
 
     def adjust(self, config: Bus) -> None:
         """Take the tokens of another configuration."""
-        self._senders = [_Sender(each, _digest(each.token.encode())) for each in config.tokens]
+        self._tokens.replace(config.tokens)
 
     # Publishing
 
     @app.route("/bus/v1/messages", methods=["POST"])
     async def publish(self, request: Request) -> bytes:
         """Take a message, and answer when it is committed."""
-        sender = self._sender(request)
+        sender = self._tokens.sender(request)
         msg_id, topic, body = self._whole(self._body(request), sender)
         told: Deferred[Answer] = Deferred()
-        self._ingest.take(msg_id, topic.encode("utf-8", "surrogatepass"), body, HTTP, told.callback, sender.may_publish)
+        self._ingest.take(msg_id, topic.encode("utf-8", "surrogatepass"), body, HTTP, told.callback, partial(may_publish, sender))
         try:
             came = await told.addTimeout(PATIENCE, self._clock)
         except TimeoutError:
@@ -192,7 +151,7 @@ class BusPages:
             raise Refusal(413, f"A message may have {self._max_message} bytes (bus.max_message), and this one has {len(body)}.")
         return body
 
-    def _whole(self, body: bytes, sender: _Sender) -> tuple[str, str, bytes]:
+    def _whole(self, body: bytes, sender: BusToken) -> tuple[str, str, bytes]:
         """
         A message with all that belongs to it.  What lacks nothing stays as it came: it may be signed.
 
@@ -211,7 +170,7 @@ class BusPages:
         if msg_id is not None and full == topic:
             return msg_id, topic, body
         msg_id = new_id(at, self._new_uuid()) if msg_id is None else msg_id
-        missing = envelope(full, said["msg"], msg_id=msg_id, at=at, username=sender.entry.name)
+        missing = envelope(full, said["msg"], msg_id=msg_id, at=at, username=sender.name)
         try:
             return msg_id, full, canonical({**missing, **said, "topic": full, "msg_id": msg_id})
         except RecursionError:
@@ -222,8 +181,8 @@ class BusPages:
     @app.route("/bus/v1/messages", methods=["GET"])
     async def messages(self, request: Request) -> bytes:
         """A page of what was said; if there is nothing and it was asked for, of what is said next."""
-        sender = self._sender(request)
-        if not sender.entry.read:
+        sender = self._tokens.sender(request)
+        if not sender.read:
             raise Refusal(403, "This token may not read (bus.tokens of the configuration: read = true).")
         query = _query_of(request)
         if self.readers >= READERS:
@@ -251,34 +210,6 @@ class BusPages:
     def options(self, request: Request) -> bytes:
         """What can be done here."""
         return answer(request, code=204, headers={"Allow": _METHODS})
-
-    # Who
-
-    def _sender(self, request: Request) -> _Sender:
-        """
-        Who asks.
-
-        One with a right token is never kept waiting for what others try: tokens are long, and a script with an old one would else keep
-        all that are on the same machine from being heard.
-        """
-        if not self._senders:
-            raise Refusal(403, _NO_TOKENS)
-        given = header_texts(request, "Authorization")
-        scheme, _, token = given[0].strip().partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer":
-            raise Refusal(401, "This takes a token: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": _REALM})
-        digest = _digest(token.strip().encode())
-        found = [sender for sender in self._senders if compare_digest(sender.digest, digest)]
-        if found:
-            return found[0]
-        self.counters["bus-wrong-token"] += 1
-        client = client_address(request)
-        wait = self._throttle.begin(limited_as(client), self._clock.seconds())
-        if wait:
-            raise Refusal(429, "There were too many wrong tokens.", headers={"Retry-After": str(math.ceil(wait))})
-        _log.warn("Somebody from {client} came to the bus with a token that is none of bus.tokens.", client=shortened(client))
-        wrong = {"WWW-Authenticate": f'{_REALM}, error="invalid_token"'}
-        raise Refusal(401, "This token is none of those in bus.tokens of the relay's configuration.", headers=wrong)
 
     # What is answered
 
@@ -311,8 +242,3 @@ def _later(sentence: str, **facts: object) -> Refusal:
 def _sentence(part: str) -> str:
     """A part of a sentence as a whole one."""
     return f"{part[:1].upper()}{part[1:]}."
-
-
-def _digest(token: bytes) -> bytes:
-    """Tokens are compared as digests: how long one is shows no more than what it is."""
-    return sha256(token).digest()
