@@ -11,7 +11,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from socialrelay.config import (
+from socialrelay.config import Bus, (
     Admin,
     Dashboard,
     Delivery,
@@ -75,7 +75,7 @@ class AdjustingTests(TestCase):
     async def test_delivery(self) -> None:
         """So do limits of what goes out; the window of hosts that have a wider one is narrowed."""
         delivery = Delivery(window=1, probes=3, bodies_in_flight=2_000_000, body_cache=1000, origin_spread=0.0, log_each=True, timeout=9.0)
-        self.assertNotIn("restart", await self.relay.reload(delivery=delivery))
+        self.assertNotIn("restart", await self.relay.reload(delivery=delivery, bus=Bus(delivery_events=True)))
         self.assertEqual(await self.metric("probes_in_flight_limit"), 3.0)
         self.assertEqual(await self.metric("body_bytes_in_flight_limit"), 2_000_000.0)
         self.assertEqual(await self.metric("body_cache_limit_bytes"), 1000.0)
