@@ -11,8 +11,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from socialrelay.config import Bus, (
+from socialrelay.config import (
     Admin,
+    Bus,
     Dashboard,
     Delivery,
     Discovery,
