@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from socialrelay.blocked_posts import BlockedPosts
 from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, SubscriberCounts, Subscriptions, Unavailable
 from socialrelay.routing.hosts import within
 from socialrelay.routing.index import SubscriptionIndex
@@ -29,8 +30,6 @@ UNTIL_GONE = timedelta(days=1)
 """At least so long it answered so before it was left alone."""
 NODES_AT_ONCE = 200
 """Rows of nodes that are read by one statement when rules change."""
-CANCELLED_AT_ONCE = 500
-"""Destinations at which posts are cancelled in one go."""
 TOLD = 20
 """When rules change what more nodes get, they are not named one by one in the log."""
 
@@ -89,8 +88,8 @@ class Subscribers:
         self._subscriptions = subscriptions
         self._rules = rules
         self._destinations = destinations
-        self._posts = log
         self._served = served
+        self._blocked_posts = BlockedPosts(log, served.cancel, unhurried)
         self._now = now
         self._unhurried = unhurried
         self._news = news
@@ -139,7 +138,7 @@ class Subscribers:
         self.rules = await self._read_rules()
         self._acted_upon = self.rules
         # The relay may have died between the storing of a rule and what it does: what is marked in the log is not sent.
-        await self._mark_blocked(RuleBook())
+        await self._blocked_posts.mark(self.rules, RuleBook())
         await self._destinations.settle_followers()
         records = [record for record in await self._destinations.load() if record.protocol == self._protocol]
         deferred: dict[int, list[DeferredDelivery]] = {}
@@ -218,7 +217,7 @@ class Subscribers:
         self._half_done = {*refused, *served}
         await self._end(sorted(refused))
         await self._take_up(sorted(served))
-        await self._cancel_blocked(before)
+        await self._blocked_posts.cancel(self.rules, before, self._numbers.values())
         self._news.blocked(self.rules.blocked - before.blocked)
         self._acted_upon = self.rules
         self._half_done = set()
@@ -260,32 +259,6 @@ class Subscribers:
                 self._news.changed(host, before, wish, one_of_many=not few)
         if not few:
             self._news.many_worked_out(len(hosts))
-
-    async def _mark_blocked(self, before: RuleBook) -> list[int]:
-        """
-        Cancel in the log what is by authors and hosts, or with tags, that are blocked since then.
-
-        @return: the positions.
-        """
-        new = self.rules.blocked - before.blocked
-        authors = {subject for subject in new if "@" in subject}
-        tags = self.rules.blocked_tags - before.blocked_tags
-        if not new and not tags:
-            return []
-        return await self._posts.cancel(authors=authors, hosts=new - authors, tags=tags)
-
-    async def _cancel_blocked(self, before: RuleBook) -> None:
-        """The same, and what of it is queued."""
-        positions = await self._mark_blocked(before)
-        if not positions:
-            return
-        # Each of them is looked for at every destination.
-        async for numbers in self._unhurried.over(self._portions()):
-            self._served.cancel(positions, "blocked by the operator", numbers)
-
-    def _portions(self) -> Iterator[list[int]]:
-        numbers = list(self._numbers.values())
-        return (numbers[start : start + CANCELLED_AT_ONCE] for start in range(0, max(len(numbers), 1), CANCELLED_AT_ONCE))
 
     async def _read_rules(self) -> RuleBook:
         found = await self._rules.in_force(self._now())

@@ -432,11 +432,10 @@ class SubscriberTests(SynchronousTestCase):
         self.relay.subscribe("one.example")
         self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)
         self.delivered()
-        log = self.relay.subscribers._posts
-        self.relay.subscribers._posts = type("Away", (), {"cancel": lambda *_, **__: fail(Unavailable("gone"))})()
+        away = self.patch(type(self.relay.storage.log), "cancel", lambda *_, **__: fail(Unavailable("gone")))
         self.relay.storage.rules.put(Rule("block", ALICE.handle, "", self.relay.now(), "root"))
         self.failureResultOf(self.relay.subscribers.rules_changed(), Unavailable)
-        self.relay.subscribers._posts = log
+        away.restore()
         self.successResultOf(self.relay.subscribers.rules_changed())
         self.relay.transport.reply = lambda url: Answer(202)
         self.relay.transport.sent.clear()
