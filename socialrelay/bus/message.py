@@ -22,6 +22,9 @@ from socialrelay.bus.topics import MAX_TOPIC, is_topic
 MAX_ID = 255
 """Characters."""
 
+MAX_DEPTH = 100
+"""Arrays and objects within one another.  From 985 on a C{fedmsg-tail} on Python 3.11 ends; newer Pythons read thousands."""
+
 REASONS = (
     "frames",
     "topic",
@@ -31,6 +34,7 @@ REASONS = (
     "no-msg",
     "other-topic",
     "ambiguous",
+    "too-deep",
     "bad-id",
     "other-id",
     "reserved",
@@ -42,8 +46,6 @@ REASONS = (
 _ID = re.compile(r"[!-~]{1,255}")
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _WHITESPACE = " \t\n\r"
 _TOPICS_AT_HAND = 4096
 
@@ -104,7 +106,7 @@ def read_message(topic: bytes, body: bytes, max_size: int, *, lenient: bool = Fa
         if lenient and "topic" not in said:
             raise Malformed("other-topic", "the body has no 'topic'")
     except Malformed as malformed:
-        if not lenient or malformed.reason == "ambiguous":
+        if not lenient or malformed.reason in ("ambiguous", "too-deep"):
             raise
         body = _wrap(name, body, max_size)
         said = {"topic": name, "msg": None}
@@ -172,6 +174,8 @@ def _read_members(body: bytes) -> dict[str, Any]:
         raise Malformed("not-json", "the body is not JSON in UTF-8") from None
     if end != len(text):
         raise Malformed("not-json", "the body goes on after the end of its JSON")
+    if text.count("{") + text.count("[") > MAX_DEPTH and type(document) in (list, tuple) and _is_deep(document):
+        raise Malformed("too-deep", f"the body has more than {MAX_DEPTH} arrays and objects within one another")
     if type(document) is not tuple:
         raise Malformed("not-object", "the body is JSON, but not an object")
     members = dict(document)
@@ -180,6 +184,22 @@ def _read_members(body: bytes) -> dict[str, Any]:
             if any(key == name and not (type(value) is str and value == members[name]) for key, value in document):
                 raise Malformed("ambiguous", f"the body has two different {name!r}")
     return members
+
+
+def _is_deep(document: Any) -> bool:
+    """@param document: lists, and objects as tuples of pairs."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for each in level:
+            if type(each) is list:
+                inner += each
+            else:
+                inner += [value for _, value in each]
+        level = [each for each in inner if type(each) in (list, tuple)]
+        if not level:
+            return False
+    return True
 
 
 def _wrap(topic: str, body: bytes, max_size: int) -> bytes:
