@@ -69,8 +69,9 @@ class EventTests(OwnRelay):
         for guid in posts:
             await self.accepted(alice.post("#cats", guid=guid))
         await node.has(*posts)
-        await self.hears("payload.received", activity_id=posts[-1], actor=alice.handle, node=home.host)
-        self.assertEqual([msg["activity_id"] for msg in self.heard("payload.received")], posts)
+        for guid in posts:
+            await self.hears("payload.received", activity_id=guid, actor=alice.handle, node=home.host)
+        self.assertEqual(len(self.heard("payload.received")), len(posts))
         [failed] = await self.hears("delivery.failed", node=away.host)
         self.assertEqual((failed["target"], failed["error"]), (f"https://{away.host}/receive/public", "connect"))
         await self.relay.act("block", subject=node.host)
@@ -109,5 +110,6 @@ class EventTests(OwnRelay):
         await node.has(*posts)
         self.assertEqual(self.heard("payload.received"), [])
         await deferToThread(stuck.rollback)
-        await self.hears("payload.received", activity_id=posts[-1])
-        self.assertEqual([msg["activity_id"] for msg in self.heard("payload.received")], posts)
+        for guid in posts:
+            await self.hears("payload.received", activity_id=guid)
+        self.assertEqual(len(self.heard("payload.received")), len(posts))
