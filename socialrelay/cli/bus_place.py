@@ -63,7 +63,8 @@ def find_bus(command: Command | None, address: str, fedmsg_config: Path | None) 
     return place
 
 
-def hint(place: Place) -> str:
-    """What may be the matter when nobody answers."""
+def hint(place: Place, address: str) -> str:
+    """What may be the matter when nobody answers.  C{address}: that was named."""
     where = f" Its address is from {', '.join(place.found)}." if place.found else " Nothing says where it is, so this is the default."
+    where = "" if address else where
     return "Is it running, with bus.enabled = true?" + where

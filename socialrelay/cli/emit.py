@@ -85,7 +85,7 @@ def emit(
             make = lambda number, line: bus.prepare(topic, read(line), msg_id and f"{msg_id}-{number}")  # noqa: E731
         _check_topic(bus, topic, msg_id)
     with bus:
-        sys.exit(_forget(bus, source, make) if no_wait else Emission(bus, source, make, single, shown).run())
+        sys.exit(_forget(bus, source, make) if no_wait else Emission(bus, source, make, address, single, shown).run())
 
 
 def _check_use(dash: str, topic: str | None, message: str | None, text: str | None, envelope: str | None, msg_id: str) -> None:
@@ -222,6 +222,7 @@ class Emission:
     """
     Messages on their way, and what became of them.
 
+    @ivar address: of the relay, if it was named.
     @ivar single: there is one, and it was not a line.
     @ivar shown: number and id of what is kept are printed.
     """
@@ -229,6 +230,7 @@ class Emission:
     bus: Bus
     lines: Lines
     make: Make
+    address: str
     single: bool
     shown: bool
     kept: int = 0
@@ -292,7 +294,7 @@ class Emission:
     def _unanswered(self, error: NoAnswer, more: bool) -> int:
         say(f"{error}.".replace("no relay", "No relay", 1).replace("the relay", "The relay", 1))
         if not error.answered:
-            say(hint(self.bus.place))
+            say(hint(self.bus.place, self.address))
         if not self.single:
             lost = _ranges(sorted(self._numbers[msg_id] for msg_id in error.msg_ids))
             rest = " What follows was not sent." if more else ""

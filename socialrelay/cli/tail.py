@@ -64,7 +64,7 @@ def tail(
     with Bus(place=place, timeout=_PATIENCE) as bus:
         prefix = topic if full else bus.topic(topic)
         show: Callable[[Line], str] = _raw if raw else _json if as_json else _line
-        lines = _heard_live(bus, address, prefix) if live else _heard(bus, since, prefix)
+        lines = _heard_live(bus, address, prefix) if live else _heard(bus, since, prefix, address)
         _print(map(show, lines), count)
 
 
@@ -82,7 +82,7 @@ class Line:
     body: str
 
 
-def _heard(bus: Bus, since: str, prefix: str) -> Iterator[Line]:
+def _heard(bus: Bus, since: str, prefix: str, address: str) -> Iterator[Line]:
     last = 0
 
     def away() -> None:
@@ -102,7 +102,7 @@ def _heard(bus: Bus, since: str, prefix: str) -> Iterator[Line]:
             last = each.seq
             yield _line_of(each)
     except NoAnswer as error:
-        say(f"{error}.".capitalize() if error.answered else f"N{str(error)[1:]}. {hint(bus.place)}")
+        say(f"{error}.".capitalize() if error.answered else f"N{str(error)[1:]}. {hint(bus.place, address)}")
         sys.exit(FAILED if error.answered else NO_DAEMON)
     except BusError as error:
         say(f"T{str(error)[1:]}.")
