@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
@@ -45,6 +45,9 @@ NO_SOURCE = (
     "Nobody who uses this relay can find its source code, which its licence (AGPL, section 13) entitles them to: "
     "set operator.source to its address, and operator.contact to yours."
 )
+
+STOP_SHARE = 0.8
+"""Of the time that the daemon has to stop: for all that needs storage."""
 
 _log = Logger()
 
@@ -92,6 +95,7 @@ class Core(Service):
         self._operators = operators
         self._storage: Storage | None = None
         self._parts: Sequence | None = None
+        self._bridge: IService | None = None
 
     def startService(self) -> Deferred[None]:
         """@return: fires when all parts run."""
@@ -110,12 +114,14 @@ class Core(Service):
         if config.federation.enabled:
             relay = await self._relay(storage)
             self._front.site = relay.public.site
-            parts, admin = relay.parts, relay.admin
+            parts, admin, self._bridge = relay.parts, relay.admin, relay.bridge
         else:
-            parts, admin = bridge_alone(self._surroundings, storage)
+            parts, admin, self._bridge = bridge_alone(self._surroundings, storage)
         self._operators.site = admin.site
-        self._parts = Sequence(parts, self._reactor, config.stop_timeout * 0.8)
+        self._parts = Sequence(parts, self._reactor, config.stop_timeout * STOP_SHARE)
         await self._parts.startService()
+        if self._bridge is not None:
+            await maybeDeferred(self._bridge.startService)
 
     async def _relay(self, storage: Storage) -> Assembly:
         config = self._config
@@ -129,10 +135,14 @@ class Core(Service):
         return assemble(Given.over(self._surroundings, storage, identity, await storage.log.end()))
 
     async def _stop(self) -> None:
+        end = self._reactor.seconds() + self._config.stop_timeout * STOP_SHARE
         try:
-            if self._parts is not None:
-                await self._parts.stopService()
+            if self._bridge is not None:
+                await maybeDeferred(self._bridge.stopService)
         finally:
+            if self._parts is not None:
+                self._parts.stop_timeout = end - self._reactor.seconds()
+                await self._parts.stopService()
             if self._storage is not None:
                 await self._storage.close()
 

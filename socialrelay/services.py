@@ -91,7 +91,7 @@ class Sequence(Service):
         """@param children: (name for the operator, service), in the order in which they start."""
         self._children = list(children)
         self._clock = clock
-        self._stop_timeout = stop_timeout
+        self.stop_timeout = stop_timeout
         self._started: list[tuple[str, IService]] = []
         self._starting: Deferred[None] = succeed(None)
         self._stopping: Deferred[Unfinished | None] | None = None
@@ -147,9 +147,9 @@ class Sequence(Service):
                 raise error if isinstance(error, StartFailed) else StartFailed(name, reason_of(error)) from error
 
     async def _stop(self) -> Unfinished | None:
-        end = self._clock.seconds() + self._stop_timeout
-        await within(self._starting, min(PATIENCE, self._stop_timeout / 4), self._clock)
-        reserve = self._stop_timeout / 20
+        end = self._clock.seconds() + self.stop_timeout
+        await within(self._starting, min(PATIENCE, self.stop_timeout / 4), self._clock)
+        reserve = self.stop_timeout / 20
         while self._started:
             name, child = self._started.pop()
             allowed = max(end - self._clock.seconds() - reserve * len(self._started), reserve)

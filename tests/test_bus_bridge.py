@@ -149,7 +149,7 @@ class StopTests(BridgeCase):
 
     async def test_hanging_store(self) -> None:
         """If the store does not answer, the stop ends in time all the same, and says how much was not stored."""
-        bridge = await self.started(stop_timeout=2.0)
+        bridge = await self.started(stop_timeout=3.0)
         await self.take(bridge, "2026-before")
         self.store.prompt = False
         for number in range(3):
@@ -157,7 +157,7 @@ class StopTests(BridgeCase):
             bridge.ingest.legacy(frames)
         with self.assertRaises(Unfinished) as raised:
             await bridge.stopService()
-        self.assertEqual(str(raised.exception), "4 messages of the bus could not be stored within 2 s.")
+        self.assertEqual(str(raised.exception), "4 messages of the bus could not be stored within 1.5 s.")
 
     async def test_idle(self) -> None:
         """If the database is away and nothing waits, the stop waits for nothing."""
@@ -170,14 +170,14 @@ class StopTests(BridgeCase):
 
     async def test_away(self) -> None:
         """If it stays away, what came in without acknowledgement is lost, and that is said."""
-        bridge = await self.started(stop_timeout=2.0)
+        bridge = await self.started(stop_timeout=3.0)
         await self.take(bridge)
         self.tables.go_away()
         self.assertEqual((await self.take(bridge, "2026-2")).status, "busy")
         bridge.ingest.legacy([TOPIC.encode(), envelope(TOPIC, {}, "2026-3")])
         with self.assertRaises(Unfinished) as raised:
             await bridge.stopService()
-        self.assertEqual(str(raised.exception), "1 message of the bus could not be stored within 2 s.")
+        self.assertEqual(str(raised.exception), "1 message of the bus could not be stored within 1.5 s.")
 
     async def test_not_started(self) -> None:
         """One that was never started can be stopped."""

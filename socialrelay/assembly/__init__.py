@@ -15,7 +15,7 @@ from pathlib import Path
 from attrs import frozen
 from twisted.application.service import IService
 
-from socialrelay.assembly.bus import PART, make_bus
+from socialrelay.assembly.bus import make_bus
 from socialrelay.assembly.engine import make_engine
 from socialrelay.assembly.given import Given, Surroundings
 from socialrelay.assembly.network import make_network
@@ -59,11 +59,13 @@ class Assembly:
     @ivar parts: (name, service), in the order in which they start.
     @ivar public: the public site.
     @ivar admin: the operators' site.
+    @ivar bridge: of the message bus, if there is one: the last to start and the first to stop.
     """
 
     parts: tuple[tuple[str, IService], ...]
     public: PublicSite
     admin: AdminSite
+    bridge: IService | None
 
 
 def assemble(given: Given) -> Assembly:
@@ -130,6 +132,4 @@ def assemble(given: Given) -> Assembly:
         ("live pages", Part(lambda: None, surface.streams.stop)),
         ("requests in hand", Part(lambda: None, lambda: within(surface.public.reception.drain(), DRAIN, reactor))),
     ]
-    if bus is not None:
-        parts.append((PART, bus.bridge))
-    return Assembly(tuple(parts), surface.public, surface.admin)
+    return Assembly(tuple(parts), surface.public, surface.admin, None if bus is None else bus.bridge)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from attrs import frozen
 from twisted.application.service import IService
 
-from socialrelay.assembly.bus import PART, make_bus
+from socialrelay.assembly.bus import make_bus
 from socialrelay.assembly.given import Surroundings
 from socialrelay.assembly.ways import Part, events_for, heard_at, watch_basics
 from socialrelay.metrics import storage as stored
@@ -40,11 +40,11 @@ class Titled:
     name: str = "Message bus"
 
 
-def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str, IService], ...], AdminSite]:
+def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str, IService], ...], AdminSite, IService]:
     """
     Make it.
 
-    @return: (name, service) in the order in which they start; and the operators' site.
+    @return: (name, service) in the order in which they start; the operators' site; the bridge, which starts after them and stops before.
     """
     config, reactor, health, now = given.config, given.reactor, given.health, given.now
     tasks: list[Periodic] = []
@@ -97,7 +97,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
             ("metrics", periodic("metrics", lambda: stored_metrics.measure(now()), stored.EVERY, 5.0)),
             *heard_at(given, admin, offers, {}, WHY_ABSENT),
             ("live pages", Part(lambda: None, streams.stop)),
-            (PART, bus.bridge),
         ),
         admin,
+        bus.bridge,
     )

@@ -19,8 +19,7 @@ from socialrelay.storage.stores import Storage
 if TYPE_CHECKING:
     from socialrelay.bus.bridge import Bridge
 
-PART = "the message bus"
-STOP_SHARE, STOP_SHARE_ALONE = 0.5, 0.6
+STOP_SHARE, STOP_SHARE_ALONE = 0.5, 0.7
 """Of the time that the daemon has to stop, beside a relay of posts and without."""
 
 

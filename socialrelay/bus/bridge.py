@@ -44,7 +44,7 @@ from socialrelay.services import Periodic, StartFailed, Unfinished, within
 from socialrelay.words import counted
 
 TO_CLOSE = 1.0
-"""Seconds that the sockets may take to end, beyond their linger."""
+"""Seconds of a stop that are for the end of the sockets, beyond their linger."""
 
 EXPOSED = (
     "Others than this machine can connect to {address} (bus.{key}), where nobody is asked who they are, and {what}. "
@@ -179,7 +179,8 @@ class Bridge(Service):
             each.startService()
 
     async def _stop(self) -> None:
-        end = self._reactor.seconds() + self._stop_timeout
+        began, whole = self._reactor.seconds(), self._stop_timeout
+        patience = max(whole - self._config.linger - TO_CLOSE, whole / 2)
         for each in self.periodic:
             if each.running:
                 each.stopService()
@@ -188,16 +189,16 @@ class Bridge(Service):
         unfinished = ""
         if self._runs:
             self._runs = False
-            finished = Deferred.fromCoroutine(self._finish(end))
-            if not await within(finished, self._stop_timeout, self._reactor) or self._given_up:
-                unfinished = self._left()
+            finished = Deferred.fromCoroutine(self._finish(began + patience))
+            if not await within(finished, patience, self._reactor) or self._given_up:
+                unfinished = self._left(patience)
         self._heartbeat.stop()
         self.announce.stop()
         self._journal.stop()
         self._socket.close()
         await self._inbound.stop(0.0)
         await self._outbound.stop()
-        await within(self._context.close(), self._config.linger + TO_CLOSE, self._reactor)
+        await within(self._context.close(), max(began + whole - self._reactor.seconds(), 0.1), self._reactor)
         if unfinished:
             raise Unfinished(unfinished)
 
@@ -212,11 +213,11 @@ class Bridge(Service):
         await self._journal.drain()
         await answered
 
-    def _left(self) -> str:
-        """A sentence; empty if nothing is left but to note that all is published."""
+    def _left(self, patience: float) -> str:
+        """A sentence on what was not done in so many seconds; empty if nothing is left but to note that all is published."""
         journal, told = self._journal, []
         if journal.queue.waiting:
-            told.append(f"{counted(journal.queue.waiting, 'message')} of the bus could not be stored within {self._stop_timeout:g} s")
+            told.append(f"{counted(journal.queue.waiting, 'message')} of the bus could not be stored within {patience:g} s")
         if stored := journal.last_seq - journal.published:
             told.append(f"{counted(stored, 'message')} of the bus {'is' if stored == 1 else 'are'} stored, and published at the next start")
         if self._given_up:

@@ -212,6 +212,8 @@ class Daemon(Service):
             else:
                 self._log.failure("The relay did not stop as it should.", result)
             self._terminal.unfinished()
+        # twistd would end by the signal that stopped it, and how the stop went is what the exit code is to say.
+        self._reactor._exitSignal = None
         self._ended()
         self._notifier.close()
 
