@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import signal
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from socialrelay.storage.postgres import open_storage
 from tests.bus_wire import Asker, Listener, Publisher, envelope, free_address, met, until
 from tests.daemon import Answer, Daemon, DaemonError
 from tests.envelopes import Author, new_guid
-from tests.servers import database
+from tests.servers import database, take_away
 
 T = TypeVar("T")
 PREFIX = "org.example.dev"
@@ -33,10 +34,10 @@ WELL = (0, -signal.SIGTERM)
 """How a relay ends that was told to and left nothing undone; twistd ends by the signal that ended it."""
 
 
-def message(number: int, text: str = "") -> tuple[str, str, bytes]:
+def message(number: int, text: str = "", topic: str = TOPIC) -> tuple[str, str, bytes]:
     """Identifier, topic and body of one that nobody else sends."""
-    msg_id = f"2026-{number:08}"
-    return msg_id, TOPIC, envelope(TOPIC, {"n": number, "log": text}, msg_id)
+    msg_id = f"2026-{topic}-{number:08}"
+    return msg_id, topic, envelope(topic, {"n": number, "log": text}, msg_id)
 
 
 class BusDaemon(Daemon):
@@ -107,6 +108,14 @@ class BusTestCase(TestCase):
         self.addCleanup(lambda: self.assertNotIn("Traceback", relay.log))
         return relay
 
+    async def common_relay(self) -> BusDaemon:
+        """One that is ready, for tests that do it no harm; each takes a topic of its own."""
+        relay = common()
+        if relay.process is None:
+            await relay.start()
+        self.addCleanup(lambda: self.assertNotIn("Traceback", relay.log))
+        return relay
+
     def thread(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
         """Do what blocks."""
         return deferToThread(work, *arguments)
@@ -141,6 +150,21 @@ def kept_ids(messages: list[dict[str, Any]]) -> list[str]:
     return [each["msg_id"] for each in messages]
 
 
+@cache
+def common() -> BusDaemon:
+    """The relay of this run for all tests that do it no harm, not started."""
+    relay = BusDaemon()
+
+    def end() -> None:
+        if relay.process is not None:
+            relay.process.terminate()
+            relay.process.wait(30)
+        take_away(relay.folder, relay.state)
+
+    atexit.register(end)
+    return relay
+
+
 class CrashTests(BusTestCase):
     async def test_killed(self) -> None:
         """
@@ -173,66 +197,87 @@ class CrashTests(BusTestCase):
 
     async def test_lost_answer(self) -> None:
         """Who never saw the answer and says the same again is told that it is kept, and nobody hears it twice."""
-        relay = await self.relay()
+        relay = await self.common_relay()
+        topic = f"{PREFIX}.git.again"
         listener = self.listener(relay)
         await self.publisher(relay, listener)
         gone = self.asker(relay)
         for number in range(20):
-            gone.give(*message(number))
-        await self.thread(until, lambda: len(listener.ids(TOPIC)) == 20)
+            gone.give(*message(number, topic=topic))
+        await self.thread(until, lambda: len(listener.ids(topic)) == 20)
         again = self.asker(relay)
         for number in range(20):
-            status, detail = await self.thread(again.tell, *message(number))
+            status, detail = await self.thread(again.tell, *message(number, topic=topic))
             self.assertEqual(status, "dup")
             kept = await self.thread(again.said, int(detail) - 1)
-            self.assertEqual(kept[0]["msg_id"], message(number)[0])
-        self.assertEqual((await self.thread(again.tell, *message(20)))[0], "ok")
-        await self.thread(until, lambda: message(20)[0] in listener.ids(TOPIC))
-        self.assertEqual(listener.ids(TOPIC), [message(number)[0] for number in range(21)])
+            self.assertEqual(kept[0]["msg_id"], message(number, topic=topic)[0])
+        self.assertEqual((await self.thread(again.tell, *message(20, topic=topic)))[0], "ok")
+        await self.thread(until, lambda: message(20, topic=topic)[0] in listener.ids(topic))
+        self.assertEqual(listener.ids(topic), [message(number, topic=topic)[0] for number in range(21)])
 
 
 class StopTests(BusTestCase):
     async def test_backlog(self) -> None:
-        """What 20 000 messages' sender got rid of before SIGTERM is stored and published, and the relay ends well."""
+        """
+        On SIGTERM what 20 000 messages' sender had got rid of is stored and published, who was told that a message is kept was told the
+        truth, and the relay ends well.
+        """
         relay = await self.relay()
         listener = self.listener(relay)
         publisher = await self.publisher(relay, listener)
         messages = [message(number) for number in range(20_000)]
+        answers: dict[str, str] = {}
+        over = Event()
+        asker = self.asker(relay)
+        asked = f"{PREFIX}.git.asked"
+        telling = self.thread(asker.tell_all, [message(number, topic=asked) for number in range(20_000)], answers, over)
+        await self.thread(until, lambda: answers)
 
         def burst() -> None:
             for _, topic, body in messages:
                 publisher.send(topic, body)
+            publisher.close()
 
         await self.thread(burst)
-        await self.thread(publisher.close)
-        heard = len(listener.bodies(TOPIC))
         self.assertIn(await relay.terminate(), WELL)
-        self.assertLess(heard, 20_000)
+        over.set()
+        await telling
+        self.assertLess(len(answers), 20_000)
         sent = [msg_id for msg_id, _, _ in messages]
         await self.thread(until, lambda: len(listener.bodies(TOPIC)) >= 20_000)
         self.assertEqual(listener.ids(TOPIC), sent)
         self.assertIn(f"{PREFIX}.socialrelay.relay.stopping", topics(listener))
-        storage = await open_storage(reactor, relay.dsn)
+        kept = await self.kept(relay.dsn)
+        self.assertEqual([each for each in kept if TOPIC in each], sent)
+        told = {msg_id for msg_id, status in answers.items() if status == "ok"}
+        self.assertEqual(told - set(kept), set())
+        self.assertLessEqual(set(answers.values()), {"ok", "busy"})
+        self.assertEqual(set(listener.ids(asked)), {each for each in kept if asked in each})
+
+    async def kept(self, dsn: str) -> list[str]:
+        """Identifiers of all that a relay left behind, all of which is published."""
+        storage = await open_storage(reactor, dsn)
         self.addCleanup(storage.close)
         extent = await storage.bus.extent()
         self.assertEqual(extent.published, extent.last_seq)
-        kept: list[str] = []
+        found: list[str] = []
         after = 0
         while after < extent.last_seq:
-            found, after = await storage.bus.read(after, TOPIC, 1000)
-            kept += [each.msg_id for each in found]
-        self.assertEqual(kept, sent)
+            messages, after = await storage.bus.read(after, "", 1000)
+            found += [each.msg_id for each in messages]
+        return found
 
     async def test_second(self) -> None:
         """A second relay at one of its addresses, TCP or UNIX socket, ends with 1 and says where; the first does not notice."""
-        first = await self.relay()
+        first = await self.common_relay()
         listener = self.listener(first)
         publisher = await self.publisher(first, listener)
         taken = {"relay_inbound": first.inbound, "relay_outbound": first.outbound, "relay_ingest": first.ingest}
         await gatherResults([Deferred.fromCoroutine(self.refused(name, address)) for name, address in taken.items()])
-        publisher.send(TOPIC, message(0)[2])
-        await self.thread(until, lambda: message(0)[0] in listener.ids(TOPIC))
-        self.assertEqual((await self.thread(self.asker(first).tell, *message(1)))[0], "ok")
+        topic = f"{PREFIX}.git.second"
+        publisher.send(topic, message(0, topic=topic)[2])
+        await self.thread(until, lambda: message(0, topic=topic)[0] in listener.ids(topic))
+        self.assertEqual((await self.thread(self.asker(first).tell, *message(1, topic=topic)))[0], "ok")
 
     async def refused(self, name: str, address: str) -> None:
         """A relay that wants this address does not start."""
@@ -249,7 +294,7 @@ class StopTests(BusTestCase):
 class DoorTests(BusTestCase):
     async def test_reserved(self) -> None:
         """At no door is a topic taken that only the relay itself may use, in whatever environment."""
-        relay = await self.relay()
+        relay = await self.common_relay()
         listener = self.listener(relay)
         publisher = await self.publisher(relay, listener)
         asker = self.asker(relay)
@@ -263,8 +308,9 @@ class DoorTests(BusTestCase):
             self.assertEqual((await relay.messages("POST", json={"topic": topic, "msg": {}})).code, 403)
         said = await relay.command("--config", str(relay.folder / "relay.toml"), "emit", "--topic", forged[0], "--message", "x")
         self.assertEqual(said.code, 1, said.err)
-        publisher.send(TOPIC, message(1)[2])
-        await self.thread(until, lambda: message(1)[0] in listener.ids(TOPIC))
+        after = f"{PREFIX}.git.after"
+        publisher.send(after, message(1, topic=after)[2])
+        await self.thread(until, lambda: message(1, topic=after)[0] in listener.ids(after))
         self.assertNotIn("evil.example", str(listener.heard))
         self.assertEqual([each["topic"] for each in await self.thread(asker.said, 0, f"{PREFIX}.socialrelay.node")], [])
 
