@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay.compose import LateSite, operators_listener
 from socialrelay.running.listening import CannotListen
+from tests.daemon import ROOT
 from tests.web_requests import config
 
 reactor: Any = installed_reactor
@@ -59,3 +62,12 @@ class OperatorsListenerTests(TestCase):
         """
         listener, places = operators_listener(config(), reactor, LateSite())
         self.assertEqual((places, listener.addresses), ((), []))
+
+
+class WithoutBusTests(SynchronousTestCase):
+    def test_not_loaded(self) -> None:
+        """
+        A relay without a bus never loads ZeroMQ.
+        """
+        script = "import sys, socialrelay.compose, socialrelay.tap; sys.exit('zmq' in sys.modules)"
+        self.assertEqual(subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode, 0)
