@@ -172,7 +172,8 @@ class Bus:
 
     def publish_many(self, messages: Iterable[tuple[str, object]], window: int = 1000) -> list[int]:
         """
-        Publish many messages, without waiting for each.  They keep their order, unless the relay is busy or goes away meanwhile.
+        Publish many messages, without waiting for each.  They keep their order, unless the relay refuses some for a moment and takes those
+        after them.
 
         @param messages: topics, and what there is to say.
         @param window: how many may be under way.

@@ -2,12 +2,12 @@
 Messages that are sent until the relay has said what became of them.
 
 A message is sent again, under the same C{msg_id}, when the connection has broken, when nothing is answered for long, and, with growing
-waits, when the relay says that it is busy.  That is harmless: the relay keeps what has the same C{msg_id} once.
+waits, when the relay says that it is busy.  That is harmless: the relay keeps what has the same C{msg_id} once.  What is sent again is sent
+in the order in which it was given, before anything else.
 """
 
 from __future__ import annotations
 
-import heapq
 import random
 import time
 from collections import deque
@@ -80,7 +80,6 @@ class Outcome:
 class _Open:
     outgoing: Outgoing
     deadline: float
-    tries: int = 0
     held_back: bool = False
 
 
@@ -107,11 +106,10 @@ class Sender:
         self._order: deque[str] = deque()
         self._open: dict[str, _Open] = {}
         self._told: dict[str, Outcome] = {}
-        self._later: list[tuple[float, str]] = []
-        self._reopen_at = 0.0
-        self._breaks = 0
         self._last = 0.0
-        self._busy = ""
+        self._reopen_at, self._breaks = 0.0, 0
+        self._resume_at: float | None = None
+        self._refusals, self._busy = 0, ""
 
     @property
     def waiting(self) -> int:
@@ -120,7 +118,7 @@ class Sender:
 
     def takes(self, msg_id: str) -> bool:
         """Whether this can be given now: there is room, the relay is not busy, and it is not under way already."""
-        return len(self._order) < self._window and not self._later and msg_id not in self._open and msg_id not in self._told
+        return len(self._order) < self._window and self._resume_at is None and msg_id not in self._open and msg_id not in self._told
 
     def give(self, outgoing: Outgoing) -> None:
         """Send a message; L{takes} says whether that is possible."""
@@ -170,13 +168,14 @@ class Sender:
             self._link.open()
             self._last = now
             for each in self._open.values():
-                if not each.held_back:
+                each.held_back = True
+            self._resume_at = now
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            for each in self._open.values():
+                if each.held_back:
+                    each.held_back = False
                     self._send(each.outgoing)
-        while self._later and self._later[0][0] <= now:
-            due = self._open.get(heapq.heappop(self._later)[1])
-            if due is not None and due.held_back:
-                due.held_back = False
-                self._send(due.outgoing)
 
     def _read(self) -> bool:
         answers = self._link.read()
@@ -191,11 +190,13 @@ class Sender:
         if entry is None:
             return  # it was sent twice, and this is the second answer
         if status == BUSY:
-            if not entry.held_back:
-                heapq.heappush(self._later, (self._last + self._pause(entry.tries), msg_id))
-                self._busy, entry.tries, entry.held_back = detail, entry.tries + 1, True
+            entry.held_back, self._busy = True, detail
+            if self._resume_at is None:
+                self._resume_at = self._last + self._pause(self._refusals)
+                self._refusals += 1
             return
         del self._open[msg_id]
+        self._refusals, self._busy = 0, ""
         kept = status in (OK, DUP)
         self._told[msg_id] = Outcome(msg_id, status, int(detail) if kept and detail.isdecimal() else 0, "" if kept else detail)
 
@@ -219,11 +220,10 @@ class Sender:
             times.append(self._last + self._silence)
         if self._open:
             times.append(next(iter(self._open.values())).deadline)
-        if self._later:
-            times.append(self._later[0][0])
+        if self._resume_at is not None and self._link.is_open:
+            times.append(self._resume_at)
         return max(0.0, min(times) - now)
 
     def _check(self) -> None:
         if self._open and next(iter(self._open.values())).deadline <= self._clock():
-            busy = self._busy if any(each.tries for each in self._open.values()) else ""
-            raise NoAnswer(self._link.address, self._link.answered, tuple(self._open), busy)
+            raise NoAnswer(self._link.address, self._link.answered, tuple(self._open), self._busy)
