@@ -52,6 +52,7 @@ class BridgeAloneTests(TestCase):
         link = (await bridge.act("login"))["path"]
         page = await bridge.ask(bridge.folder / "admin", "GET", link)
         self.assertIn(b"Log in", page.body)
+        self.assertNotIn(b"development mode", page.body)
         self.assertIn("It runs the bridge of the message bus alone", bridge.log)
 
     async def test_kept_up(self) -> None:

@@ -96,7 +96,7 @@ class Look:
         look._environment.globals.update(
             relay={"name": relay.name},
             operator=config.operator,
-            development=not config.production,
+            development=config.federation.enabled and not config.production,
             version=__version__,
             sections=[(path, label) for path, label, view in SECTIONS if not view or view in views],
         )
