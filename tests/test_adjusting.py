@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from socialrelay.config import (
     Admin,
     Bus,
+    BusToken,
     Dashboard,
     Delivery,
     Discovery,
@@ -80,6 +81,31 @@ class AdjustingTests(TestCase):
         self.assertEqual(await self.metric("probes_in_flight_limit"), 3.0)
         self.assertEqual(await self.metric("body_bytes_in_flight_limit"), 2_000_000.0)
         self.assertEqual(await self.metric("body_cache_limit_bytes"), 1000.0)
+
+    async def test_bus(self) -> None:
+        """Who has a new token may use the bus at once, and for how long messages are kept changes; the rest wants a restart."""
+        self.relay = assembled(self, bus=Bus(enabled=True))
+
+        async def asked() -> int:
+            treq: Any = StubTreq(self.relay.assembly.admin.parts[b"bus"])
+            codes: list[int] = []
+            said = treq.get("http://relay/bus/v1/messages?since=0", headers={"Authorization": "Bearer a-token-of-the-tests"})
+            said.addCallback(lambda response: codes.append(response.code))
+            while not codes:
+                await deferLater(reactor, 0.0)
+                treq.flush()
+            return codes[0]
+
+        self.assertEqual(await asked(), 403)
+        bus = Bus(enabled=True, keep_bytes=1000, delivery_events=True, tokens=(BusToken("tests", "a-token-of-the-tests"),))
+        with capturedLogs() as logs:
+            line = await self.relay.reload(bus=evolve(bus, high_water_mark=5000))
+        self.assertEqual(line, "The configuration was read again: 3 changes, and 1 that need a restart.")
+        self.assertEqual(await asked(), 200)
+        self.assertEqual(await self.metric("bus_stored_limit_bytes"), 1000.0)
+        told = "\n".join(str(formatEvent(event)) for event in logs)
+        self.assertIn("bus.tokens: changed", told)
+        self.assertNotIn("a-token", told)
 
     async def test_pages(self) -> None:
         """The pages show what the operator now says."""
