@@ -30,7 +30,7 @@ SIZE = 1000
 """Bytes of a body."""
 SENT = slice(37, 57)
 """Where in a body it stands when it was sent: nanoseconds of C{time.monotonic_ns}."""
-QUIET = 4
+QUIET = 3
 """Seconds without a message after which a listener takes it that none will come."""
 
 
