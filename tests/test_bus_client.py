@@ -158,6 +158,7 @@ class PublishingTests(BusCase):
         attempts: list[Callable[[], object]] = [
             lambda: self.bus.publish("", {}),
             lambda: self.bus.publish("a\nb", {}),
+            lambda: self.bus.publish("a\udcff", {}),
             lambda: self.bus.publish("a", {}, msg_id="with a space"),
             lambda: self.bus.publish("x" * 300, {}),
             *(lambda body=body: read_envelope(body) for body in (b"", b"[]", b"{}", b'{"topic": 1}', b'{"topic": "a"}', b"\xff")),

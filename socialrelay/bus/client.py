@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from getpass import getuser
 from types import TracebackType
@@ -138,11 +138,13 @@ class Bus:
         @param msg: an object as JSON knows it, a C{dict}.
         @param msg_id: by which the relay knows what it has already; else a new one.
         @raise Malformed: topic or C{msg_id} cannot be one.
-        @raise TypeError: that is not JSON.
+        @raise TypeError: C{ValueError}: that is not JSON.
         """
         name, now = self._topics.full(topic), datetime.now(UTC)
         if not topic or not is_topic(name):
             raise Malformed("topic", "a topic has 1 to 255 bytes and no control characters")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise Malformed("topic", "the topic is not UTF-8")
         msg_id = msg_id or new_id(now, uuid4())
         check_id(msg_id)
         self._count += 1
@@ -279,7 +281,7 @@ class Bus:
         on_away: Callable[[], object] = lambda: None,
         on_back: Callable[[], object] = lambda: None,
         on_idle: Callable[[], object] = lambda: None,
-    ) -> Iterator[tuple[str, bytes]]:
+    ) -> Generator[tuple[str, bytes], None, None]:
         """
         Topics and bodies of messages as they are published: also those that the relay does not keep; what is missed is missed.
 
@@ -298,7 +300,7 @@ class Bus:
         on_away: Callable[[], object] = lambda: None,
         on_back: Callable[[], object] = lambda: None,
         on_idle: Callable[[], object] = lambda: None,
-    ) -> Iterator[Heard]:
+    ) -> Generator[Heard, None, None]:
         """
         Every message that is kept, after a sequence number, for ever: also what came while nobody listened, or the relay was away.
 

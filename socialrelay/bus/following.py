@@ -6,7 +6,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -170,7 +170,7 @@ def follow(
     on_back: Callable[[], object],
     on_idle: Callable[[], object],
     patience: float,
-) -> Iterator[Heard]:
+) -> Generator[Heard, None, None]:
     """
     All messages after a number, for ever.
 

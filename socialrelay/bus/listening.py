@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import zmq
 
@@ -26,7 +26,7 @@ def listen(
     on_back: Callable[[], object] = lambda: None,
     on_idle: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[tuple[str, bytes]]:
+) -> Generator[tuple[str, bytes], None, None]:
     """
     Topics and bodies, as they are published at C{relay_outbound}, for ever.
 
