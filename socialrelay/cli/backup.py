@@ -30,7 +30,9 @@ KEEP_SAFE = (
 
 @click.command()
 @_file
-@click.option("--without-bodies", is_flag=True, help="Leave out what waits, and what was said on the bus; after a restore it counts as expired.")
+@click.option(
+    "--without-bodies", is_flag=True, help="Leave out what waits, and what was said on the bus; after a restore it counts as expired."
+)
 @click.option("--overwrite", is_flag=True, help="In place of a file that is there.")
 @answered
 def export(command: Command, as_json: bool, file: Path, without_bodies: bool, overwrite: bool) -> None:
