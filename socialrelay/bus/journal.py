@@ -229,7 +229,8 @@ class Journal:
     async def _turn_away(self, reason: str) -> None:
         """The store is away, and whether it took what it was given last is not known."""
         if not self.away:
-            self._log.warn("The bus cannot store messages: {reason}. {count} wait.", reason=reason, count=self.queue.waiting)
+            told = reason.rstrip(".")
+            self._log.warn("The bus cannot store messages: {reason}. {count} wait.", reason=told, count=self.queue.waiting)
         self.away, self._behind = reason, True
         async for message, answered in self._unhurried.over(self.queue.turn_away()):
             self._counts.refused[message.source] += 1
