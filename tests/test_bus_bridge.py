@@ -179,6 +179,15 @@ class StopTests(BridgeCase):
             await bridge.stopService()
         self.assertEqual(str(raised.exception), "1 message of the bus could not be stored within 1.5 s.")
 
+    async def test_while_starting(self) -> None:
+        """One that is stopped while its first message is on its way has nothing that goes on afterwards."""
+        bridge = self.make()
+        started = bridge.startService()
+        await deferToThread(until, lambda: self.store.asked)
+        await bridge.stopService()
+        await started
+        self.assertFalse(any(each.running for each in bridge.periodic))
+
     async def test_not_started(self) -> None:
         """One that was never started can be stopped."""
         await self.make().stopService()

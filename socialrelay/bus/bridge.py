@@ -175,8 +175,9 @@ class Bridge(Service):
         self.announce.start()
         self.announce("relay.started", self._about)
         await self._probe.look()
-        for each in self.periodic:
-            each.startService()
+        if self.running:  # it may have been stopped meanwhile
+            for each in self.periodic:
+                each.startService()
 
     async def _stop(self) -> None:
         began, whole = self._reactor.seconds(), self._stop_timeout
