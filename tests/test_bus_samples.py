@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,13 +25,13 @@ def has_git() -> bool:
 
 
 class SampleCase(BusTestCase):
-    async def home_of(self, relay: BusDaemon | None) -> Path:
+    async def home_of(self, relay: BusDaemon | None, environment: str = "dev") -> Path:
         """A home whose fedmsg.d names the relay, with C{socialrelay} on the path."""
         home = Path(self.mktemp()).absolute()
         for folder in (".fedmsg.d", "bin"):
             (home / folder).mkdir(parents=True)
         ingest = relay.ingest if relay is not None else free_address()
-        place = {"topic_prefix": "org.example", "environment": "dev", "relay_ingest": ingest}
+        place = {"topic_prefix": "org.example", "environment": environment, "relay_ingest": ingest}
         (home / ".fedmsg.d" / "bus.py").write_text(f"config = {place!r}\n")
         command = home / "bin" / "socialrelay"
         command.write_text(f'#!/bin/sh\nexec {sys.executable} -m socialrelay "$@"\n')
@@ -123,6 +124,21 @@ class HookTests(SampleCase):
         told = await self.git(other, work, "push", "origin", "main", code=1)
         self.assertIn("no relay answers", told)
         await self.git(other, bare, "rev-parse", "--verify", "main", code=128)
+
+
+class DocumentTests(SampleCase):
+    async def test_python(self) -> None:
+        """
+        The Python of docs/bus.md runs as it stands there.
+        """
+        relay = await self.relay(environment="prod")
+        home = await self.home_of(relay, environment="prod")
+        found = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "bus.md").read_text(), re.DOTALL)
+        assert found is not None
+        program = "import sys\n\ndef remember(seq):\n    sys.exit(0)\n\n" + found[1]
+        said = await self.run_in(home, sys.executable, "-c", program)
+        self.assertEqual((said.returncode, said.stderr), (0, ""))
+        self.assertIn("org.example.prod.deploy.done {'host': 'a'}\n", said.stdout)
 
 
 class CronTests(SampleCase):

@@ -93,7 +93,10 @@ class EmitTests(EmitCase):
         """
         Complete messages pass byte for byte, from a file or standard input.
         """
-        bodies = [b'{"topic" : "org.other.prod.x",  "msg":{"a":1e3,"a":1.10}, "signature":"x"}', envelope("org.other.prod.y", {}, "theirs")]
+        bodies = [
+            b'{"topic" : "org.other.prod.x",  "msg":{"a":1e3,"a":1.10}, "msg_id":"odd", "signature":"x"}',
+            envelope("org.other.prod.y", {}, "theirs"),
+        ]
         file = self.home / "messages"
         file.write_bytes(b"\n".join(bodies))
         self.emit("--envelope", str(file))

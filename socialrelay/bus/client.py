@@ -325,7 +325,7 @@ class Bus:
 
 def read_envelope(body: bytes) -> Outgoing:
     """
-    A complete message: JSON in UTF-8, an object with C{topic} and C{msg}; its C{msg_id} is made of its bytes if it has none.
+    A complete message: JSON in UTF-8, an object with C{topic}, C{msg} and C{msg_id}.
 
     @raise Malformed: it is none.
     """
@@ -339,6 +339,8 @@ def read_envelope(body: bytes) -> Outgoing:
     if not isinstance(topic, str):
         raise Malformed("topic", "it is no object with a 'topic'")
     message = read_message(topic.encode("utf-8", "surrogatepass"), body, _LARGEST)
+    if said.get("msg_id") != message.msg_id:
+        raise Malformed("bad-id", "it has no 'msg_id', or one that can be none")
     return Outgoing(message.msg_id, message.topic, message.body)
 
 
