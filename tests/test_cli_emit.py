@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
+from socialrelay.cli.command import main
 from tests.bus_relay import ScriptedRelay
 from tests.bus_wire import PATIENCE, envelope, free_address, until
 from tests.daemon import environment
@@ -40,6 +42,12 @@ class EmitCase(SynchronousTestCase):
         out, err = said.stdout.decode(), said.stderr.decode()
         self.assertEqual(said.returncode, code, err)
         return out, err
+
+    def wrong_use(self, *words: str) -> str:
+        """What it says to that, in this process."""
+        said = CliRunner(env={"HOME": str(self.home)}).invoke(main, list(words))
+        self.assertEqual(said.exit_code, 2, said.output)
+        return " ".join(said.stderr.split())
 
     def kept(self) -> list[tuple[str, str, Any]]:
         return [(msg_id, topic, json.loads(body)["msg"]) for msg_id, topic, body in self.relay.kept]
@@ -216,8 +224,7 @@ class InVainTests(EmitCase):
             (["--topic", "a", "--message", "x", "--address", "nonsense"], "nonsense is no address"),
             (["--topic", "a", "--message", "x", "--fedmsg-config", "/nonexistent"], "does not exist"),
         ):
-            _, err = self.emit(*words, code=2)
-            self.assertIn(reason, " ".join(err.split()))
+            self.assertIn(reason, self.wrong_use("emit", *words))
         self.assertEqual(self.relay.seen, [])
 
     def test_unreadable_configuration(self) -> None:

@@ -191,7 +191,7 @@ class TailTests(TailCase):
             ["--address", "x"],
             ["--count", "0"],
         ):
-            self.tail(*words, code=2)
+            self.wrong_use("tail", *words)
 
 
 class LiveTests(TailCase):
