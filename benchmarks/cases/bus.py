@@ -186,7 +186,8 @@ def _flood(bed: Bed, relay: Measured) -> Figures:
     with Ends(relay) as ends:
         listener, publisher = ends.listen(count), ends.publish(count)
         ends.meet(listener)
-        relay.stall.write_bytes(bytes(stalling.LATENESS.size))
+        with relay.stall.open("r+b") as stall_file:  # not made anew: what is mapped must not become shorter
+            stall_file.write(bytes(stalling.LATENESS.size))
         before, stored_before = processes.cpu(relay.pid), _postgres(relay)
         publisher.go()
         heard, sent = listener.result(), publisher.result()
