@@ -317,20 +317,41 @@ class FollowedTests(TestCase):
         stranger = self.site.machine.run(f"runuser -u nobody -- curl --silent --unix-socket {socket} http://relay/health/live", check=False)
         self.assertEqual(stranger.returncode, 7)
 
-    def test_15_upgrade(self) -> None:
+    def test_15_bus(self) -> None:
+        """Under the unit the bus works over its ports for every user, and with the drop-in over sockets for those of one group."""
+        self.site.run("groupadd --system scripts && useradd --groups scripts ada && useradd eve")
+        self.site.put("/etc/fedmsg.d/socialrelay.py", (ROOT / "etc/fedmsg.d/socialrelay.py").read_text())
+        self.site.run("printf '[bus]\\nenabled = true\\n' >> /etc/socialrelay.toml && systemctl restart socialrelay.service")
+        self.assertEqual(self._emitted("eve"), 0)
+        self.site.run(f"install -D -t /etc/systemd/system/socialrelay.service.d {CHECKOUT}/etc/systemd/socialrelay.service.d/bus.conf")
+        for name in ("inbound", "ingest", "outbound"):
+            address = f'relay_{name} = ["ipc:///run/socialrelay-bus/{name}"]'
+            self.site.run(f"echo '{address}' >> /etc/socialrelay.toml")
+            found = f"""s,"relay_{name}": .*,"relay_{name}": ["ipc:///run/socialrelay-bus/{name}"]\\,,"""
+            self.site.run(f"sed -i '{found}' /etc/fedmsg.d/socialrelay.py")
+        self.site.run("systemctl daemon-reload && systemctl restart socialrelay.service")
+        self.assertEqual((self._emitted("ada"), self._emitted("eve")), (0, 3))
+
+    def _emitted(self, user: str) -> int:
+        """How `socialrelay emit` ends for a user."""
+        script = f"runuser -u {user} -- socialrelay emit --topic check --message hello --timeout 3"
+        return self.site.machine.run(script, check=False).returncode
+
+    def test_16_upgrade(self) -> None:
         """The upgrade's lines succeed, and the relay is who it was."""
         before = self.site.json("identity")
         self.site.follow("Upgrade")
         self.assertTrue(self.site.ready())
         self.assertEqual(self.site.json("identity"), before)
 
-    def test_16_removal(self) -> None:
+    def test_17_removal(self) -> None:
         """Nothing is left but what belongs to others."""
         self.site.follow("Removal")
         left = self.site.run("find / -xdev -name '*socialrelay*' -not -path '/proc/*' -not -path '/srv/*'", check=False).split()
         own = (
             "/etc/systemd/system/socialrelay.",
             "/etc/logrotate.d/",
+            "/etc/fedmsg.d/",
             "/etc/socialrelay",
             "/var/log/socialrelay",
             "/root/",

@@ -13,6 +13,15 @@ PROGRAM = "/opt/socialrelay/bin/socialrelay"
 EXPOSURE = 2.0
 
 
+def system_calls(name: str) -> set[str]:
+    """Those of a set of systemd's, or the one of this name."""
+    if not name.startswith("@"):
+        return {name}
+    listed = run("systemd-analyze", "syscall-filter", "--no-pager", name).stdout.split("\n")[1:]
+    words = [line.strip() for line in listed if line.strip() and not line.strip().startswith("#")]
+    return {call for word in words for call in system_calls(word)}
+
+
 class UnitTests(TestCase):
     def setUp(self) -> None:
         """The units, with a program that is there."""
@@ -39,7 +48,7 @@ class UnitTests(TestCase):
 
     def test_verify_drop_ins(self) -> None:
         """And of what an operator may add."""
-        self.add("socialrelay.service", "logfile", "secrets", "unix")
+        self.add("socialrelay.service", "bus", "logfile", "secrets", "unix")
         self.assertEqual(self.verify(), "")
 
     def test_exposure(self) -> None:
@@ -47,6 +56,15 @@ class UnitTests(TestCase):
         rated = run("systemd-analyze", "security", "--offline=true", "--no-pager", self.folder / "socialrelay.service").stdout
         [exposure] = re.findall(r"Overall exposure level for \S+: ([\d.]+)", rated)
         self.assertLessEqual(float(exposure), EXPOSURE)
+
+    def test_system_calls(self) -> None:
+        """What ZeroMQ does in each of its threads is allowed: it ends the process where it is not."""
+        allowed: set[str] = set()
+        for line in re.findall(r"^SystemCallFilter=(.*)$", (ETC / "systemd/socialrelay.service").read_text(), re.MULTILINE):
+            calls = {call for each in line.removeprefix("~").split() for call in system_calls(each)}
+            allowed = allowed - calls if line.startswith("~") else allowed | calls
+        self.assertLessEqual({"sched_setscheduler", "eventfd2", "epoll_wait"}, allowed)
+        self.assertNotIn("setpriority", allowed)
 
     def test_names(self) -> None:
         """The socket is handed over under the name by which the documents have the relay look for it."""
