@@ -14,7 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.bus.message import (
     MAX_DEPTH,
+    MAX_DIGITS,
     MAX_ID,
+    MAX_VALUES,
     REASONS,
     Malformed,
     Message,
@@ -122,7 +124,7 @@ class StrictTests(ReadingTests):
         """
         What is nested without end, or a number of thousands of digits, is not read.
         """
-        for odd in (b"[" * 100_000, b"9" * 20_000, b'{"a":' * 50_000):
+        for odd in (b"[" * 40_000, b"9" * 20_000, b'{"a":' * 40_000):
             error = self.assertRaises(Malformed, read_message, TOPIC, b'{"topic":"x","msg":' + odd, 1 << 20)
             self.assertEqual(error.reason, "not-json")
 
@@ -144,6 +146,37 @@ class StrictTests(ReadingTests):
         self.refused("too-deep", [TOPIC, b"[" * 200 + b"]" * 200], lenient=True)
         flat = body(T, msg=[[], {}] * 100 + ["[" * 200, '"{\\"' * 60, "]"])
         self.assertEqual(read_frames([TOPIC, flat], MOST).body, flat)
+
+    def test_too_dense(self) -> None:
+        """
+        What holds so many values that reading it would hold up all the rest is not taken, and not wrapped, whatever they are.
+        """
+        values = [b"1", b"[]", b"{}", b'""', b'{"a":0}', b'"\\",\\""', b"[" * 50 + b"]" * 50]
+        for each in values:
+            sent = b'{"topic":"%b","msg":[%b]}' % (TOPIC, b",".join([each] * MAX_VALUES))
+            for lenient in (False, True):
+                error = self.assertRaises(Malformed, read_message, TOPIC, sent, len(sent), lenient=lenient)
+                self.assertEqual(error.reason, "too-dense", each)
+
+    def test_many_values(self) -> None:
+        """
+        As many as may be are taken; and commas and brackets in texts are none, whatever else is in these.
+        """
+        many = b'{"topic":"%b","msg":[%b]}' % (TOPIC, b",".join([b"1"] * (MAX_VALUES - 2)))
+        text = b'{"topic":"%b","msg":["%b","%b\\\\",1]}' % (TOPIC, b'\\",[{' * MAX_VALUES, b"1,2\\n" * MAX_VALUES)
+        for sent in (many, text):
+            self.assertEqual(read_message(TOPIC, sent, len(sent)).body, sent)
+
+    def test_digits(self) -> None:
+        """
+        An integer has as many digits as listeners on today's Pythons can read.
+        """
+        for digits, taken in ((MAX_DIGITS, True), (MAX_DIGITS + 1, False)):
+            sent = b'{"topic":"%b","msg":%b}' % (TOPIC, b"9" * digits)
+            if taken:
+                self.assertEqual(read_message(TOPIC, sent, 10_000).body, sent)
+            else:
+                self.assertRaises(Malformed, read_message, TOPIC, sent, 10_000)
 
     def test_not_object(self) -> None:
         """

@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from socialrelay.bus.context import BusContext
 from socialrelay.bus.own import OwnMessages
-from socialrelay.bus.probe import STALE, Probe
+from socialrelay.bus.probe import LONGEST, STALE, Probe
 from socialrelay.bus.reader import ZmqReader
 from socialrelay.bus.topics import Topics
 from tests.bus_wire import free_address
@@ -160,3 +160,13 @@ class ProbeTests(TestCase):
         ):
             self.probe.arrived(body)
         self.assertFalse(self.probe.condition(essential=True).well)
+
+    async def test_strange_and_long(self) -> None:
+        """What nobody counts is not read either, if it is long: a flood of it costs next to nothing."""
+        self.takes = False
+        self.takes_in()
+        self.gives_out()
+        round = Deferred.fromCoroutine(self.probe.look())
+        self.probe.arrived(json.dumps({"msg": {"token": "token 1"}, "more": "x" * LONGEST}).encode())
+        await round
+        self.assertIn("did not arrive", self.probe.condition(essential=True).detail)

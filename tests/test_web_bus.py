@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Answer as Came
 from socialrelay.boundaries import Full, TooOld, Unavailable
+from socialrelay.bus.message import MAX_VALUES
 from socialrelay.bus.topics import Topics
 from socialrelay.config import Bus, BusToken
 from socialrelay.web.admin.throttle import PER_CLIENT, WINDOW
@@ -145,6 +146,9 @@ class PublishTests(BusCase):
             b'{"topic": "x"}',
             b'{"topic": 1, "msg": 1}',
             b'{"topic": "", "msg": 1}',
+            b'{"topic": "x", "msg": NaN}',
+            b'{"topic": "x", "msg": [1e400]}',
+            b'{"topic": "x", "msg": [' + b"[]," * MAX_VALUES + b"1]}",
             deep,
         ):
             self.assertRefused(self.post(body), 400, "bad-request")

@@ -25,6 +25,12 @@ MAX_ID = 255
 MAX_DEPTH = 100
 """Arrays and objects within one another.  From 985 on a C{fedmsg-tail} on Python 3.11 ends; newer Pythons read thousands."""
 
+MAX_VALUES = 50_000
+"""Values, roughly: reading as many takes 50 ms at most, in which the reactor does nothing else; without a bound it would be a second."""
+
+MAX_DIGITS = 4300
+"""Of an integer.  Pythons from 3.11 on read no more, and a C{fedmsg-tail} would end of it."""
+
 REASONS = (
     "frames",
     "topic",
@@ -35,6 +41,7 @@ REASONS = (
     "other-topic",
     "ambiguous",
     "too-deep",
+    "too-dense",
     "bad-id",
     "other-id",
     "reserved",
@@ -44,6 +51,7 @@ REASONS = (
 """Why a message is not taken."""
 
 _ID = re.compile(r"[!-~]{1,255}")
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _WHITESPACE = " \t\n\r"
@@ -106,7 +114,7 @@ def read_message(topic: bytes, body: bytes, max_size: int, *, lenient: bool = Fa
         if lenient and "topic" not in said:
             raise Malformed("other-topic", "the body has no 'topic'")
     except Malformed as malformed:
-        if not lenient or malformed.reason in ("ambiguous", "too-deep"):
+        if not lenient or malformed.reason in ("ambiguous", "too-deep", "too-dense"):
             raise
         body = _wrap(name, body, max_size)
         said = {"topic": name, "msg": None}
@@ -129,6 +137,19 @@ def check_id(msg_id: str) -> None:
     """@raise Malformed: that can be no C{msg_id}."""
     if not _ID.fullmatch(msg_id):
         raise Malformed("bad-id", "a msg_id has 1 to 255 visible ASCII characters and no spaces")
+
+
+def check_density(body: bytes) -> None:
+    """
+    To be asked before it is read: how long that takes depends on how many values there are, more than on how many bytes.
+
+    @raise Malformed: there are too many.
+    """
+    if len(body) <= MAX_VALUES or _values(body) <= MAX_VALUES:
+        return
+    # Or are those commas and brackets in texts?  There are not too many of these, either.
+    if body.count(b'"') - body.count(b'\\"') > 2 * MAX_VALUES or _values(_TEXT.sub(b"", body)) > MAX_VALUES:
+        raise Malformed("too-dense", f"the body has more than {MAX_VALUES} values")
 
 
 def canonical(envelope: Mapping[str, object]) -> bytes:
@@ -167,6 +188,7 @@ def _read_members(body: bytes) -> dict[str, Any]:
 
     @raise Malformed: it is none, or says twice, and differently, what it is about: which of the two counts is up to who reads it.
     """
+    check_density(body)
     try:
         text = body.decode("utf-8").strip(_WHITESPACE)
         document, end = _scan(text, 0)
@@ -184,6 +206,11 @@ def _read_members(body: bytes) -> dict[str, Any]:
             if any(key == name and not (type(value) is str and value == members[name]) for key, value in document):
                 raise Malformed("ambiguous", f"the body has two different {name!r}")
     return members
+
+
+def _values(body: bytes) -> int:
+    """About how many there are: each but the first of an array or object follows a comma."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def _is_deep(document: Any) -> bool:
@@ -221,5 +248,14 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-_scan: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=tuple))["scan_once"]
+def _integer(digits: str) -> int:
+    """Nobody asks what it is, and to work it out takes long: the time grows with the square of the digits."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return 0
+
+
+_scan: Callable[[str, int], tuple[Any, int]] = vars(
+    json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant, object_pairs_hook=tuple)
+)["scan_once"]
 """Objects become tuples of pairs, so that a name that is there twice is seen; the scanner in C makes them without a call into Python."""

@@ -19,8 +19,12 @@ from twisted.internet.interfaces import IDelayedCall
 from socialrelay.bus.context import BusContext
 from socialrelay.bus.reader import ZmqReader
 
-MAX_SUBSCRIPTION = 1024
-"""Bytes; no topic is as long, and the connection of a listener that sends more is closed."""
+MAX_SUBSCRIPTION = 300
+"""
+Bytes; no topic is as long, also with what ZeroMQ writes before it, and the connection of a listener that sends more is closed.  ZeroMQ
+takes some 50 bytes of memory for each byte of each, and needs long to take them out again when the listener goes: five thousand of 1000
+bytes were 230 MB and 3 s.
+"""
 UPSTREAM = 10
 """Messages from each listener that ZeroMQ holds; the rest waits with the listener.  With 100 it takes in more than is read."""
 

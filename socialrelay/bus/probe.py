@@ -31,6 +31,8 @@ PATIENCE = 5.0
 """Seconds for a message."""
 STALE = 3 * EVERY
 """Seconds after which a round that went well says nothing any more."""
+LONGEST = 1024
+"""Bytes of what is read; what the relay sends has half of that."""
 BEAT_AGAIN = 0.1
 """Seconds between two heartbeats while somebody connects: the first ones are over before the relay knows of the listener."""
 
@@ -88,6 +90,8 @@ class Probe:
 
         @param body: JSON.
         """
+        if len(body) > LONGEST:
+            return
         try:
             token = json.loads(body)["msg"]["token"]
         except (ValueError, TypeError, KeyError, RecursionError):

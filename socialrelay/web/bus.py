@@ -25,7 +25,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from socialrelay.boundaries import Answer, Full, Ingest, Replay, TooOld, Unavailable
 from socialrelay.boundaries.bus import HTTP
-from socialrelay.bus.message import canonical, envelope, new_id
+from socialrelay.bus.message import Malformed, canonical, check_density, envelope, new_id
 from socialrelay.bus.pages import page_text
 from socialrelay.bus.query import BadQuery, Query, read_texts
 from socialrelay.bus.topics import Topics
@@ -158,7 +158,10 @@ class BusPages:
         @return: its C{msg_id}, its topic, and its envelope.
         """
         try:
+            check_density(body)
             said = read_object(body)
+        except Malformed as malformed:
+            raise Refusal(400, _sentence(str(malformed))) from None
         except NotJSON:
             raise Refusal(400, "A message is a JSON object, in UTF-8.") from None
         topic, msg_id = said.get("topic"), said.get("msg_id")
@@ -175,6 +178,8 @@ class BusPages:
             return msg_id, full, canonical({**missing, **said, "topic": full, "msg_id": msg_id})
         except RecursionError:
             raise Refusal(400, "The message is nested too deeply.") from None
+        except ValueError:  # Python reads NaN, and takes 1e400 for infinite
+            raise Refusal(400, "There is a number in the message that JSON has not, or that is too large.") from None
 
     # Reading
 
