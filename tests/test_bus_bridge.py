@@ -112,6 +112,16 @@ class StartTests(BridgeCase):
         await bridge.stopService()
         self.assertEqual(self.store.noted, max(self.tables.bus))
 
+    async def test_listeners_return(self) -> None:
+        """After a crash those who listened before it are given the time to connect again before they miss something."""
+        bridge = self.make()
+        listener = Listener(self.config.relay_outbound[0], TOPIC)
+        self.addCleanup(deferToThread, listener.close)
+        await self.store.add([BusMessage("2026-1", TOPIC, envelope(TOPIC, {}, "2026-1"), LEGACY)], NOW, 0)
+        await bridge.startService()
+        self.addCleanup(bridge.stopService)
+        await deferToThread(until, lambda: len(listener.heard) == 1)
+
     async def test_announced_before(self) -> None:
         """What the relay does before the bus has started is kept for it, and what it does after its end is said to nobody."""
         bridge = self.make()

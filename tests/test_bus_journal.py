@@ -331,6 +331,20 @@ class TroubleTests(JournalTests):
         self.assertEqual(self.published, self.bodies(waited, second))
         self.at_rest()
 
+    def test_answer_late_to_another_body(self) -> None:
+        """
+        What is published under an identifier is what is stored under it, also if its sender says something else the second time.
+        """
+        first, second = message("w"), message("w")
+        self.keep(first, waited=True)
+        self.turn()
+        self.store.late()
+        self.keep(second)
+        self.store.prompt = True
+        self.turn(BACKOFF[0])
+        self.assertEqual(self.published, self.bodies(first))
+        self.at_rest()
+
     def test_crash(self) -> None:
         """
         What was stored and not published before a crash is published at the next start.
@@ -409,6 +423,22 @@ class StartTests(JournalTests):
         self.begin()
         self.store.away()
         self.failureResultOf(self.started, Unavailable)
+
+    def test_stopped_meanwhile(self) -> None:
+        """
+        A start that is stopped ends, and nothing that follows notes as published what nobody could hear any more.
+        """
+        self.fill(2 * ROWS, 0)
+        self.store.prompt = False
+        self.begin()
+        self.store.well("extent")
+        self.journal.stop()
+        self.store.well("read")
+        while not self.started.called:
+            self.turn()
+        self.keep(message())
+        self.turn(IDLE)
+        self.assertEqual((list(self.store.open), self.store.noted, self.clock.getDelayedCalls()), ([], 0, []))
 
     def test_noted(self) -> None:
         """

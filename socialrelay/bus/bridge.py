@@ -19,6 +19,7 @@ from uuid import uuid4
 from attrs import evolve
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from socialrelay import __version__
@@ -46,9 +47,15 @@ from socialrelay.words import counted
 TO_CLOSE = 1.0
 """Seconds of a stop that are for the end of the sockets, beyond their linger."""
 
+LISTENERS_RETURN = 1.5
+"""
+Seconds after which those who listened before a crash have connected again, which stock listeners try each second at least
+(C{zmq_reconnect_ivl_max}).  What is published before, nobody hears.
+"""
+
 EXPOSED = (
     "Others than this machine can connect to {address} (bus.{key}), where nobody is asked who they are, and {what}. "
-    "Name an address of this machine alone, such as tcp://127.0.0.1:2003, unless a firewall lets only those in who may."
+    "Say 127.0.0.1 there, unless a firewall lets only those in who may."
 )
 
 
@@ -169,13 +176,17 @@ class Bridge(Service):
             self._socket.start()
         except CannotBind as error:
             raise StartFailed("message bus", str(error)) from None
-        await self._journal.start()
         self._extent = await self._store.extent()
+        if self._extent.published < self._extent.last_seq:
+            await deferLater(self._reactor, LISTENERS_RETURN)
+        await self._journal.start()
+        if not self.running:  # it was stopped meanwhile, here or below
+            return
         self._runs = True
         self.announce.start()
         self.announce("relay.started", self._about)
         await self._probe.look()
-        if self.running:  # it may have been stopped meanwhile
+        if self.running:
             for each in self.periodic:
                 each.startService()
 
@@ -192,7 +203,9 @@ class Bridge(Service):
             self._runs = False
             finished = Deferred.fromCoroutine(self._finish(began + patience))
             if not await within(finished, patience, self._reactor) or self._given_up:
-                unfinished = self._left(patience)
+                unfinished = self._left(f" within {patience:g} s")
+        elif self._journal.queue.waiting > self._journal.queue.unanswered:  # it had not started yet
+            unfinished = self._left("")
         self._heartbeat.stop()
         self.announce.stop()
         self._journal.stop()
@@ -214,11 +227,11 @@ class Bridge(Service):
         await self._journal.drain()
         await answered
 
-    def _left(self, patience: float) -> str:
-        """A sentence on what was not done in so many seconds; empty if nothing is left but to note that all is published."""
+    def _left(self, when: str) -> str:
+        """A sentence on what was not done; empty if nothing is left but to note that all is published."""
         journal, told = self._journal, []
         if journal.queue.waiting:
-            told.append(f"{counted(journal.queue.waiting, 'message')} of the bus could not be stored within {patience:g} s")
+            told.append(f"{counted(journal.queue.waiting, 'message')} of the bus could not be stored{when}")
         if stored := journal.last_seq - journal.published:
             told.append(f"{counted(stored, 'message')} of the bus {'is' if stored == 1 else 'are'} stored, and published at the next start")
         if self._given_up:

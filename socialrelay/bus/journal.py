@@ -90,7 +90,7 @@ class Journal:
         self._noted = 0
         self._failures = 0
         self._behind = False  # the store has what was not published and is not in hand
-        self._running = self._working = False
+        self._running = self._working = self._stopped = False
         self._pause: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
 
@@ -124,18 +124,20 @@ class Journal:
 
     async def start(self) -> None:
         """
-        Publish what is stored and was not published, and begin with what was taken in meanwhile.
+        Publish what is stored and was not published, and begin with what was taken in meanwhile.  A L{stop} ends it.
 
         @raise Unavailable: the store is away.
         """
         await self._catch_up()
+        if self._stopped:
+            return
         self._running = True
         if self.queue or self.published > self._noted:
             self._begin()
 
     def stop(self) -> None:
         """Begin nothing more; what waits is lost, but for what was told to come again."""
-        self._running = False
+        self._running, self._stopped = False, True
         self._cancel_timer()
         self.wake()
 
@@ -218,13 +220,14 @@ class Journal:
             kept = batch.kept[place]
             first = place == seen
             seen += first
-            # A number after what is published was given by an attempt whose answer was lost.
-            new = first and (not kept.duplicate or kept.seq > before)
+            # A number after what is published was given by an attempt whose answer was lost; what it has there may be another's.
+            found = first and kept.duplicate and kept.seq > before
+            new = first and (not kept.duplicate or found)
             (counts.kept if new else counts.duplicates)[message.source] += 1
             if answered is not None:
                 self._answer(answered, Answer("ok" if new else "dup", kept.seq))
             if first and not self._behind:
-                self._behind = not self.publication.offer(kept.seq, message.msg_id, message.topic, message.body, message.source)
+                self._behind = found or not self.publication.offer(kept.seq, message.msg_id, message.topic, message.body, message.source)
 
     async def _turn_away(self, reason: str) -> None:
         """The store is away, and whether it took what it was given last is not known."""
@@ -269,7 +272,7 @@ class Journal:
         self.last_seq = max(self.last_seq, end)
         self._noted = max(self._noted, extent.published)
         publication.reached = max(publication.reached, extent.published)
-        while publication.reached < end:
+        while publication.reached < end and not self._stopped:
             found, looked = await self._store.read(publication.reached, "", ROWS)
             async for stored in self._unhurried.over(found):
                 publication.reached = stored.seq - 1  # what is not there any more cannot be published
