@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 T = TypeVar("T")
 
 SLICE = 0.005
-"""Seconds of work, after which others have their turn."""
+"""Seconds, unless something else is said."""
 
 
 @frozen
@@ -19,16 +19,18 @@ class Unhurried:
     """
     @ivar seconds: a clock for durations.
     @ivar pause: fires when the reactor has done what else there was to do.
+    @ivar slice: seconds of work, after which others have their turn.
     """
 
     _seconds: Callable[[], float]
     _pause: Callable[[], Deferred[None]]
+    _slice: float = SLICE
 
     async def over(self, items: Iterable[T]) -> AsyncIterator[T]:
         """The items, with a pause whenever what is done with them has taken its time."""
-        until = self._seconds() + SLICE
+        until = self._seconds() + self._slice
         for item in items:
             yield item
             if self._seconds() >= until:
                 await self._pause()
-                until = self._seconds() + SLICE
+                until = self._seconds() + self._slice

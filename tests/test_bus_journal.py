@@ -174,7 +174,7 @@ class KeepingTests(JournalTests):
 
         def publish(topic: str, body: bytes) -> None:
             self.published.append(body)
-            self.clock.rightNow += 0.002
+            self.clock.rightNow += 0.0008
 
         self.publish = publish  # type: ignore[method-assign]
         self.begin()

@@ -37,6 +37,9 @@ from socialrelay.unhurried import Unhurried
 BACKOFF = (0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts while the store is away."""
 
+TURN = 0.002
+"""Seconds of telling; the next batch leaves meanwhile, a socket's buffer a turn of the reactor."""
+
 IDLE = 1.0
 """Seconds after which it is noted up to where all is published, if no further batch did it."""
 
@@ -49,7 +52,7 @@ class Journal:
     """
     @ivar last_seq: the greatest number that is known to be given.
     @ivar queue: what is not committed yet.
-    @ivar away: why the store cannot be reached; empty while it can.
+    @ivar away: why the store takes nothing; empty while it may.
     @ivar commits: batches that were committed.
     @ivar commit_seconds: that their commits took, in all.
     @ivar last_batch: messages of the latest one.
@@ -83,7 +86,7 @@ class Journal:
         self._clock = clock
         self._now = now
         self._counts = counts
-        self._unhurried = Unhurried(clock.seconds, lambda: deferLater(clock, 0.0))
+        self._unhurried = Unhurried(clock.seconds, lambda: deferLater(clock, 0.0), TURN)
         self._sparing = Sparing(clock, lambda hidden: self._log.error("{count} more messages were refused by the database.", count=hidden))
         self._watchers: list[Watcher] = []
         self._drains: list[Deferred[None]] = []
@@ -211,6 +214,9 @@ class Journal:
         self.last_seq = max(self.last_seq, *(kept.seq for kept in batch.kept))
         self._noted = max(self._noted, batch.noting)
         self.queue.leave(batch.entries)
+        if self._failures:
+            self._log.info("The bus stores messages again; {count} wait.", count=self.queue.waiting)
+        self.away, self._failures = "", 0
         self._spread({message.topic for message in batch.messages})
         return batch
 
@@ -231,7 +237,7 @@ class Journal:
 
     async def _turn_away(self, reason: str) -> None:
         """The store is away, and whether it took what it was given last is not known."""
-        if not self.away:
+        if not self._failures:
             told = reason.rstrip(".")
             self._log.warn("The bus cannot store messages: {reason}. {count} wait.", reason=told, count=self.queue.waiting)
         self.away, self._behind = reason, True
@@ -279,9 +285,9 @@ class Journal:
                 publication.offer(stored.seq, stored.msg_id, stored.topic, stored.body, stored.source)
             progress = max(publication.reached, min(looked, end))
             publication.reached = progress if found or progress > publication.reached else end
-        if self.away:
-            self._log.info("The bus stores messages again; {count} wait.", count=self.queue.waiting)
-        self.away, self._behind, self._failures = "", False, 0
+        self._behind = False
+        if not self.queue:
+            self.away = ""  # a store that can be read may still take nothing: the next message, or the first that waits, will tell
         self._spread(None)
 
     async def _wait(self) -> None:
