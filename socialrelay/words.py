@@ -1,4 +1,4 @@
-"""Counts in sentences."""
+"""Counts in sentences, and sentences."""
 
 from __future__ import annotations
 
@@ -11,3 +11,9 @@ def counted(count: float, one: str, many: str = "") -> str:
     """
     number = int(count) if count == int(count) else count
     return f"{number} {one if count == 1 else many or f'{one}s'}"
+
+
+def sentence(words: object) -> str:
+    """What is said in the middle of one, as one of its own; addresses and names in it stay as they are."""
+    text = str(words)
+    return f"{text[:1].upper()}{text[1:]}."

@@ -59,11 +59,12 @@ class EmitCase(SynchronousTestCase):
 class EmitTests(EmitCase):
     def test_message(self) -> None:
         """
-        A text becomes a message as fedmsg-logger writes it, under the prefix of the bus; nothing is printed.
+        A text becomes a message as fedmsg-logger writes it, the first of its process, under the prefix of the bus; nothing is printed.
         """
         self.assertEqual(self.emit("--topic", "git.receive", "--message", "hello"), ("", ""))
         [(_, topic, msg)] = self.kept()
         self.assertEqual((topic, msg), ("org.example.test.git.receive", {"log": "hello"}))
+        self.assertEqual(json.loads(self.relay.kept[0][2])["i"], 1)
 
     def test_json(self) -> None:
         """

@@ -130,6 +130,21 @@ class Bus:
 
     # Publishing
 
+    def check(self, topic: str, msg_id: str = "") -> str:
+        """
+        The whole topic, as L{publish} says it.
+
+        @raise Malformed: topic or C{msg_id} cannot be one.
+        """
+        name = self._topics.full(topic)
+        if not topic or not is_topic(name):
+            raise Malformed("topic", "a topic has 1 to 255 bytes and no control characters")
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise Malformed("topic", "the topic is not UTF-8")
+        if msg_id:
+            check_id(msg_id)
+        return name
+
     def prepare(self, topic: str, msg: object, msg_id: str = "") -> Outgoing:
         """
         The envelope around what somebody has to say.
@@ -140,13 +155,9 @@ class Bus:
         @raise Malformed: topic or C{msg_id} cannot be one.
         @raise TypeError: C{ValueError}: that is not JSON.
         """
-        name, now = self._topics.full(topic), datetime.now(UTC)
-        if not topic or not is_topic(name):
-            raise Malformed("topic", "a topic has 1 to 255 bytes and no control characters")
-        if any("\ud800" <= character <= "\udfff" for character in name):
-            raise Malformed("topic", "the topic is not UTF-8")
+        now = datetime.now(UTC)
         msg_id = msg_id or new_id(now, uuid4())
-        check_id(msg_id)
+        name = self.check(topic, msg_id)
         self._count += 1
         body = canonical(envelope(name, msg, msg_id=msg_id, at=now, username=self._username, i=self._count))
         return Outgoing(msg_id, name, body)

@@ -17,7 +17,7 @@ from attrs import Factory, define
 from socialrelay.bus.client import Bus, Malformed, NoAnswer, Outcome, Outgoing, Sender, read_envelope
 from socialrelay.cli.bus_place import ended, find_bus, hint, in_place
 from socialrelay.cli.context import FAILED, NO_DAEMON, Command, print_whole, say
-from socialrelay.words import counted
+from socialrelay.words import counted, sentence
 
 _LINGER = 1.0
 _LONGEST = 4 * 1024 * 1024
@@ -104,9 +104,9 @@ def _check_use(dash: str, topic: str | None, message: str | None, text: str | No
 def _check_topic(bus: Bus, topic: str, msg_id: str) -> None:
     """What is wrong in the same way for each message is wrong use."""
     try:
-        bus.prepare(topic, {}, msg_id and msg_id + "-1")
+        bus.check(topic, msg_id and msg_id + "-1")
     except Malformed as error:
-        raise click.UsageError(f"{error}.".capitalize()) from None
+        raise click.UsageError(sentence(error)) from None
 
 
 def _object(text: str) -> object:
@@ -292,7 +292,7 @@ class Emission:
             say("More are not kept; they are only counted from here on.")
 
     def _unanswered(self, error: NoAnswer, more: bool) -> int:
-        say(f"{error}.".replace("no relay", "No relay", 1).replace("the relay", "The relay", 1))
+        say(sentence(error))
         if not error.answered:
             say(hint(self.bus.place, self.address))
         if not self.single:

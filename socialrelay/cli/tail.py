@@ -18,6 +18,7 @@ from socialrelay.bus.client import Bus, BusError, Heard, NoAnswer, TooOld
 from socialrelay.cli.bus_place import ended, find_bus, hint, in_place
 from socialrelay.cli.context import FAILED, NO_DAEMON, Command, say
 from socialrelay.cli.output import clean
+from socialrelay.words import sentence
 
 _PATIENCE = 5.0
 """Seconds for an answer."""
@@ -102,10 +103,10 @@ def _heard(bus: Bus, since: str, prefix: str, address: str) -> Iterator[Line]:
             last = each.seq
             yield _line_of(each)
     except NoAnswer as error:
-        say(f"{error}.".capitalize() if error.answered else f"N{str(error)[1:]}. {hint(bus.place, address)}")
+        say(sentence(error) if error.answered else f"{sentence(error)} {hint(bus.place, address)}")
         sys.exit(FAILED if error.answered else NO_DAEMON)
     except BusError as error:
-        say(f"T{str(error)[1:]}.")
+        say(sentence(error))
         sys.exit(FAILED)
 
 

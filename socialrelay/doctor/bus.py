@@ -110,5 +110,5 @@ def _exposed(bus: Bus) -> Iterator[Finding]:
                 yield warning(
                     NAME,
                     f"bus.{key}: others than this machine can connect to {address}, where nobody is asked who they are, and {what}.",
-                    "Name an address of this machine, such as tcp://127.0.0.1:2003, unless a firewall lets only those in who may.",
+                    "Say 127.0.0.1 there, unless a firewall lets only those in who may.",
                 )
