@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Answer, BusMessage, Unavailable
@@ -294,6 +295,44 @@ class TroubleTests(JournalTests):
         self.journal.wake()
         self.assertEqual((len(self.published), self.journal.away), (1, ""))
         self.journal.wake()
+        self.at_rest()
+
+    def test_read_only(self) -> None:
+        """
+        Of a database that can be read and takes nothing, as with a full disk, is told once; the waits grow, and who waits is not let in.
+        """
+        with capturedLogs() as events:
+            self.keep(message())
+            self.turn()
+            self.store.away()
+            for wait in (*BACKOFF, BACKOFF[-1]):
+                self.assertEqual(list(self.store.open), [])
+                self.turn(wait)
+                self.store.well("extent")
+                self.assertFalse(self.journal.keep(message(), self.fail))
+                self.store.away()
+            self.store.prompt = True
+            self.turn(BACKOFF[-1])
+        self.assertEqual(len(self.published), 1)
+        told = [formatEvent(event) for event in events]
+        waits = "The bus cannot store messages: the database is away. 1 wait."
+        self.assertEqual(told, [waits, "The bus stores messages again; 0 wait."])
+        self.at_rest()
+
+    def test_read_only_and_none_waits(self) -> None:
+        """
+        Where only such wait as are told to come again, one of them is let in to try.
+        """
+        self.keep(message(), waited=True)
+        self.turn()
+        self.store.away()
+        self.turn(BACKOFF[0])
+        self.assertFalse(self.journal.keep(message(), self.fail))
+        self.store.prompt = True
+        self.store.well("extent")
+        self.keep(message("w"), waited=True)
+        self.turn()
+        self.assertEqual(self.answers[-1], ("w", Answer("ok", 1)))
         self.at_rest()
 
     def test_answer_lost(self) -> None:
