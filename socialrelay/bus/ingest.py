@@ -25,10 +25,9 @@ from socialrelay.bus.inbound import MIB, max_frame
 from socialrelay.bus.pages import page_text
 from socialrelay.bus.query import BadQuery, Query, read_query
 from socialrelay.bus.reader import ZmqReader
-from socialrelay.bus.unread import UnreadPages
+from socialrelay.bus.unread import Unread
 from socialrelay.bus.wire import BAD, BUSY, DUP, GONE, OK
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.ratelimit import Lru
 from socialrelay.unhurried import Unhurried
 
 UNREAD_ANSWERS = 10_000
@@ -41,14 +40,17 @@ QUERIES_EACH = 8
 """Of one peer."""
 UNREAD_BYTES = 8 * 1024 * 1024
 """Of pages that a peer may leave unread, as far as we know; a page is read when somebody asks for what follows it."""
+UNREAD_BYTES_OF_ALL = 128 * 1024 * 1024
+"""Likewise, all of them together: anybody on this machine may connect as often as the system lets them."""
+UNREAD_FOR = 30.0
+"""Seconds after which the system closes a connection whose peer reads nothing of what was sent (tcp(7), TCP_USER_TIMEOUT)."""
 SMALL = 4096
 """Bytes of a page that is not counted: of such there are L{UNREAD_ANSWERS} at most."""
-PEERS = 1000
-"""Whose pages are counted."""
 
 _LONGEST_NAME = 255
 _LONGEST_QUERY = 4096
 _STOPPING = "the relay is about to stop"
+_UNREAD = "pages that were sent before are unread, yours or those of others; ask for what follows one of yours, or a little later"
 
 Head = Sequence[bytes]
 """What stands before status and detail of an answer: whose it is, perhaps a delimiter, and the name that the peer gave the request."""
@@ -80,6 +82,7 @@ class IngestSocket:
         queries: int = QUERIES,
         unread_answers: int = UNREAD_ANSWERS,
         unread_bytes: int = UNREAD_BYTES,
+        unread_bytes_of_all: int = UNREAD_BYTES_OF_ALL,
     ) -> None:
         """
         @param linger: seconds that answers may take on their way when the socket is closed.
@@ -87,6 +90,7 @@ class IngestSocket:
         @param queries: that may be in hand.
         @param unread_answers: that may wait for one peer.
         @param unread_bytes: of pages that one peer may leave unread.
+        @param unread_bytes_of_all: likewise, all peers together.
         """
         self.addresses: list[str] = []
         self.counters: Counter[str] = Counter()
@@ -100,12 +104,11 @@ class IngestSocket:
         self._max_frame = max_frame(max_message)
         self._most_queries = queries
         self._unread_answers = unread_answers
-        self._unread_bytes = unread_bytes
         self._reader: ZmqReader | None = None
         self._stopping = False
         self._ended: list[Deferred[None]] = []
         self._queries: dict[Deferred[None], bytes] = {}
-        self._pages: Lru[bytes, UnreadPages] = Lru(PEERS)
+        self._unread = Unread(reactor.seconds, unread_bytes, unread_bytes_of_all, UNREAD_FOR)
         self._unhurried = Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0))
 
     def start(self) -> None:
@@ -117,6 +120,7 @@ class IngestSocket:
         socket = self._context.socket(zmq.ROUTER, self._linger, self._max_frame)
         socket.set(zmq.RCVHWM, UNHEARD)
         socket.set(zmq.SNDHWM, self._unread_answers)
+        socket.set(zmq.TCP_MAXRT, int(UNREAD_FOR * 1000))
         # Else what cannot be sent is dropped without a word.
         socket.set(zmq.ROUTER_MANDATORY, 1)
         # Else a peer that gives itself a name is not heard when it comes again before its old connection is dead.
@@ -202,22 +206,23 @@ class IngestSocket:
         except BadQuery as error:
             self._send(head, BAD, str(error).encode())
             return
-        pages = self._pages.get(peer)
-        if pages is not None:
-            pages.goes_on(query.since)
+        self._unread.goes_on(peer, query.since)
         refusal = ""
         if len(self._queries) >= self._most_queries or sum(each == peer for each in self._queries.values()) >= QUERIES_EACH:
             refusal = f"too many ask at a time; one may ask for {QUERIES_EACH} pages at a time, and all for {self._most_queries}"
-        elif pages is not None and pages.unread >= self._unread_bytes:
-            refusal = "pages that were sent before are unread; ask for what follows one of them, or connect anew"
+        elif self._unread.full(peer):
+            refusal = _UNREAD
         if refusal:
-            self.counters["refused-queries"] += 1
-            self._send(head, BUSY, refusal.encode())
+            self._refuse(head, refusal)
             return
         work = Deferred.fromCoroutine(self._tell(head, query))
         if not work.called:
             self._queries[work] = peer
             work.addBoth(self._told, work)
+
+    def _refuse(self, head: Head, reason: str) -> None:
+        self.counters["refused-queries"] += 1
+        self._send(head, BUSY, reason.encode())
 
     def _told(self, _: object, work: Deferred[None]) -> None:
         del self._queries[work]
@@ -241,10 +246,12 @@ class IngestSocket:
             self._log.failure("A query of the bus failed.")
             self._send(head, BUSY, b"something went wrong in the relay; its log says more")
         else:
-            if self._send(head, OK, text) and len(text) > SMALL:
-                pages = self._pages.get(head[0]) or UnreadPages()
-                pages.sent(page.next, len(text))
-                self._pages[head[0]] = pages
+            if len(text) <= SMALL:
+                self._send(head, OK, text)
+            elif self._unread.full(head[0]):  # others have been sent theirs meanwhile
+                self._refuse(head, _UNREAD)
+            elif self._send(head, OK, text):
+                self._unread.sent(head[0], page.next, len(text))
 
     # What goes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 
 class UnreadPages:
@@ -30,3 +31,56 @@ class UnreadPages:
             self.unread -= size
             if end == since:
                 return
+
+
+class Unread:
+    """
+    That of all peers, within bounds.  Nobody tells when one goes away: what was sent so long ago that the connection would have been closed
+    if it had not been read counts no longer.
+
+    @ivar total: bytes.
+    """
+
+    def __init__(self, seconds: Callable[[], float], each: int, all_: int, patience: float) -> None:
+        """
+        @param seconds: a clock that never goes back.
+        @param each: bytes of a peer.
+        @param all_: of all of them.
+        @param patience: seconds after which a connection is closed on which nothing is read.
+        """
+        self.total = 0
+        self._seconds = seconds
+        self._each = each
+        self._all = all_
+        self._patience = patience
+        self._peers: OrderedDict[bytes, UnreadPages] = OrderedDict()
+        self._until: dict[bytes, float] = {}
+
+    def goes_on(self, peer: bytes, since: int | None) -> None:
+        """It asks for what follows this number."""
+        pages = self._peers.get(peer)
+        if pages is not None:
+            self.total -= pages.unread
+            pages.goes_on(since)
+            self.total += pages.unread
+            if not pages.unread:
+                self._forget(peer)
+
+    def full(self, peer: bytes) -> bool:
+        """Whether a peer may be sent no more now."""
+        now = self._seconds()
+        while self._peers and self._until[oldest := next(iter(self._peers))] <= now:
+            self._forget(oldest)
+        pages = self._peers.get(peer)
+        return self.total >= self._all or (pages is not None and pages.unread >= self._each)
+
+    def sent(self, peer: bytes, end: int, size: int) -> None:
+        """@param end: what comes after this number follows the page."""
+        self._peers.setdefault(peer, UnreadPages()).sent(end, size)
+        self._peers.move_to_end(peer)
+        self._until[peer] = self._seconds() + self._patience
+        self.total += size
+
+    def _forget(self, peer: bytes) -> None:
+        self.total -= self._peers.pop(peer).unread
+        del self._until[peer]
