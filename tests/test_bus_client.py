@@ -132,9 +132,14 @@ class PublishingTests(BusCase):
             self.connect(timeout=0.2, address=free_address()).publish("a.b", {}, msg_id="mine")
         self.assertEqual((raised.exception.answered, raised.exception.msg_ids), (False, ("mine",)))
         bus = self.connect(timeout=0.5)
+        self.relay.script.extend(["drop"] * 100)
+        with self.assertRaisesRegex(NoAnswer, "did not answer in time$") as raised:
+            bus.publish("a.b", {}, msg_id="silent")
+        self.assertTrue(raised.exception.answered)
+        self.relay.script.clear()
         bus.publish("a.b", {})
         self.relay.script.extend(["busy"] * 100)
-        with self.assertRaisesRegex(NoAnswer, "did not confirm in time: too much to do") as raised:
+        with self.assertRaisesRegex(NoAnswer, "did not answer in time: too much to do") as raised:
             bus.publish("a.b", {}, msg_id="other")
         self.assertEqual((raised.exception.answered, raised.exception.msg_ids), (True, ("other",)))
         self.relay.script.clear()

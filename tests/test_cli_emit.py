@@ -201,7 +201,7 @@ class InVainTests(EmitCase):
         """
         self.relay.script.extend(["", "drop", "drop", "", "drop", *["drop"] * 5000])
         _, err = self.emit("--topic", "a", "-", "--timeout", "2", input=b"x\n" * 3000, code=1)
-        self.assertIn("did not confirm in time.\n", err)
+        self.assertIn("did not answer in time.\n", err)
         self.assertIn("Kept: 2 messages. Not confirmed: lines 2 to 3, lines 5 to 1001. What follows was not sent.", err)
 
     def test_wrong_use(self) -> None:

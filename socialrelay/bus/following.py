@@ -140,7 +140,7 @@ class Questions:
             tries += 1
             if self._clock() + pause >= start + wait + timeout:
                 self._link.close()
-                raise NoAnswer(self._link.address, bool(busy), reason=busy)
+                raise NoAnswer(self._link.address, self._link.answered, reason=busy)
             self._link.wait(pause)
 
     def _once(self, query: bytes, patience: float, on_idle: Callable[[], object]) -> tuple[str, str] | None:

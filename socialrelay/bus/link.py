@@ -24,7 +24,7 @@ class Link:
     It belongs to one thread at a time, and to the process that made it.
 
     @ivar address: C{tcp://…} or C{ipc://…}.
-    @ivar answered: something came, at some time.
+    @ivar answered: somebody who speaks so has been there, at some time, although perhaps no message was answered.
     """
 
     def __init__(self, address: str) -> None:
@@ -54,7 +54,7 @@ class Link:
         opened.set(zmq.RCVHWM, 0)
         opened.set(zmq.RECONNECT_IVL, 100)
         opened.set(zmq.RECONNECT_IVL_MAX, 1000)
-        self._monitor = opened.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = opened.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         self._monitor.set(zmq.LINGER, 0)
         self._socket, self._broke = opened, False
         try:
@@ -90,7 +90,6 @@ class Link:
                 found.append(self._socket.recv_multipart(zmq.NOBLOCK))
             except zmq.Again:
                 break
-        self.answered = self.answered or bool(found)
         return found
 
     def broke(self) -> bool:
@@ -100,7 +99,8 @@ class Link:
                 event = self._monitor.recv_multipart(zmq.NOBLOCK)[0]
             except zmq.Again:
                 break
-            self._broke = self._broke or _EVENT.unpack(event)[0] == zmq.EVENT_DISCONNECTED
+            broke = _EVENT.unpack(event)[0] == zmq.EVENT_DISCONNECTED
+            self._broke, self.answered = self._broke or broke, self.answered or not broke
         return self._broke
 
     def wait(self, seconds: float, descriptor: int | None = None) -> bool:

@@ -35,12 +35,12 @@ class NoAnswer(BusError):
 
     They may have been kept; to send them again under the same C{msg_id} is harmless.
 
-    @ivar answered: it did say something, before.
+    @ivar answered: it was there, before.
     @ivar msg_ids: of the messages.
     """
 
     def __init__(self, address: str, answered: bool, msg_ids: tuple[str, ...] = (), reason: str = "") -> None:
-        why = f"the relay at {address} did not confirm in time{reason and ': ' + reason}" if answered else f"no relay answers at {address}"
+        why = f"the relay at {address} did not answer in time{reason and ': ' + reason}" if answered else f"no relay answers at {address}"
         super().__init__(why)
         self.answered = answered
         self.msg_ids = msg_ids
