@@ -246,6 +246,6 @@ class Periodic(Service):
         self.last_error = reason_of(failure.value)
         self.failures += 1
         if failure.check(Unavailable):  # an error of the database, which is told elsewhere, and none of ours
-            self._log.warn("A round of {part} failed: {reason}; the next one comes.", part=self.name, reason=self.last_error)
+            self._log.warn("A round of {part} failed: {reason}; the next one comes.", part=self.name, reason=self.last_error.rstrip("."))
         else:
             self._log.failure("A round of {part} failed; the next one comes.", failure, part=self.name)

@@ -16,7 +16,7 @@ from socialrelay.boundaries.bus import HTTP, INGEST, LEGACY
 from socialrelay.bus import recent
 from socialrelay.bus.counts import Counts
 from socialrelay.bus.intake import INTERVAL, PROBE, STOPPING, Intake
-from socialrelay.bus.journal import NO_ROOM, Journal
+from socialrelay.bus.journal import AWAY, NO_ROOM, Journal
 from socialrelay.bus.recent import Recent
 from socialrelay.bus.topics import Topics
 from socialrelay.storage.memory import MemoryTables
@@ -244,7 +244,7 @@ class TakeTests(IntakeTests):
         self.store.away()
         del self.answers[:]
         self.take("2026-1", body(msg_id="2026-1"))
-        self.assertEqual(self.answer(), Answer("busy", detail="the database is away"))
+        self.assertEqual(self.answer(), Answer("busy", detail=AWAY))
         self.assertEqual(self.counts.refused[INGEST], 12)
 
 

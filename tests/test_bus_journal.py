@@ -16,7 +16,7 @@ from socialrelay.boundaries import Answer, BusMessage, Unavailable
 from socialrelay.boundaries.bus import HTTP, INGEST, LEGACY, OWN, SEQUENCE_MARK
 from socialrelay.bus import queue
 from socialrelay.bus.counts import Counts
-from socialrelay.bus.journal import BACKOFF, IDLE, Journal
+from socialrelay.bus.journal import AWAY, BACKOFF, IDLE, Journal
 from socialrelay.bus.queue import OVERHEAD, ROWS
 from socialrelay.storage.memory import MemoryTables
 from tests.bus_messages import TOPIC, message
@@ -264,7 +264,7 @@ class TroubleTests(JournalTests):
         self.keep(message("v"), waited=True)
         self.store.away()
         self.assertEqual([(msg_id, answer.status) for msg_id, answer in self.answers], [("w", "busy"), ("v", "busy")])
-        self.assertIn("away", self.answers[0][1].detail)
+        self.assertEqual(self.answers[0][1].detail, AWAY)
         self.assertEqual((self.journal.queue.waiting, self.journal.queue.unanswered), (2, 0))
         self.assertFalse(self.journal.keep(message(), self.fail))
         third = message()
@@ -351,7 +351,7 @@ class TroubleTests(JournalTests):
         self.assertEqual(self.published, self.bodies(first, waited, second))
         self.keep(message("w"), waited=True)
         self.turn()
-        self.assertEqual([answer for _, answer in self.answers], [Answer("busy", detail="the connection was lost"), Answer("dup", 2)])
+        self.assertEqual([answer for _, answer in self.answers], [Answer("busy", detail=AWAY), Answer("dup", 2)])
         self.assertEqual(len(self.published), 3)
         self.at_rest()
 

@@ -44,6 +44,8 @@ IDLE = 1.0
 """Seconds after which it is noted up to where all is published, if no further batch did it."""
 
 NO_ROOM = "too much waits to be kept"
+AWAY = "the relay's database cannot be reached now"
+"""For senders, anywhere; what the database said is the operator's."""
 
 Watcher = Callable[[Collection[str] | None], None]
 
@@ -240,10 +242,10 @@ class Journal:
         if not self._failures:
             told = reason.rstrip(".")
             self._log.warn("The bus cannot store messages: {reason}. {count} wait.", reason=told, count=self.queue.waiting)
-        self.away, self._behind = reason, True
+        self.away, self._behind = AWAY, True
         async for message, answered in self._unhurried.over(self.queue.turn_away()):
             self._counts.refused[message.source] += 1
-            self._answer(answered, Answer("busy", detail=reason))
+            self._answer(answered, Answer("busy", detail=AWAY))
         await self._wait()
 
     def _refused(self, batch: Batch) -> None:

@@ -50,7 +50,7 @@ def _counts(answer: Answer) -> str:
 def _troubles(answer: Answer) -> str:
     return details(
         [
-            ("no messages", ", ".join(f"{many} {reason}" for reason, many in sorted(answer["invalid"].items()))),
+            ("not taken", ", ".join(f"{many} {reason}" for reason, many in sorted(answer["invalid"].items()))),
             ("own ones given up", ", ".join(f"{many} {event}" for event, many in sorted(answer["own_dropped"].items()))),
             ("listeners too slow", counted(answer["overflows"], "time") if answer["overflows"] else None),
         ]
