@@ -113,7 +113,7 @@ class StartTests(BridgeCase):
         self.assertEqual(self.store.noted, max(self.tables.bus))
 
     async def test_listeners_return(self) -> None:
-        """After a crash those who listened before it are given the time to connect again before they miss something."""
+        """After a restart those who listened before it are given the time to connect again before they miss something."""
         bridge = self.make()
         listener = Listener(self.config.relay_outbound[0], TOPIC)
         self.addCleanup(deferToThread, listener.close)

@@ -49,8 +49,8 @@ TO_CLOSE = 1.0
 
 LISTENERS_RETURN = 1.5
 """
-Seconds after which those who listened before a crash have connected again, which stock listeners try each second at least
-(C{zmq_reconnect_ivl_max}).  What is published before, nobody hears.
+Seconds after which those who listened before a restart have connected again, which stock listeners try each second at least
+(C{zmq_reconnect_ivl_max}).  What is published before, they do not hear; and publishers are back sooner.
 """
 
 EXPOSED = (
@@ -177,7 +177,7 @@ class Bridge(Service):
         except CannotBind as error:
             raise StartFailed("message bus", str(error)) from None
         self._extent = await self._store.extent()
-        if self._extent.published < self._extent.last_seq:
+        if self._extent.last_seq:
             await deferLater(self._reactor, LISTENERS_RETURN)
         await self._journal.start()
         if not self.running:  # it was stopped meanwhile, here or below
