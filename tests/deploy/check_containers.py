@@ -90,7 +90,7 @@ class ImageTests(TestCase):
         self.build()
         [image] = json.loads(self.podman("image", "inspect", "socialrelay"))
         self.assertEqual(image["Config"]["User"], "10001:10001")
-        self.assertIn("/health/live", str(image["Healthcheck"]))
+        self.assertIn("/v1/health", str(image["Healthcheck"]))
         once = ("run", "--rm", *_BOUNDS, "--no-healthcheck")
         run_once = (*once, "--entrypoint=sh", "socialrelay", "-c")
         for tool in ("pip", "gcc", "git", "make"):
