@@ -445,14 +445,16 @@ class QueryTests(IngestTests):
 
     async def test_unread_pages_of_all(self) -> None:
         """
-        What all leave unread is bounded, too, however many connect; who reads makes room for others.
+        What all leave unread is bounded, too, however many connect; who reads makes room for others, and small pages are always sent.
         """
         self.again(unread_bytes_of_all=50_000)
         self.replay.page_ = page(20_000)
         peers = [self.peer() for _ in range(5)]
         self.assertEqual([(await peer.query(since=0))[0] for peer in peers], [b"ok"] * 3 + [b"busy"] * 2)
         self.replay.page_ = page(10, first=2)
+        self.assertEqual((await peers[4].query(since=0))[0], b"ok")
         self.assertEqual((await peers[0].query(since=1))[0], b"ok")
+        self.replay.page_ = page(20_000)
         self.assertEqual((await peers[4].query(since=0))[0], b"ok")
 
     async def test_small_pages(self) -> None:

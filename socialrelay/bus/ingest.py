@@ -22,13 +22,12 @@ from socialrelay.boundaries import Answer, Full, Ingest, Replay, TooOld, Unavail
 from socialrelay.boundaries.bus import INGEST
 from socialrelay.bus.context import BusContext, CannotBind
 from socialrelay.bus.inbound import MIB, max_frame
-from socialrelay.bus.pages import page_text
+from socialrelay.bus.pages import PageTexts
 from socialrelay.bus.query import BadQuery, Query, read_query
 from socialrelay.bus.reader import ZmqReader
 from socialrelay.bus.unread import Unread
 from socialrelay.bus.wire import BAD, BUSY, DUP, GONE, OK
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.unhurried import Unhurried
 
 UNREAD_ANSWERS = 10_000
 """Answers that wait for one peer, at most; as many as there are messages that wait for theirs."""
@@ -50,7 +49,6 @@ SMALL = 4096
 _LONGEST_NAME = 255
 _LONGEST_QUERY = 4096
 _STOPPING = "the relay is about to stop"
-_UNREAD = "pages that were sent before are unread, yours or those of others; ask for what follows one of yours, or a little later"
 
 Head = Sequence[bytes]
 """What stands before status and detail of an answer: whose it is, perhaps a delimiter, and the name that the peer gave the request."""
@@ -109,7 +107,7 @@ class IngestSocket:
         self._ended: list[Deferred[None]] = []
         self._queries: dict[Deferred[None], bytes] = {}
         self._unread = Unread(reactor.seconds, unread_bytes, unread_bytes_of_all, UNREAD_FOR)
-        self._unhurried = Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0))
+        self._texts = PageTexts(reactor.seconds, lambda: deferLater(reactor, 0.0))
 
     def start(self) -> None:
         """
@@ -211,7 +209,7 @@ class IngestSocket:
         if len(self._queries) >= self._most_queries or sum(each == peer for each in self._queries.values()) >= QUERIES_EACH:
             refusal = f"too many ask at a time; one may ask for {QUERIES_EACH} pages at a time, and all for {self._most_queries}"
         elif self._unread.full(peer):
-            refusal = _UNREAD
+            refusal = "pages that were sent before are unread; ask for what follows one of them, or connect anew"
         if refusal:
             self._refuse(head, refusal)
             return
@@ -231,7 +229,8 @@ class IngestSocket:
     async def _tell(self, head: Head, query: Query) -> None:
         try:
             page = await self._replay.page(query.since, query.topic, query.limit, query.wait)
-            text = await page_text(page, self._unhurried)
+            large = sum(len(message.body) for message in page.messages) > SMALL
+            text = await self._texts.of(page, lambda: not (large and self._unread.crowded()))
         except TooOld as error:
             self._send(head, GONE, json.dumps({"oldest_seq": error.oldest_seq}).encode())
         except ValueError as error:
@@ -246,11 +245,9 @@ class IngestSocket:
             self._log.failure("A query of the bus failed.")
             self._send(head, BUSY, b"something went wrong in the relay; its log says more")
         else:
-            if len(text) <= SMALL:
-                self._send(head, OK, text)
-            elif self._unread.full(head[0]):  # others have been sent theirs meanwhile
-                self._refuse(head, _UNREAD)
-            elif self._send(head, OK, text):
+            if not text:
+                self._refuse(head, "others leave pages unread, and there is no room for more")
+            elif self._send(head, OK, text) and len(text) > SMALL:
                 self._unread.sent(head[0], page.next, len(text))
 
     # What goes

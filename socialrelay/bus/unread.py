@@ -67,12 +67,15 @@ class Unread:
                 self._forget(peer)
 
     def full(self, peer: bytes) -> bool:
-        """Whether a peer may be sent no more now."""
-        now = self._seconds()
-        while self._peers and self._until[oldest := next(iter(self._peers))] <= now:
-            self._forget(oldest)
+        """Whether a peer has left as much unread as one may."""
+        self._look()
         pages = self._peers.get(peer)
-        return self.total >= self._all or (pages is not None and pages.unread >= self._each)
+        return pages is not None and pages.unread >= self._each
+
+    def crowded(self) -> bool:
+        """Whether all of them together have."""
+        self._look()
+        return self.total >= self._all
 
     def sent(self, peer: bytes, end: int, size: int) -> None:
         """@param end: what comes after this number follows the page."""
@@ -80,6 +83,11 @@ class Unread:
         self._peers.move_to_end(peer)
         self._until[peer] = self._seconds() + self._patience
         self.total += size
+
+    def _look(self) -> None:
+        now = self._seconds()
+        while self._peers and self._until[oldest := next(iter(self._peers))] <= now:
+            self._forget(oldest)
 
     def _forget(self, peer: bytes) -> None:
         self.total -= self._peers.pop(peer).unread

@@ -26,12 +26,11 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from socialrelay.boundaries import Answer, Full, Ingest, Replay, TooOld, Unavailable
 from socialrelay.boundaries.bus import HTTP
 from socialrelay.bus.message import Malformed, canonical, check_density, envelope, new_id
-from socialrelay.bus.pages import page_text
+from socialrelay.bus.pages import PageTexts
 from socialrelay.bus.query import BadQuery, Query, read_texts
 from socialrelay.bus.topics import Topics
 from socialrelay.config import Bus, BusToken
 from socialrelay.jsontext import NotJSON, read_object
-from socialrelay.unhurried import Unhurried
 from socialrelay.web.answers import JSON, answer, application
 from socialrelay.web.bus_tokens import Refusal, Tokens, may_publish
 from socialrelay.web.request import header_texts
@@ -113,7 +112,7 @@ class BusPages:
         self._now = now
         self._new_uuid = new_uuid
         self._clock = clock
-        self._unhurried = Unhurried(clock.seconds, lambda: deferLater(clock, 0.0))
+        self._texts = PageTexts(clock.seconds, lambda: deferLater(clock, 0.0))
         self._max_message = config.max_message
         self._tokens = Tokens(config.tokens, clock, self.counters)
 
@@ -196,7 +195,7 @@ class BusPages:
         try:
             # When the client goes away, Klein cancels this, and with it the waiting.
             page = await self._replay.page(query.since, query.topic, query.limit, 0.0 if request.method == b"HEAD" else query.wait)
-            text = await page_text(page, self._unhurried)
+            text = await self._texts.of(page)
         except TooOld as error:
             facts = {"oldest_seq": error.oldest_seq}
             raise Refusal(410, f"Messages after {query.since} were forgotten: {error}.", facts=facts) from None
