@@ -148,6 +148,8 @@ class LegacyTests(IntakeTests):
         self.assertEqual([event["reason"] for event in logged if "reason" in event], ["no-room"])
         self.assertEqual(self.journal.queue.waiting + self.counts.refused[LEGACY], 20)
         self.assertGreater(self.counts.refused[LEGACY], 0)
+        self.legacy(T, b"?" * 10_000)
+        self.assertEqual(self.counts.invalid["not-json"], 0)
 
     def test_probe(self) -> None:
         """
@@ -170,6 +172,7 @@ class LegacyTests(IntakeTests):
             self.legacy(T, b"secret")
         told = [(event["reason"], event["count"]) for event in logged if event["log_level"] is LogLevel.warn]
         self.assertEqual(told, [("not-json", 0), ("not-object", 0), ("topic", 0), ("not-json", 4)])
+        self.assertEqual([event["more"] for event in logged if "more" in event], ["", "", "", " Like it and not logged since the last one: 4."])
         self.assertNotIn("secret", repr(logged))
 
 

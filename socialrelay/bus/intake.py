@@ -71,6 +71,11 @@ class Intake:
             return
         counts = self._counts
         counts.received[LEGACY] += 1
+        if self.store_legacy and not self._journal.queue.has_room(sum(map(len, frames[1:]))):
+            # Not even looked at: a flood has to be gone faster than it comes, or it stays in memory before the socket.
+            counts.refused[LEGACY] += 1
+            self._tell("no-room", NO_ROOM, frames[0])
+            return
         try:
             message = read_frames(frames, self.max_message, lenient=self.lenient)
         except Malformed as malformed:
@@ -134,12 +139,14 @@ class Intake:
             self._hidden[reason] = self._hidden.get(reason, 0) + 1
             return
         self._silent_until[reason] = now + INTERVAL
+        hidden = self._hidden.pop(reason, 0)
         self._log.warn(
-            "A message on {topic} is not relayed: {detail}. {count} more like it were not logged since the last time.",
+            "A message on {topic} is not relayed: {detail}.{more}",
             topic=repr(topic[:100].decode("utf-8", "replace")),
             detail=detail,
             reason=reason,
-            count=self._hidden.pop(reason, 0),
+            count=hidden,
+            more=f" Like it and not logged since the last one: {hidden}." if hidden else "",
         )
 
 
