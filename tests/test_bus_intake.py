@@ -172,7 +172,9 @@ class LegacyTests(IntakeTests):
             self.legacy(T, b"secret")
         told = [(event["reason"], event["count"]) for event in logged if event["log_level"] is LogLevel.warn]
         self.assertEqual(told, [("not-json", 0), ("not-object", 0), ("topic", 0), ("not-json", 4)])
-        self.assertEqual([event["more"] for event in logged if "more" in event], ["", "", "", " Like it and not logged since the last one: 4."])
+        self.assertEqual(
+            [event["more"] for event in logged if "more" in event], ["", "", "", " Like it and not logged since the last one: 4."]
+        )
         self.assertNotIn("secret", repr(logged))
 
 
