@@ -60,10 +60,18 @@ class Queue:
         """How many can be taken."""
         return len(self._entries)
 
+    def has_room(self, size: int) -> bool:
+        """
+        Whether a message could be taken in for whose answer nobody waits.
+
+        @param size: bytes of its body.
+        """
+        return not self.waiting or self.waiting_bytes + size + OVERHEAD <= self.bytes_limit
+
     def offer(self, message: BusMessage, answered: Answered | None) -> bool:
         """Take it in, if there is room."""
         size = len(message.body) + OVERHEAD
-        if self.waiting_bytes + size > self.bytes_limit and self.waiting:
+        if not self.has_room(len(message.body)):
             return False
         if answered is not None:
             if self.unanswered >= self.unanswered_limit:
