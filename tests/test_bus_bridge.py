@@ -179,12 +179,14 @@ class StopTests(BridgeCase):
         self.assertEqual(self.topics(), ["socialrelay.relay.started", "git.receive"])
 
     async def test_away(self) -> None:
-        """If it stays away, what came in without acknowledgement is lost, and that is said."""
+        """If the database stays away, the bus is not well, and what came in without acknowledgement is lost; that is said."""
         bridge = await self.started(stop_timeout=3.0)
+        self.assertTrue(bridge.condition().well)
         await self.take(bridge)
         self.tables.go_away()
         self.assertEqual((await self.take(bridge, "2026-2")).status, "busy")
         bridge.ingest.legacy([TOPIC.encode(), envelope(TOPIC, {}, "2026-3")])
+        self.assertFalse(bridge.condition().well)
         with self.assertRaises(Unfinished) as raised:
             await bridge.stopService()
         self.assertEqual(str(raised.exception), "1 message of the bus could not be stored within 1.5 s.")

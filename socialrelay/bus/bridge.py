@@ -254,7 +254,9 @@ class Bridge(Service):
     # How it is
 
     def condition(self) -> Condition:
-        """What its probe says."""
+        """What its probe says, unless nothing can be stored."""
+        if self._journal.away:
+            return Condition("bus", well=False, essential=self._essential, detail="the database takes no messages; the log says why")
         return self._probe.condition(essential=self._essential)
 
     def figures(self) -> BusFigures:
