@@ -77,7 +77,7 @@ class TailTests(TailCase):
         """
         For programs it is an object with the whole envelope, or the body alone, as it came.
         """
-        self.keep(1)
+        self.keep(1, msg={"path": "C:\\x7f", "odd": "\x7f\ud800"})
         ([line], _), ([body], _) = [self.tail("--since", "oldest", "--count", "1", option) for option in ("--json", "--raw")]
         self.assertEqual(body, self.relay.kept[0][2].decode())
         self.assertEqual(

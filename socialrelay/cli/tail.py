@@ -164,7 +164,7 @@ def _raw(line: Line) -> str:
 def _json(line: Line) -> str:
     said = _envelope(line)
     members = {"seq": line.seq, "received_at": line.at, "source": line.source, "topic": line.topic, "msg_id": said.get("msg_id")}
-    return json.dumps({**members, "message": said}).replace("\\x7f", "\\\\u007f")
+    return json.dumps({**members, "message": said})
 
 
 def _line(line: Line) -> str:
