@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
 from typing import Any
 
 import zmq
@@ -43,7 +44,7 @@ class ListeningTests(SynchronousTestCase):
 
     def test_presence(self) -> None:
         """
-        That nobody publishes is told, and that somebody does again.
+        That nobody publishes is told, and that somebody does again, before what he says.
         """
         address = free_address()
 
@@ -55,13 +56,21 @@ class ListeningTests(SynchronousTestCase):
 
         self.assertRaises(Told, next, listen([address], on_away=tell))
         told: list[str] = []
+        publishers: Queue[Any] = Queue()
 
         def away() -> None:
             told.append("away")
-            self.publisher(address)
+            publishers.put(self.publisher(address))
 
-        self.assertRaises(Told, next, listen([address], on_away=away, on_back=tell))
-        self.assertEqual(told, ["away"])
+        heard = listen([address], "a", on_away=away, on_back=lambda: told.append("back"))
+        with ThreadPoolExecutor(1) as threads:
+            first = threads.submit(next, heard)
+            publisher = publishers.get(timeout=PATIENCE)
+            self.assertEqual(publisher.recv(), b"\x01a")
+            publisher.send_multipart([b"a", b"first"])
+            self.assertEqual(first.result(PATIENCE), ("a", b"first"))
+        self.assertEqual(told, ["away", "back"])
+        heard.close()
 
     def test_no_address(self) -> None:
         """

@@ -55,6 +55,8 @@ def listen(
                 on_idle()
                 continue
             frames = hears.recv_multipart()
+            if presence.away:
+                presence.look()
             if len(frames) == 2:
                 yield frames[0].decode("utf-8", "replace"), frames[1]
     finally:
@@ -65,13 +67,17 @@ def listen(
 
 
 class _Presence:
-    """Whether anybody publishes, and who is told so."""
+    """
+    Whether anybody publishes, and who is told so.
+
+    @ivar away: it was told that nobody does.
+    """
 
     def __init__(
         self, monitor: zmq.Socket[bytes], on_away: Callable[[], object], on_back: Callable[[], object], clock: Callable[[], float]
     ) -> None:
         self._monitor, self._on_away, self._on_back, self._clock = monitor, on_away, on_back, clock
-        self._there, self._told = 0, False
+        self._there, self.away = 0, False
         self._since = clock()
 
     def look(self) -> None:
@@ -80,9 +86,9 @@ class _Presence:
             kind, _ = _EVENT.unpack(self._monitor.recv_multipart()[0])
             self._there += 1 if kind == zmq.EVENT_HANDSHAKE_SUCCEEDED else -1
             self._since = self._clock()
-        if self._there > 0 and self._told:
-            self._told = False
+        if self._there > 0 and self.away:
+            self.away = False
             self._on_back()
-        elif self._there <= 0 and not self._told and self._clock() - self._since >= _PATIENCE:
-            self._told = True
+        elif self._there <= 0 and not self.away and self._clock() - self._since >= _PATIENCE:
+            self.away = True
             self._on_away()
