@@ -15,7 +15,7 @@ from twisted.internet import reactor
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.bus.context import IPC_MODE, BusContext, CannotBind, advice
+from socialrelay.bus.context import IPC_MODE, BusContext, CannotBind, advice, threads_refused
 from socialrelay.bus.locks import SUFFIX, PathLock, take_path
 from tests.zmq_peers import ZmqCase
 
@@ -152,3 +152,16 @@ class AdviceTests(SynchronousTestCase):
             ("ipc:///run/bus/in", errno.EEXIST, "Name another path"),
         ):
             self.assertIn(f"words. {remedy}", advice(address, code, "words"))
+
+
+class ThreadTests(SynchronousTestCase):
+    def test_refused(self) -> None:
+        """
+        Where the system forbids what ZeroMQ's threads do, and would have the process end, that is said, and how to allow it.
+        """
+
+        def forbidden(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        self.assertIn("(Operation not permitted), and would end the process. Under systemd: Sys", threads_refused(forbidden))
+        self.assertEqual(threads_refused(), "")

@@ -27,7 +27,7 @@ from socialrelay.boundaries import BusMessage, BusStore, Condition, Extent
 from socialrelay.bus import retention
 from socialrelay.bus.addresses import is_loopback
 from socialrelay.bus.announcer import Announcer
-from socialrelay.bus.context import BusContext, CannotBind
+from socialrelay.bus.context import BusContext, CannotBind, threads_refused
 from socialrelay.bus.counts import Counts
 from socialrelay.bus.figures import BusFigures
 from socialrelay.bus.heartbeat import Heartbeat
@@ -170,6 +170,8 @@ class Bridge(Service):
 
     async def _start(self) -> None:
         self._tell_exposure()
+        if refused := threads_refused():
+            raise StartFailed("message bus", refused)
         try:
             self._outbound.start()
             await self._inbound.start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
@@ -132,6 +133,23 @@ class BusContext:
         locks, self._locks = self._locks, []
         for lock in locks:
             lock.release()
+
+
+def threads_refused(set_policy: Callable[[int, int, os.sched_param], None] = os.sched_setscheduler) -> str:
+    """
+    Whether ZeroMQ's threads could not begin: they set their scheduling policy to what it is, and end the process where that is forbidden
+    (libzmq 4.3.5, thread.cpp).
+
+    @return: why, and what can be done; empty if they can.
+    """
+    try:
+        set_policy(0, os.sched_getscheduler(0), os.sched_getparam(0))
+    except OSError as error:
+        return (
+            f"ZeroMQ's threads may not call sched_setscheduler here ({error.strerror}), and would end the process. "
+            "Under systemd: SystemCallFilter=sched_setscheduler, as in etc/systemd/socialrelay.service."
+        )
+    return ""
 
 
 def advice(address: str, code: int | None, words: str | None) -> str:
