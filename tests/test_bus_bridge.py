@@ -13,7 +13,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import TestCase
 
-from socialrelay.boundaries import Answer, BusMessage
+from socialrelay.boundaries import Answer, BusMessage, Unavailable
 from socialrelay.boundaries.bus import HTTP, LEGACY
 from socialrelay.bus.bridge import Bridge
 from socialrelay.config import Bus
@@ -199,6 +199,20 @@ class StopTests(BridgeCase):
         await bridge.stopService()
         await started
         self.assertFalse(any(each.running for each in bridge.periodic))
+
+    async def test_taken_while_starting(self) -> None:
+        """What one had taken in that is stopped before it could store anything is said to be lost."""
+        bridge = self.make()
+        self.store.prompt = False
+        started = bridge.startService()
+        await deferToThread(until, lambda: self.store.asked)
+        bridge.ingest.legacy([TOPIC.encode(), envelope(TOPIC, {}, "2026-1")])
+        with self.assertRaises(Unfinished) as raised:
+            await bridge.stopService()
+        self.assertEqual(str(raised.exception), "1 message of the bus could not be stored.")
+        self.store.away()
+        with self.assertRaises(Unavailable):
+            await started
 
     async def test_not_started(self) -> None:
         """One that was never started can be stopped."""
