@@ -9,7 +9,8 @@ from attrs import Factory, define
 
 from socialrelay.boundaries import Answer, BusMessage, Kept
 
-ROWS = 1000
+ROWS = 400
+"""Of a batch: to hand a thousand over held the reactor for three times as long, and brought no more of them home."""
 BYTES = 4 * 1024 * 1024
 """Of the bodies of a batch; one message may be longer."""
 
