@@ -43,6 +43,11 @@ HEADLINES = {
     "route.ms_10k",
     "memory.mb_10k_destinations",
     "growth.cpu_ratio_10k_over_100",
+    "bus.flood_ratio_fedmsg",
+    "bus.flood_ratio_fedmsg_stored",
+    "bus.acked_per_s",
+    "bus.stall_ms",
+    "bus.lost",
 }
 
 
