@@ -1,7 +1,8 @@
 # make run    the relay, on this machine, with servers of its own
 # make demo   a relay and a handful of small nodes, and what goes where
 # make test   the whole test suite
-# make lint   style and types
+# make lint   style, types, and what is dangerous
+# make audit  known vulnerabilities of what is installed with the relay (asks pypi.org)
 # make check-browser   the pages, in Chromium (apt-get install chromium); ARGS="-k tags" for some of it
 # make check-deploy    units, proxies, containers, the installation; ARGS="units proxies" for some of it (root, Debian or Ubuntu)
 # make check-fedmsg    the message bus, with stock fedmsg at both ends (Python 3.11 to 3.13); ARGS="-k signed" for some of it
@@ -28,7 +29,7 @@ TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_T
 # As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
-.PHONY: help run demo test lint man lock bench clean check-browser check-deploy check-fedmsg check-all screenshots
+.PHONY: help run demo test lint audit man lock bench clean check-browser check-deploy check-fedmsg check-all screenshots
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -63,6 +64,10 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive socialrelay twisted setup.py
+
+audit: $(VENV)/dev.stamp
+	@$(BIN)/python .ci/audit.py
 
 # The lists hold for every machine: they name no package index, and nothing that wants a newer Python than the relay does.
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --annotation-style=line --no-header --no-emit-options \

@@ -21,7 +21,7 @@ TEST = [
     "hypothesis",
     "trustme",
 ]
-LINT = ["build", "mypy", "mypy-zope", "pip-tools", "ruff", "towncrier"]
+LINT = ["bandit", "build", "mypy", "mypy-zope", "pip-audit", "pip-tools", "ruff", "towncrier"]
 
 setup(
     name="socialrelay",

@@ -27,7 +27,7 @@ CONFIGURATION = Path("/etc/socialrelay.toml")
 _LARGEST = 1024 * 1024
 """Bytes of a file that are read."""
 
-_ANYWHERE = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
+_ANYWHERE = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - read, not bound
 
 
 @frozen

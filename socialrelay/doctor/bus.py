@@ -16,7 +16,7 @@ from socialrelay.doctor.findings import Finding, failure, ok, warning
 NAME = "message bus"
 SECONDS = 2.0
 _KEYS = ("relay_inbound", "relay_outbound", "relay_ingest")
-_ANYWHERE = "0.0.0.0"  # noqa: S104
+_ANYWHERE = "0.0.0.0"  # noqa: S104 - looked for, to warn of it
 
 
 def bus(config: Config, control: Path) -> Iterator[Finding]:

@@ -345,7 +345,7 @@ def _sentence(event: LogEvent) -> str:
     if isinstance(form, str) and "(" not in form and "log_flattened" not in event:
         try:
             return form.format_map(event)
-        except Exception:  # noqa: S110 - it says what is wrong, in a sentence
+        except Exception:  # noqa: S110 - formatEvent says what is wrong, in a sentence
             pass
     return formatEvent(event)
 

@@ -147,10 +147,10 @@ class Pages:
         return answer(request, self._drawn(points, period).encode(), HTML, headers=STRICT | BRIEFLY)
 
     def _drawn(self, points: Sequence[Point], period: str) -> Markup:
-        """The charts as HTML; a week takes some milliseconds, so what was drawn of the very same points is used again."""
+        """The charts as escaped HTML; a week takes some milliseconds, so what was drawn of the very same points is used again."""
         known = self._kept.get(period)
         if known is None or known[0] is not points:
-            known = self._kept[period] = points, Markup(self._charts.render(charts=charts(points, period)))  # noqa: S704 (it is escaped)
+            known = self._kept[period] = points, Markup(self._charts.render(charts=charts(points, period)))  # noqa: S704
         return known[1]
 
     @app.route("/stats.json", methods=["GET"])

@@ -247,6 +247,8 @@ def dsn_at(runtime: Path) -> str:
 
 def _run(command: list[str], account: Account) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, **account.process_options(), check=False, capture_output=True, text=True, timeout=120)
+        return subprocess.run(  # noqa: S603 - PostgreSQL's own programs, by their paths
+            command, **account.process_options(), check=False, capture_output=True, text=True, timeout=120
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EmbeddedError(f"{command[0]} cannot be run: {error}") from error

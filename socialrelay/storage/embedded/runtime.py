@@ -79,7 +79,7 @@ def _candidates(state_dir: Path, environ: Mapping[str, str]) -> Iterator[Path]:
         for parent in (environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{owner}"):
             if parent and Path(parent).is_dir() and Path(parent).stat().st_uid == owner:
                 yield Path(parent) / name
-    yield Path("/tmp") / name  # noqa: S108  made with care, see below
+    yield Path("/tmp") / name  # noqa: S108 - made with care, see below
 
 
 def _owner(state_dir: Path) -> int:

@@ -255,7 +255,8 @@ class Supervisor:
         except OSError as error:
             raise EmbeddedError(f"{self._server.log} cannot be written: {error.strerror}; move it away") from None
         try:
-            return Child(subprocess.Popen(command, stdout=output, stderr=output, **account.process_options()))
+            # A server by its path, and options that are made here.
+            return Child(subprocess.Popen(command, stdout=output, stderr=output, **account.process_options()))  # noqa: S603
         except OSError as error:
             raise EmbeddedError(f"the embedded {self._server.name} cannot be run: {error}") from error
         finally:

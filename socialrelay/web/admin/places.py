@@ -22,7 +22,7 @@ from socialrelay.web.unixsocket import SocketService
 SOCKET_NAME = "admin.sock"
 _TCP = re.compile(r"(tcp|ssl)6?:(?:port=)?([1-9]\d*)(?::.*?)??(?::interface=((?:\\:|[^:])*))?(?::.*)?")
 _UNIX = re.compile(r"unix:(?:address=)?(/[^:]*)(?::.*)?")
-_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - recognized, not bound
 
 
 def next_port(config: Config) -> str:
