@@ -141,6 +141,7 @@ class ControlTests(TestCase):
             ("GET", "/v1/node", None, (400, "bad-request")),
             ("GET", "/v1/nodes?text=a%00b", None, (400, "bad-request")),
             ("POST", "/v1/subscribe", b'{"host": "pod.example", "tags": ["a", "b\\u0000"]}', (400, "bad-request")),
+            ("POST", "/v1/subscribe", b'{"host": "pod.example", "tags": ["a", "b\\ud800"]}', (400, "bad-request")),
             ("GET", "/v1/node?host=pod.example", None, (404, "unknown-node")),
             ("POST", "/v1/subscribe", b"", (400, "bad-request")),
             ("POST", "/v1/subscribe", b"\xff", (400, "bad-request")),

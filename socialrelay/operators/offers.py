@@ -4,6 +4,7 @@ The operators' views and acts by name, with what may be said to each: one catalo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -99,12 +100,15 @@ def checked(offer: Offer, said: Mapping[str, object]) -> dict[str, object]:
         fits = all(isinstance(each, str) for each in value) if kind is list and isinstance(value, list) else type(value) is kind
         if not fits:
             raise ActError("bad-request", f"The field {name!r} must be {_KINDS[kind]}.")
-        if any("\0" in text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
-            raise ActError("bad-request", f"The field {name!r} holds a NUL character, which no text has.")
+        if any(_UNWRITABLE.search(text) for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)):
+            raise ActError("bad-request", f"The field {name!r} holds a NUL or half of a surrogate pair, which no text has.")
     for name in offer.required:
         if not said.get(name):
             raise ActError("bad-request", f"The field {name!r} is missing.")
     return dict(said)
 
+
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""JSON can say it; PostgreSQL cannot keep the one, nor UTF-8 the other."""
 
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", list: "a list of texts"}
