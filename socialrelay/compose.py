@@ -303,6 +303,10 @@ def _cache(
         children.append(("the embedded Valkey", valkey))
         embedded["valkey"] = valkey.supervisor
         url = valkey.url
-    cache = FallbackCache(RedisCache(RedisAddress.parse(url), reactor), memory, reactor)
+    try:
+        address = RedisAddress.parse(url)
+    except ValueError as error:
+        raise StartFailed("redis.url", str(error)) from None
+    cache = FallbackCache(RedisCache(address, reactor), memory, reactor)
     children.append(("Redis", cache))
     return cache

@@ -11,6 +11,8 @@ from pathlib import Path
 from attrs import Factory, field, frozen
 
 MIB = 1024 * 1024
+SECRETS = frozenset({"admin.password", "bus.tokens", "postgres.dsn", "redis.url"})
+"""Keys whose values are never shown."""
 
 
 @frozen

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import attrs
 
 from socialrelay.bus.finding import INGEST_VARIABLE
-from socialrelay.config import Config, Network
+from socialrelay.config import SECRETS, Config, Network
 from socialrelay.config_checks import check
 
 PREFIX = "SOCIALRELAY_"
@@ -157,7 +158,7 @@ def _read_secret(variable: str, path: str) -> str:
 def _table(schema: type, table: object, source: str, path: str = "") -> _Tree:
     """What a table says, every value of the type that its key wants."""
     if not isinstance(table, dict):
-        raise ConfigError(source, path.removesuffix("."), f"must be a table, not {_shown(table)}")
+        raise ConfigError(source, path.removesuffix("."), f"must be a table, not {_shown(table, path.removesuffix('.'))}")
     types = get_type_hints(schema)
     found: _Tree = {}
     for name, value in table.items():
@@ -192,7 +193,7 @@ def _value(kind: Any, value: object, source: str, key: str) -> object:
         return float(value)
     if type(value) is kind:
         return value
-    raise ConfigError(source, key, f"must be {_wanted(kind)}, not {_shown(value)}")
+    raise ConfigError(source, key, f"must be {_wanted(kind)}, not {_shown(value, key)}")
 
 
 def _wanted(kind: Any) -> str:
@@ -204,7 +205,10 @@ def _wanted(kind: Any) -> str:
     return _KINDS.get(kind, "a path")
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, key: str) -> str:
+    key = re.sub(r"\[.*", "", key)
+    if any(f"{secret}.".startswith(f"{key}.") for secret in SECRETS):
+        return "what is there, which is not shown: it may be a secret"
     text = repr(value)
     return f"the text {text}" if isinstance(value, str) else {"True": "true", "False": "false"}.get(text, text)
 

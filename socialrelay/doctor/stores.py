@@ -16,6 +16,7 @@ from socialrelay.doctor.findings import Finding, failure, ok, warning
 from socialrelay.identity import IdentityError, key_path, read_key
 from socialrelay.running.offline import as_owner
 from socialrelay.storage.blocking import connected
+from socialrelay.storage.cache import RedisAddress
 from socialrelay.storage.database import StorageError
 from socialrelay.storage.embedded import EmbeddedError, existing_runtime_directory
 from socialrelay.storage.embedded.binaries import find_postgres, find_valkey
@@ -150,6 +151,7 @@ def cache(config: Config) -> Iterator[Finding]:
             return
         url = f"unix://{runtime / 'valkey' / SOCKET}"
     try:
+        RedisAddress.parse(url)  # whose refusal shows no password
         with redis.Redis.from_url(url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS) as client:
             about: Any = client.info("server")
             yield ok(name, f"{about.get('server_name', 'redis')} {about.get('valkey_version') or about.get('redis_version')} answers.")

@@ -18,16 +18,13 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from socialrelay.config import Config
+from socialrelay.config import SECRETS, Config
 from socialrelay.config_checks import check
 from socialrelay.loading import ConfigError, keys
 from socialrelay.words import counted
 
 Commit = Callable[[], object]
 Prepare = Callable[[Config], Commit]
-
-SECRETS = frozenset({"admin.password", "bus.tokens", "postgres.dsn", "redis.url"})
-"""Of these it is said that they changed, and nothing else."""
 
 
 class CannotApply(Exception):

@@ -66,19 +66,24 @@ class RedisAddress:
         @param url: C{redis://[user]:password@host:port/database}, C{rediss://…} for TLS, or C{unix:///path?db=1&username=…&password=…}.
         @raise ValueError: it is none of these; the message says what is wrong, without a password.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # which shows what is before the host, or a part of it
+            raise ValueError(_NO_URL) from None
         if parts.scheme == "unix":
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             if not parts.path.startswith("/") or parts.netloc:
                 raise ValueError("unix:// is followed by the absolute path of a socket")
             database = _number(query.get("db"))
             return cls(unquote(parts.path), database=database, username=query.get("username"), password=query.get("password"))
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-            raise ValueError("it is not redis://host, rediss://host or unix:///path")
+        # With @ further on, what was taken for the host is a part of the password.
+        if parts.scheme not in ("redis", "rediss") or not parts.hostname or "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError(_NO_URL)
         password = unquote(parts.password) if parts.password else None
         return cls(
             host=parts.hostname,
-            port=parts.port or 6379,
+            port=port or 6379,
             database=_number(parts.path.strip("/")),
             username=unquote(parts.username) if parts.username else None,
             password=password,
@@ -87,6 +92,9 @@ class RedisAddress:
 
     def __str__(self) -> str:
         return self.path or f"{self.host}:{self.port}"
+
+
+_NO_URL = "it is not redis://host, rediss://host or unix:///path; in a password write @ / ? # % as %40 %2F %3F %23 %25"
 
 
 def _number(text: str | None) -> int | None:

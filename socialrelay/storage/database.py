@@ -91,12 +91,9 @@ def connect_arguments(dsn: str, limits: Limits = _DEFAULTS) -> dict[str, str]:
     """
     The operator's connection string with what the relay needs of every connection.
 
-    @raise StorageError: it is no connection string.
+    @raise StorageError: it is no connection string; the message shows nothing of it.
     """
-    try:
-        given = parse_dsn(dsn)
-    except psycopg2.ProgrammingError as error:
-        raise StorageError(f"the connection string cannot be read: {_one_line(error)}") from None
+    given = _given(dsn)
     ours = f"-c statement_timeout={int(limits.statement * 1000)} -c timezone=UTC -c jit=off -c standard_conforming_strings=on"
     return {
         "application_name": "socialrelay",
@@ -108,6 +105,30 @@ def connect_arguments(dsn: str, limits: Limits = _DEFAULTS) -> dict[str, str]:
         "client_encoding": "UTF8",
         "options": f"{given.get('options', '')} {ours}".strip(),
     }
+
+
+def _given(dsn: str) -> dict[str, str]:
+    """
+    What a connection string says.
+
+    libpq shows what it does not understand, and takes a part of a password with C{@} or C{/} for a host or a port, which it shows later.
+    """
+    try:
+        given: dict[str, str] = parse_dsn(dsn)
+    except psycopg2.ProgrammingError:
+        raise StorageError(_NO_DSN) from None
+    hosts, ports = given.get("host", "").split(","), given.get("port", "").split(",")
+    after_host = dsn.partition("://")[2].partition("?")[0].partition("/")[2]
+    torn = dsn.startswith(("postgresql://", "postgres://")) and "@" in after_host
+    if torn or any("@" in host[1:] for host in hosts) or not all(port.isdecimal() for port in ports if port):
+        raise StorageError(_NO_DSN)
+    return given
+
+
+_NO_DSN = (
+    "the connection string cannot be read (nothing of it is shown here: it may hold a password). Write host=db.example dbname=socialrelay"
+    " user=relay password='…', or postgresql://relay:…@db.example/socialrelay with @ / % in a password as %40 %2F %25"
+)
 
 
 def resolve(arguments: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import redis
 from attrs import Factory, frozen
 
+from socialrelay.storage.cache import RedisAddress
 from socialrelay.takeover.old_config import TakeoverError
 
 MOST = 100_000
@@ -40,6 +41,7 @@ def read_old_redis(url: str) -> OldRedis:
     @raise TakeoverError: it cannot be reached or read.
     """
     try:
+        RedisAddress.parse(url)  # whose refusal shows no password
         with redis.Redis.from_url(url, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS) as old:
             pods = [_text(name) for name, _ in _entries(old, "pods")]
             preferences = {_text(name): bytes(body) for name, body in _entries(old, "pod_preferences") if len(body) <= LONGEST}
