@@ -8,10 +8,11 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from socialrelay.diaspora.envelope import MOST_UNSIGNED
 from socialrelay.diaspora.private import judge_private, open_private
 from socialrelay.diaspora.protocol import Diaspora
 from socialrelay.federation import NotAnEnvelope, Refused, Ruling, Verdict, Wish
-from tests.envelopes import encrypt, entity, seal, status_message
+from tests.envelopes import b64u, encrypt, entity, seal, status_message
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 RELAY = "relay@relay.example"
@@ -62,7 +63,11 @@ ENVELOPES = (*map(signed, PAYLOADS), *_vectors())
 
 
 class Taken(NamedTuple):
-    """All that the relay goes by, of what it takes."""
+    """
+    All that the relay goes by, of what it takes.
+
+    @ivar bulk: it would pass on more than a little that nobody has signed.
+    """
 
     payload: bytes
     sender: str
@@ -71,6 +76,7 @@ class Taken(NamedTuple):
     guid: str
     tags: frozenset[str]
     ruling: Ruling
+    bulk: bool
 
 
 def taken(body: bytes) -> Taken | None:
@@ -85,7 +91,8 @@ def taken(body: bytes) -> Taken | None:
     verdict = PROTOCOL.judge(sealed, key)
     if verdict.ruling not in (Ruling.RELAY, Ruling.RETRACT):
         return None
-    return Taken(sealed.payload, sealed.sender, verdict.author, verdict.kind, verdict.guid, verdict.tags, verdict.ruling)
+    bulk = len(sealed.body) - len(b64u(sealed.payload)) - len(b64u(sealed.signature)) > MOST_UNSIGNED
+    return Taken(sealed.payload, sealed.sender, verdict.author, verdict.kind, verdict.guid, verdict.tags, verdict.ruling, bulk)
 
 
 def heard(body: bytes) -> Wish | Verdict | None:

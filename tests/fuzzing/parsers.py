@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -33,13 +34,13 @@ from socialrelay.network.texts import retry_after
 from socialrelay.nodes.lists import BadList, NodeListing, read_list
 from socialrelay.operators.offers import Offer, checked
 from socialrelay.operators.terms import ActError
-from socialrelay.routing.hosts import BadHost, is_host, node_host
+from socialrelay.routing.hosts import BadHost, host_of, is_host, node_host, within
 from socialrelay.web.addresses import parse_address
-from tests.envelopes import Author
-from tests.fuzzing.genuine import CAROL, ENVELOPES, PAYLOADS, PRIVATE_KEYS, RELAY, VECTORS, private, signed
+from tests.envelopes import Author, preferences
+from tests.fuzzing.genuine import CAROL, ENVELOPES, GUID, PAYLOADS, PRIVATE_KEYS, RELAY, VECTORS, private, signed
 
 HOST = "pod-a.example"
-MOST = 50
+MOST = 3
 """Tags and hosts."""
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -148,10 +149,21 @@ def _document(body: bytes, found: Document) -> bool:
     return all(clean(text) for text in texts) and len(found.children) < body.count(b"<") and sum(map(len, texts)) <= 100 + len(body) * 4
 
 
+_GUID = re.compile("[0-9A-Za-z_@.:-]{16,255}")
+
+
 def _verdict(body: bytes, found: Verdict) -> bool:
-    tags = all(is_tag(tag) and clean(tag) and match_key(tag) == tag for tag in found.tags)
+    in_order = not found.guid or _GUID.fullmatch(found.guid) is not None
+    tags = in_order and all(is_tag(tag) and clean(tag) and match_key(tag) == tag for tag in found.tags)
     taken = found.ruling in (Ruling.RELAY, Ruling.RETRACT)
     return tags and clean(found.kind + found.guid) and (found.author == CAROL if taken else bool(found.reason) and not found.identities)
+
+
+def _url(body: bytes, found: str) -> bool:
+    parts = urlsplit(found)
+    return (
+        parts.scheme == "https" and is_host(parts.netloc.partition(":")[0]) and parts.port != 0 and found.isascii() and found.isprintable()
+    )
 
 
 def _preferences(body: bytes, found: ReadPreferences) -> bool:
@@ -173,7 +185,12 @@ def _rules(body: bytes, found: Listing) -> bool:
     in_order = all(
         clean(each.subject) and each.reason == reason_line(each.reason) and each.action in ("block", "limit") for each in found.entries
     )
-    return in_order and len(set(subjects)) == len(subjects) and HOST not in subjects and all(line.isprintable() for line in found.unusable)
+    return (
+        in_order
+        and len(set(subjects)) == len(subjects)
+        and not any(within(host_of(subject), HOST) for subject in subjects)
+        and all(line.isprintable() for line in found.unusable)
+    )
 
 
 def _message(body: bytes, found: Message) -> bool:
@@ -224,18 +241,35 @@ _RULES = (
     b'#domain,#severity,#reject_media,#reject_reports,#public_comment,#obfuscate\nbad.example,suspend,true,true,"a, ""b""",false\n*.x.example,silence\n',
     b"bad.example # spam\nuser@bad.example\n#tag\n# comment\n",
     b"domain,comment\nbad.example,=cmd()\n",
+    b"pod-a.example\nwww.pod-a.example\nuser@pod-a.example\nPOD-A.example.\nbad.example\n",
 )
 _AUTHOR = Author(CAROL)
 _PEM = (_AUTHOR.pem.encode(), *_files("diaspora/keys", "*.public*.pem"))
 _XML_FILES = (*ENVELOPES, *(body for body in _files("diaspora/public", "*.xml") if len(body) < 3000))
-_JRD = (_AUTHOR.webfinger(), *_files("diaspora/discovery", "*webfinger*"))
+_HREFS = (
+    "http://pod-c.example/",
+    "https://127.0.0.1/",
+    "https://a@pod-c.example/",
+    "https://pod-c.example:0/",
+    "https://pod-c.example/\n",
+    "https://pod-c/",
+    "file:///etc/passwd",
+    "https://pod-c.example/é",
+)
+_JRD = (
+    _AUTHOR.webfinger(),
+    *_files("diaspora/discovery", "*webfinger*"),
+    *(_AUTHOR.webfinger().replace(_AUTHOR.hcard_url().encode(), json.dumps(href)[1:-1].encode()) for href in _HREFS),
+)
+_BAD_GUIDS = ("short", "x" * 256, "0123456789abcdef/../", "0123456789abcde\u200b")
+_ENTITIES = (*PAYLOADS, *(payload.replace(GUID.encode(), guid.encode()) for payload in PAYLOADS for guid in _BAD_GUIDS))
 _READ_QUERY = (b"since=5&topic=org.example&limit=10&wait=1.5", b"since=99999999999999999999", b"wait=\xef\xbc\x91", b"topic=%00")
 
 PARSERS: Mapping[str, Parser] = {
     "envelope": Parser(open_envelope, (NotAnEnvelope, Refused), _envelope, (*_XML_FILES, *_files("diaspora/public", "*.txt")), XML),
     "envelope_both_ways": Parser(_both_ways, (NotAnEnvelope, Refused), _envelope, _XML_FILES, XML),
     "document": Parser(lambda body: read_document(body, most_tags=100), (MalformedXML,), _document, _XML_FILES, XML),
-    "entity": Parser(lambda body: judge_entity(body, CAROL, reshares=True), (), _verdict, PAYLOADS, XML),
+    "entity": Parser(lambda body: judge_entity(body, CAROL, reshares=True), (), _verdict, _ENTITIES, XML),
     "private": Parser(
         lambda body: open_private(body, PRIVATE_KEYS[RELAY]),
         (Refused,),
@@ -246,7 +280,7 @@ PARSERS: Mapping[str, Parser] = {
     "webfinger": Parser(
         lambda body: hcard_url(body, CAROL),
         (DiscoveryFault,),
-        lambda _, found: found.startswith("https://") and found.isascii(),
+        _url,
         _JRD,
         JSON,
     ),
@@ -258,7 +292,7 @@ PARSERS: Mapping[str, Parser] = {
         lambda body: read_preferences(body, HOST, max_tags=MOST),
         (InvalidPreferences,),
         _preferences,
-        _files("x-social-relay", "*.json"),
+        (*_files("x-social-relay", "*.json"), preferences("a", "b", "c", "d", "e")),
         JSON,
     ),
     "node_list": Parser(lambda body: read_list(body, most=MOST), (BadList,), _hosts, _files("node-lists"), (*JSON, *TEXT)),
