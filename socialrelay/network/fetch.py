@@ -40,6 +40,7 @@ from socialrelay.network.trust import Trust
 MAX_HEADERS = 65536
 """Bytes of an answer besides its body."""
 MAX_REDIRECTS = 3
+_NOT_ALLOWED = "it was reached at an address that is not allowed"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -92,7 +93,7 @@ class _Counted(ProtocolWrapper):
     def makeConnection(self, transport: Any) -> None:
         super().makeConnection(transport)
         if not allowed(ip_address(transport.getPeer().host), self._allow):
-            self._exchange.refuse("it was reached at an address that is not allowed")
+            self._exchange.refuse(_NOT_ALLOWED)
         self._exchange.opened(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -139,6 +140,8 @@ class _Vetted:
         creator = self._fetcher.trust.connecting_to(target.host)
         trouble: Exception | None = None
         for address in _one_of_each(found.addresses):
+            if not allowed(address, self._fetcher.allow):  # vetted before; this is the second lock
+                raise _Refused(_NOT_ALLOWED)
             kind = TCP6ClientEndpoint if isinstance(address, IPv6Address) else TCP4ClientEndpoint
             endpoint = kind(self._fetcher.reactor, str(address), found.port, timeout=self._fetcher.connect_timeout)
             try:
