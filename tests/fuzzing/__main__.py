@@ -74,7 +74,7 @@ def read_all(random: Random) -> dict[str, int]:
     for kind, inside in product(KINDS, (False, True)):
         read += 1
         heard(hostile_message(kind, read, inside=inside))
-    for _ in range(examples(500, 10_000)):
+    for _ in range(examples(300, 10_000)):
         steps = tuple((random.choice(sorted(TAMPERINGS)), random.randrange(100_000)) for _ in range(random.randint(1, 4)))
         read += 1
         wrong += taken(tampered(random.choice(ENVELOPES), steps)) not in (None, *GENUINE)

@@ -49,8 +49,8 @@ CONTACT = entity("contact", author=CAROL, recipient=RELAY, following=True, shari
 PAYLOADS = (POST, RESHARE, RETRACTION)
 """Each is taken, once signed."""
 
-OTHERS = tuple(signed(status_message(BOB, "Hello #dogs", guid=GUID), BOB) for _ in range(1))
-"""Somebody else's envelopes, to take parts from."""
+ANOTHER = signed(status_message(BOB, "Hello #dogs", guid=GUID), BOB)
+"""Somebody else's envelope, to take parts from."""
 
 
 def _vectors() -> tuple[bytes, ...]:
@@ -105,5 +105,5 @@ def heard(body: bytes) -> Wish | Verdict | None:
     return None if key is None else judge_private(envelope, key, RELAY)
 
 
-GENUINE = frozenset(map(taken, (*ENVELOPES, *OTHERS)))
+GENUINE = frozenset(map(taken, (*ENVELOPES, ANOTHER)))
 """What was signed, and may be taken: nothing else may."""

@@ -81,15 +81,18 @@ def _declared(*names: str) -> Hostile:
     return hostile
 
 
+def _most(document: bytes) -> int:
+    """Tags that it may have."""
+    return envelope.MOST_TAGS if b"<me:env" in document else entity.MOST_TAGS
+
+
 def _deep(document: bytes, number: int) -> bytes:
-    most = entity.MOST_TAGS if b"<me:env" not in document else envelope.MOST_TAGS
-    levels = most + 1 + number * 10
+    levels = _most(document) + 1 + number * 10
     return _beside(document, b"<a>" * levels + b"</a>" * levels)
 
 
 def _many(document: bytes, number: int) -> bytes:
-    most = entity.MOST_TAGS if b"<me:env" not in document else envelope.MOST_TAGS
-    return _beside(document, b"<a/>" * (most + number))
+    return _beside(document, b"<a/>" * (_most(document) + number))
 
 
 def _doubled(document: bytes, number: int) -> bytes:
@@ -203,12 +206,7 @@ KINDS: Mapping[str, Hostile] = {
     "cut": lambda document, number: document.rstrip()[: -1 - number % (len(document) - 2)],
     "mixed-up": lambda document, number: document.replace(b"</", b"<//", 1 + number % 3),
 }
-"""
-Name -> what it does.
-
-Those with markup inside an element that is read leave it well-formed: nothing but the rule against it keeps another parser from seeing
-another text there.
-"""
+"""Name -> what it does."""
 
 ENTRANCES: Mapping[str, Callable[[bytes], bytes]] = {
     "body": lambda body: body,

@@ -12,7 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from urllib.parse import quote, quote_plus
 
-from tests.fuzzing.genuine import ALICE, BOB, CAROL, OTHERS
+from tests.fuzzing.genuine import ALICE, ANOTHER, BOB, CAROL
 from tests.fuzzing.hostile import KINDS as HOSTILE
 
 Tampering = Callable[[bytes, int], bytes]
@@ -139,7 +139,7 @@ def _copy(body: bytes, number: int) -> bytes:
     match = _element(body, number)
     if match is None:
         return body
-    other = _element(OTHERS[0], number)
+    other = _element(ANOTHER, number)
     assert other is not None
     copy = match[0] if number // 4 % 2 else other[0]
     places = [each.start() for each in re.finditer(b"<", body)]
@@ -149,7 +149,7 @@ def _copy(body: bytes, number: int) -> bytes:
 
 def _of_another(match: re.Match[bytes], number: int) -> bytes:
     """Somebody else's element, its text, or its attributes."""
-    other = next(each for each in _ELEMENTS.finditer(OTHERS[0]) if each[1] == match[1])
+    other = next(each for each in _ELEMENTS.finditer(ANOTHER) if each[1] == match[1])
     attributes, text = (other[2], match[3]) if number % 3 == 0 else (match[2], other[3]) if number % 3 == 1 else (other[2], other[3])
     return b"<me:%s%s>%s</me:%s>" % (match[1], attributes, text, match[1])
 
@@ -250,7 +250,7 @@ def _form(body: bytes, number: int) -> bytes:
         lambda: b"xml=" + quote_plus(body).encode(),
         lambda: b"xml=" + quote(quote(body)).encode(),
         lambda: b"xml=" + body,
-        lambda: b"xml=" + quote_plus(body).encode() + b"&xml=" + quote_plus(OTHERS[0]).encode(),
+        lambda: b"xml=" + quote_plus(body).encode() + b"&xml=" + quote_plus(ANOTHER).encode(),
         lambda: b"a=b&xml=" + quote_plus(body).encode(),
         lambda: b"xml=%25" + quote_plus(body).encode(),
     )
