@@ -376,7 +376,6 @@ class MatrixTests(StageCase):
                 self.assertEqual((name, stage.connected, stage.table.asked), (name, [(PUBLIC, 443)], [GOOD]))
                 for _ in range(3):
                     stage.run(seconds=FRESH + 1)
-                    stage.run(seconds=86400.0)
                     way(stage, GOOD)
                     stage.run(stage.poller.poll(GOOD, "operator")) if way is node_list else None
                     self.assertEqual((name, then, stage.connected), (name, then, [(PUBLIC, 443)]))
