@@ -919,6 +919,17 @@ class LookupTests(SynchronousTestCase):
         hours = (scene.whole.now() - scene.web.asked[0][1]) / HOUR
         self.assertLessEqual(sum("alice" in url for url, _ in scene.web.asked), hours + 1)
 
+    def test_silent_node(self) -> None:
+        """Nor is it asked more often when it does not answer."""
+        scene = Scene(self)
+        scene.hold(ALICE, age=2 * HOUR)
+        scene.web.pages[webfinger_url(ALICE.handle)] = FetchFailed("timed out")
+        for number in range(60):
+            forged = seal(status_message(ALICE.handle, f"{number} #cats"), ALICE.handle, EVE.private_key)
+            self.assertEqual(scene.hand_in(forged), "bad-signature")
+            scene.whole.run(90.0)
+        self.assertEqual((scene.web.most_within(HOUR), scene.sent()), (1, [EARLIER]))
+
     def test_unknown_author(self) -> None:
         """An author whom the node does not know, or of whom it shows no usable key, is asked for once an hour."""
         for pages in ({}, {ZOE_IS: links(ACCT)}, {ZOE_IS: b"{}"}):
