@@ -11,11 +11,10 @@ from twisted.application.service import IService
 
 from socialrelay.assembly.bus import make_bus
 from socialrelay.assembly.given import Surroundings
-from socialrelay.assembly.ways import Part, events_for, heard_at, watch_basics
+from socialrelay.assembly.ways import Part, events_for, heard_at, process_metrics, watch_basics
 from socialrelay.metrics import storage as stored
 from socialrelay.metrics.operators import OperatorMetrics
 from socialrelay.metrics.page import MetricsPage
-from socialrelay.metrics.process import ProcessMetrics
 from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.operators.alone import AloneViews
@@ -63,16 +62,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
     views = AloneViews(health=health, config=config, started_at=now(), pid=os.getpid(), now=now, bus=bus.view.short)
     offers = {"status": Offer(views.status), "health": Offer(views.conditions), **bus_offers(bus.view)}
     stored_metrics = StorageMetrics(storage.figures, given.cache, lambda: given.reloader.config)
-    process = ProcessMetrics(
-        health=health,
-        lag=given.lag,
-        disk=space,
-        logged=given.logged,
-        embedded=given.embedded,
-        streams=streams,
-        tasks=lambda: tasks,
-        now=reactor.seconds,
-    )
+    process = process_metrics(given, space, streams, tasks)
     registry = relay_registry([stored_metrics, process, bus.metrics])
     seen = LiveLog()
     admin = admin_site(

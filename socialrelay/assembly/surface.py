@@ -15,7 +15,7 @@ from socialrelay.assembly.adjusting import Adjustable
 from socialrelay.assembly.bus import BusParts
 from socialrelay.assembly.engine import Engine, tag_key
 from socialrelay.assembly.given import Given
-from socialrelay.assembly.ways import heard_at, watch_basics
+from socialrelay.assembly.ways import heard_at, process_metrics, watch_basics
 from socialrelay.boundaries import Condition
 from socialrelay.config import Config
 from socialrelay.metrics.asking import AskingMetrics
@@ -23,7 +23,6 @@ from socialrelay.metrics.intake import IntakeMetrics
 from socialrelay.metrics.operators import OperatorMetrics
 from socialrelay.metrics.outgoing import DeliveryMetrics
 from socialrelay.metrics.page import MetricsPage
-from socialrelay.metrics.process import ProcessMetrics
 from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.operators.backlog import Backlog
@@ -150,16 +149,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         served=lambda host: engine.subscribers.effective(host).until is not None,
         clock=reactor,
     )
-    process = ProcessMetrics(
-        health=health,
-        lag=given.lag,
-        disk=space,
-        logged=given.logged,
-        embedded=given.embedded,
-        streams=streams,
-        tasks=lambda: tasks,
-        now=reactor.seconds,
-    )
+    process = process_metrics(given, space, streams, tasks)
     asking = AskingMetrics(engine.poller, engine.directory, engine.keyring, engine.network.resolver, engine.subscribers, engine.rule_lists)
     registry = relay_registry(
         [IntakeMetrics(public, engine.relay, engine.tally, engine.afterwards), delivered, asking, stored_metrics, process]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -10,9 +10,11 @@ from twisted.logger import globalLogPublisher
 
 from socialrelay.assembly.given import Surroundings
 from socialrelay.boundaries import Condition
+from socialrelay.metrics.process import ProcessMetrics
 from socialrelay.operators.offers import Offer
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.logs import Quiet
+from socialrelay.services import Periodic
 from socialrelay.storage.embedded import runtime_directory
 from socialrelay.storage.stores import Storage
 from socialrelay.web.admin.events import LiveLog
@@ -20,6 +22,7 @@ from socialrelay.web.admin.places import SOCKET_NAME as ADMIN_SOCKET
 from socialrelay.web.admin.places import AdminSocket, Places, login_offer
 from socialrelay.web.admin.site import AdminSite
 from socialrelay.web.control import SOCKET_NAME, ControlService, user_name
+from socialrelay.web.live import LiveStreams
 
 
 class Part(Service):
@@ -67,6 +70,24 @@ def watch_basics(given: Surroundings, storage: Storage) -> DiskSpace:
     space = DiskSpace(given.config.state_dir, given.in_thread)
     given.health.watch("disk", space.condition)
     return space
+
+
+def process_metrics(given: Surroundings, space: DiskSpace, streams: LiveStreams, tasks: Sequence[Periodic]) -> ProcessMetrics:
+    """
+    The process itself, as metrics.
+
+    @param tasks: the periodic work; it may be added to afterwards.
+    """
+    return ProcessMetrics(
+        health=given.health,
+        lag=given.lag,
+        disk=space,
+        logged=given.logged,
+        embedded=given.embedded,
+        streams=streams,
+        tasks=lambda: tasks,
+        now=given.reactor.seconds,
+    )
 
 
 def events_for(seen: LiveLog) -> tuple[str, IService]:
