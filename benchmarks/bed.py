@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -45,9 +46,10 @@ class Bed:
     @ivar minutes: how long the recorded run lasts.
     """
 
-    def __init__(self, *, quick: bool = False, minutes: float = 10.0, beside: Path | None = None) -> None:
+    def __init__(self, *, quick: bool = False, minutes: float = 10.0, beside: Path | None = None, bits: int = 4096) -> None:
         """
         @param beside: the folder for what L{record} is given.
+        @param bits: of the authors' keys.
         """
         self.quick = quick
         self.minutes = minutes
@@ -56,7 +58,7 @@ class Bed:
         self.folder.chmod(0o711)
         measured, others = processes.cores()
         os.sched_setaffinity(0, others | measured)
-        self.posts = Posts(self.folder / "keys")
+        self.posts = Posts(self.folder / "keys", bits)
         self.postgres = RunningPostgres(POSTGRES)
         self.postgres.start()
         self.postgres.run("CREATE DATABASE with_schema TEMPLATE template0")
@@ -121,11 +123,23 @@ class Database:
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
-        self._connection = psycopg2.connect(dsn)
+        self._connect()
+
+    def _connect(self) -> None:
+        self._connection = psycopg2.connect(self.dsn)
         self._connection.autocommit = True
 
     def run(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-        """Run a statement; its rows."""
+        """Run a statement; its rows. A server that was started anew since the last one is asked again."""
+        try:
+            return self._run(statement, parameters)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
+            if not self._connection.closed:
+                raise
+            self._connect()
+            return self._run(statement, parameters)
+
+    def _run(self, statement: str, parameters: Any) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
@@ -235,21 +249,39 @@ class Relay:
     def start(self) -> None:
         """Start it, wait until it is ready, and give it its processor."""
         started = time.monotonic()
-        process = self._daemon.launch()
+        process = self.launch()
         while not answers_ready(self.port):
             if process.poll() is not None or time.monotonic() > started + 120:
                 raise RuntimeError(f"the relay does not start:\n{self.log[-3000:]}")
             time.sleep(0.02)
         self.seconds_to_ready = time.monotonic() - started
-        processes.pin([self.pid], processes.cores()[0])
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, and do not wait."""
+        process = self._daemon.launch()
+        processes.pin([process.pid], processes.cores()[0])
+        return process
+
+    def kill(self) -> None:
+        """End it as a crash does; it can be started again."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> int:
+        """Stop it as an operator does, its exit code; it can be started again."""
+        return self._end(signal.SIGTERM)
 
     def stop(self) -> None:
-        """As an operator does."""
-        process, self._daemon.process = self._daemon.process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(60)
+        """Stop it for good."""
+        self.terminate()
         shutil.rmtree(self._daemon.folder, ignore_errors=True)
+
+    def _end(self, number: int) -> int:
+        process, self._daemon.process = self._daemon.process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        return process.wait(60)
 
     def cost(self) -> Cost:
         """What was spent up to now; of Postgres and Valkey, for all that they do."""

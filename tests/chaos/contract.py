@@ -1,0 +1,86 @@
+"""The promises, and what proves each."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from tests.chaos.finding import Finding, Proof
+
+
+@frozen
+class Promise:
+    """
+    @ivar says: what is promised, to whoever runs a relay.
+    @ivar target: what must be measured for that.
+    @ivar proof: what shows it; C{None} if there is nothing yet.
+    """
+
+    says: str
+    target: str
+    proof: Proof | None = None
+
+
+CONTRACT = {
+    "P1": Promise(
+        "A post that was answered 202 reaches every node that is well, also if the relay is killed",
+        "0 lost; twice: at most what was under way at the kill (5 for each node), and below 0.5 %",
+    ),
+    "P2": Promise(
+        "PostgreSQL may crash and hang",
+        "0 lost; 503 with Retry-After within 1 s; goes on within 5 s; no gap of the reactor above 200 ms",
+    ),
+    "P3": Promise("Redis is only a cache", "0 lost, 0 more duplicates, p99 of the intake at most twice as long"),
+    "P4": Promise("Of each post at each node it is known what became of it", "10 000 examples; an imbalance of 0 at all times"),
+    "P5": Promise(
+        "Black holes are no concern of other nodes", "others: p99 at most 3 s, none above 10 s; p99 of the intake at most 100 ms"
+    ),
+    "P6": Promise("A dead node costs tries, not posts", "at most 25 attempts for each host in a week"),
+    "P7": Promise(
+        "Who comes back gets all, in order, gently",
+        "all delivered, in order for each author, at most 5 at a time; begins within 1 s; p99 of the others as before",
+    ),
+    "P8": Promise(
+        "Nodes that come and go are caught up with", "drained within two of their times up; at most one write of states a second"
+    ),
+    "P9": Promise(
+        "A dead name server stops no delivery",
+        "500 dead names: connects at most 50 ms later (p99); all dead for 60 s: 99 % still delivered",
+    ),
+    "P10": Promise("A hostile subscriber costs next to nothing", "at most 20 MB; each cut off within 15 s; no socket left"),
+    "P11": Promise(
+        "A hostile client costs next to nothing",
+        "refused at the cap; at most 5 MB; no file; no gap above 50 ms; slow ones gone within 10 s; 99.9 % of the others served",
+    ),
+    "P12": Promise("Hostile documents are refused", "10 000 and 10 000: 0 taken, 0 errors, 0 files, 0 connections; p99 at most 20 ms"),
+    "P13": Promise("No connection leads to an address that is not public", "0 connections, by every way in"),
+    "P14": Promise(
+        "A forged post is never relayed",
+        "0 taken; at most one look-up for each author and hour; 10 and one a second for each unknown host",
+    ),
+    "P15": Promise("A post goes out once", "100 times at once: one delivery for each node; a ring of relays stops after one lap"),
+    "P16": Promise(
+        "Too much is refused, not piled up",
+        "5 times capacity: 503 with Retry-After within 10 ms; what is taken: p99 at most 1 s; memory +-10 %; well again within 5 s",
+    ),
+    "P17": Promise(
+        "A full disk loses nothing",
+        "nothing taken while it is full; 0 lost; goes on by itself within 10 s; a log that is full stops nothing",
+    ),
+    "P18": Promise("The clock may jump", "at most one try for each host; nobody waits longer than ever"),
+    "P19": Promise("Memory is bounded", "after 24 h at most 5 % more than after one; every cache within its cap"),
+    "P20": Promise("A restart refuses nobody", "0 of 10 000 posts refused in ten restarts; each stop within 10 s"),
+    "P21": Promise("Nothing leaks", "0 of the secrets in logs, metrics, errors and repr; a key that others may read is refused"),
+}
+"""By the names that they have in C{results.json}."""
+
+
+def run(name: str, *, full: bool) -> Finding:
+    """
+    Run a proof; one that breaks is a promise that is not held.
+
+    @raise LookupError: there is none.
+    """
+    proof = CONTRACT[name].proof
+    if proof is None:
+        raise LookupError(f"{name} is not proved.")
+    return proof(full)
