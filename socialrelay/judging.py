@@ -3,6 +3,9 @@ Bodies that were acknowledged before they could be judged: each is judged as soo
 
 A row of C{incoming} is claimed before it is touched, and the claim counts as an attempt: a body that makes the process die is found by the
 next process with its attempts spent, and goes to quarantine.  Waiting for a key is no failed attempt.
+
+Many are in hand at a time, and when the process dies an attempt of each of them counts.  So those that were tried before are tried one after
+another: that of a body which kills the process again counts for no other of them.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ RETRY = timedelta(seconds=30)
 
 class Judge:
     """
-    Empties C{incoming}, at most L{AT_ONCE} bodies at a time.
+    Empties C{incoming}, at most L{AT_ONCE} bodies at a time, and one of those that were tried before.
 
+    @ivar _suspect: such a one is in hand.
     @ivar _unreturned: rows that could not be put off while storage was away, and until when: that was no failed attempt.
     @ivar on_cancelled: told of positions whose author wishes no more to be relayed.
     """
@@ -70,6 +74,7 @@ class Judge:
         self._running = False
         self._recovered = False
         self._again = False
+        self._suspect = False
         self._claiming: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
         self._judging: set[Deferred[None]] = set()
@@ -112,10 +117,10 @@ class Judge:
                 await self._put_off(id, until)
                 del self._unreturned[id]
             room = AT_ONCE - len(self._judging)
-            rows = await self._incoming.claim(now, now + CLAIM, room)
+            rows = await self._incoming.claim(now, now + CLAIM, room, 0 if self._suspect else 1)
         except Unavailable:
             return
-        self._again = self._again or len(rows) == room
+        self._again = self._again or sum(row.attempts == 1 for row in rows) == room
         for row in rows:
             self._begin(row)
 
@@ -124,12 +129,15 @@ class Judge:
         self._rest()
 
     def _begin(self, row: Waiting) -> None:
+        self._suspect = self._suspect or row.attempts > 1
         work = Deferred.fromCoroutine(self._judge_row(row))
         self._judging.add(work)
         work.addBoth(self._judged, row, work)
 
     def _judged(self, result: object, row: Waiting, work: Deferred[None]) -> None:
         self._judging.discard(work)
+        if row.attempts > 1:
+            self._suspect, self._again = False, True  # there may be another
         if isinstance(result, Failure):
             self._log.failure("Judging {post} of {handle} failed", failure=result, post=digest_of(row.body), id=row.id, handle=row.sender)
         self._rest()

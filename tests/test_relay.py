@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from typing import Any
 
 from attrs import evolve
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, HeldKey, KeyUnavailable, ManualSubscription, NodeRecord, Rule, Unavailable
 from socialrelay.config import Policy, Receive
-from socialrelay.federation import NotAnEnvelope
+from socialrelay.federation import NotAnEnvelope, Sealed, Verdict
 from socialrelay.judging import AT_ONCE
 from socialrelay.quota import HOSTS
 from socialrelay.relay import LARGEST_PRIVATE
 from socialrelay.routing.subscription import Preferences, Scope, Subscription
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
+from socialrelay.storage.memory import MemoryTables
 from socialrelay.storage.memory.incoming import MemoryIncoming
 from tests.envelopes import Author, private_key
 from tests.relays import EPOCH, HANDLE, WholeRelay
@@ -297,8 +301,47 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual((len(self.relay.tables.incoming), len(self.relay.tables.quarantine)), (0, 1))
 
 
+def _dies_of(
+    poison: bytes, judge: Callable[[Sealed, RSAPublicKey], Coroutine[Any, Any, Verdict]]
+) -> Callable[[Sealed, RSAPublicKey], Coroutine[Any, Any, Verdict]]:
+    """A judge of whose process nothing more comes once it has begun with a body."""
+    dead = False
+
+    async def judged(sealed: Sealed, key: RSAPublicKey) -> Verdict:
+        nonlocal dead
+        dead = dead or sealed.body == poison
+        if dead:
+            await Deferred()
+        return await judge(sealed, key)
+
+    return judged
+
+
 class RestartTests(SynchronousTestCase):
     """The next process over the same tables."""
+
+    def test_body_that_kills(self) -> None:
+        """
+        A body that ends the process three times is put aside by the next one; what was in hand with it, before it and after it, is relayed.
+        """
+        tables, poison = MemoryTables(), BOB.post("Poison")
+        first = WholeRelay(tables).start()
+        first.subscribe("all.example")
+        bodies = [BOB.post(f"Post {number}") for number in range(20)]
+        for body in (*bodies[:10], poison, *bodies[10:]):
+            first.relay.accept(body, "192.0.2.1")
+        first.run()
+        arrived: list[bytes] = []
+        for process in range(4):
+            relay = WholeRelay(tables)
+            relay.keyring.published[BOB.handle] = BOB.public_key
+            relay.relay.judge = _dies_of(poison, relay.relay.judge)  # type: ignore[method-assign]
+            relay.start()
+            relay.run()
+            arrived += [body for _, body in relay.transport.sent]
+            self.assertEqual(len(tables.quarantine), process == 3, process)
+        self.assertEqual(sorted(arrived), sorted(bodies))
+        self.assertEqual(([row.arrival.body for row in tables.quarantine.values()], tables.incoming), ([poison], {}))
 
     def test_goes_on(self) -> None:
         """What was accepted and not delivered is delivered by the next process; what was delivered is not sent again."""

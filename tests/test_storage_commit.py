@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, Unavailable
@@ -130,6 +130,26 @@ class GroupCommitTests(SynchronousTestCase):
         self.assertEqual(self.batches[3:], [["bad"], ["other"], ["late"]])
         self.failureResultOf(deferreds[2], ValueError)
         self.assertEqual([self.successResultOf(each) for each in (deferreds[1], deferreds[3], *late)], [1, 2, 3])
+
+    def test_item_that_cannot_be_written_down(self):
+        """
+        An item that breaks the writer before it waits for anything spoils only itself, too.
+        """
+        batches = []
+
+        def write(batch):
+            batches.append(batch)
+            if "bad" in batch:
+                raise MemoryError("too much")
+            return succeed(list(batch)) if batch != ["first"] else first
+
+        first = Deferred()
+        group = GroupCommit(write, waiting=100, waiting_bytes=2**30)
+        deferreds = self.submit(group, "first", "good", "bad", "other")
+        first.callback(["first"])
+        self.failureResultOf(deferreds[2], MemoryError)
+        self.assertEqual([self.successResultOf(deferreds[n]) for n in (0, 1, 3)], ["first", "good", "other"])
+        self.assertEqual(self.successResultOf(*self.submit(group, "late")), "late")
 
     def test_unavailable(self):
         """

@@ -31,7 +31,19 @@ class IncomingContract:
             [(row.private, row.sender, row.protocol, row.attempts) for row in rows][1], (False, "ada@pod.example", "diaspora", 1)
         )
         self.assertEqual(rows[0].received_at, ago(seconds=1))
-        self.assertEqual([row.attempts for row in await incoming.claim(LATER, LATER, 10)], [2, 2])
+        self.assertEqual([row.attempts for row in await incoming.claim(LATER, LATER, 10, 10)], [2, 2])
+
+    async def test_tried_before(self):
+        """
+        Of what was claimed and came to no end as many are claimed again as is asked for, whatever else there is.
+        """
+        incoming = (await self.storage()).incoming
+        before = [await incoming.keep(arrival()) for _ in range(3)]
+        await incoming.claim(NOW, NOW, 3)
+        fresh = [await incoming.keep(arrival()) for _ in range(3)]
+        self.assertEqual([row.id for row in await incoming.claim(NOW, LATER, 2)], fresh[:2])
+        self.assertEqual([(row.id, row.attempts) for row in await incoming.claim(NOW, LATER, 9, 1)], [(before[0], 2), (fresh[2], 1)])
+        self.assertEqual([row.id for row in await incoming.claim(NOW, LATER, 9, 9)], before[1:])
 
     async def test_claimed_rows_are_hidden(self):
         """
@@ -136,7 +148,7 @@ class IncomingContract:
         await incoming.claim(NOW, LATER, 1)
         self.assertEqual(await incoming.claim(NOW, LATER, 1), [])
         await incoming.recover(NOW)
-        [row] = await incoming.claim(NOW, LATER, 1)
+        [row] = await incoming.claim(NOW, LATER, 1, 1)
         self.assertEqual(row.attempts, 2)
 
     async def test_finish_and_usage(self):

@@ -58,8 +58,13 @@ class Incoming(Protocol):
         @return: number -> sender, of those removed.
         """
 
-    def claim(self, now: datetime, until: datetime, limit: int) -> Deferred[list[Waiting]]:
-        """Take rows that are due, count an attempt for each, and hide them until C{until}: all in one statement."""
+    def claim(self, now: datetime, until: datetime, limit: int, tried: int = 0) -> Deferred[list[Waiting]]:
+        """
+        Take rows that are due, count an attempt for each, and hide them until C{until}: all in one statement.
+
+        @param limit: at most so many that were never tried.
+        @param tried: and so many more of which an attempt was begun that came to no end.
+        """
 
     def recover(self, now: datetime) -> Deferred[None]:
         """Whoever hid rows before is no more: all are due."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Generic, TypeVar
 
 from attrs import define
-from twisted.internet.defer import Deferred, DeferredList, fail
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Full, Unavailable
@@ -86,9 +86,9 @@ class GroupCommit(Generic[T, R]):
         batch = self._batch = self._take()
         if batch:
             self._writing = True
-            self._write([entry.item for entry in batch]).addCallbacks(
-                self._written, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
-            )
+            # One that cannot even be sent is refused like one that the database refuses.
+            written = maybeDeferred(self._write, [entry.item for entry in batch])
+            written.addCallbacks(self._written, self._failed, callbackArgs=(batch,), errbackArgs=(batch,))
 
     def _take(self) -> list[_Entry[T, R]]:
         rows = 1 if self._singly else ROWS

@@ -35,13 +35,22 @@ _USAGE = "SELECT sender_host, count(*), coalesce(sum(octet_length(body)), 0) FRO
 _CLAIM = (
     LAZY
     + """
-    WITH due AS (
+    WITH untried AS (
         SELECT id, next_attempt
           FROM incoming
-         WHERE next_attempt <= %(now)s
+         WHERE next_attempt <= %(now)s AND attempts = 0
          ORDER BY next_attempt, id
          LIMIT %(limit)s
            FOR UPDATE SKIP LOCKED
+    ), tried AS (
+        SELECT id, next_attempt
+          FROM incoming
+         WHERE next_attempt <= %(now)s AND attempts > 0
+         ORDER BY next_attempt, id
+         LIMIT %(tried)s
+           FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT * FROM untried UNION ALL SELECT * FROM tried
     ), claimed AS (
         UPDATE incoming
            SET attempts = attempts + 1, next_attempt = %(until)s
@@ -207,9 +216,9 @@ class PostgresIncoming:
         for waiter in waiters:
             waiter.callback(result)
 
-    def claim(self, now: datetime, until: datetime, limit: int) -> Deferred[list[Waiting]]:
+    def claim(self, now: datetime, until: datetime, limit: int, tried: int = 0) -> Deferred[list[Waiting]]:
         """See L{Incoming.claim}."""
-        query = self._database.query(_CLAIM, {"now": now, "until": until, "limit": limit})
+        query = self._database.query(_CLAIM, {"now": now, "until": until, "limit": limit, "tried": tried})
         return query.addCallback(
             lambda found: [
                 Waiting(id, received_at, protocol, private, sender, bytes(body), attempts)

@@ -58,10 +58,12 @@ class MemoryIncoming:
         return gone
 
     @answering
-    def claim(self, now: datetime, until: datetime, limit: int) -> list[Waiting]:
+    def claim(self, now: datetime, until: datetime, limit: int, tried: int = 0) -> list[Waiting]:
         """See L{Incoming.claim}."""
-        due = sorted((row.next_attempt, id) for id, row in self._tables.incoming.items() if row.next_attempt <= now)
-        return [self._claim(id, until) for _, id in due[:limit]]
+        rows = self._tables.incoming.items()
+        due = sorted((row.next_attempt, id, row.attempts > 0) for id, row in rows if row.next_attempt <= now)
+        chosen = [each for each in due if not each[2]][:limit] + [each for each in due if each[2]][:tried]
+        return [self._claim(id, until) for _, id, _ in sorted(chosen)]
 
     def _claim(self, id: int, until: datetime) -> Waiting:
         row = evolve(self._tables.incoming[id], attempts=self._tables.incoming[id].attempts + 1, next_attempt=until)
