@@ -26,8 +26,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from socialrelay.web.addresses import TrustedProxies
-from socialrelay.web.channel import LINGER
-from socialrelay.web.request import client_address
+from socialrelay.web.channel import IN_TURN, LINGER, PACE, PROMPT
+from socialrelay.web.request import PIECE, PIECES, client_address
 from socialrelay.web.room import Room
 from socialrelay.web.site import TIME_ENOUGH, GuardedSite
 
@@ -590,8 +590,8 @@ class ChannelTests(SynchronousTestCase):
         """
         site = make_site(self.clock, self.resource, max_connections=2)
         wires = []
-        for request in (b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b"POST / HT"):
-            channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        for address, request in (("192.0.2.1", post(b"", b"/wait")), ("192.0.2.3", b"POST / HT")):
+            channel = site.buildProtocol(IPv4Address("TCP", address, 1))
             wires.append(Wire())
             channel.makeConnection(wires[-1])
             channel.dataReceived(request)
@@ -604,6 +604,124 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual((site.connections, [wire.disconnecting for wire in wires]), (2, [False, True]))
         site.buildProtocol(newcomer)
         self.assertEqual(site.counters, {"refused-connections": 2, "gave-way": 1})
+
+    def test_fewer_come_first(self) -> None:
+        """
+        When nobody had time enough, the address that has most connections gives one up for one that has fewer, and for no other.
+        """
+        site = make_site(self.clock, self.resource, max_connections=4)
+        wires = []
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.1"):
+            wires.append(Wire())
+            site.buildProtocol(IPv4Address("TCP", address, 1)).makeConnection(wires[-1])
+            self.clock.advance(0.1)
+        for address in ("192.0.2.3", "192.0.2.1", "192.0.2.2"):
+            wires.append(Wire())
+            site.buildProtocol(IPv4Address("TCP", address, 1)).makeConnection(wires[-1])
+        self.assertEqual([wire.disconnecting for wire in wires], [True, False, False, False, False, True, True])
+        self.assertEqual((site.connections, site.counters), (4, {"gave-way": 1, "refused-connections": 2}))
+
+    def test_fewest_wait_for_us(self) -> None:
+        """
+        Who waits for our answer is not cut off in favour of somebody else.
+        """
+        site = make_site(self.clock, self.resource, max_connections=2)
+        for _ in range(2):
+            channel = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+            channel.makeConnection(Wire())
+            channel.dataReceived(post(b"", b"/wait"))
+        site.buildProtocol(IPv4Address("TCP", "192.0.2.2", 1))
+        self.assertEqual((site.connections, site.counters), (2, {"refused-connections": 1}))
+
+    def test_tiny_chunks(self) -> None:
+        """
+        A body in more and smaller chunks than anybody has reason to send is refused, and the rest of them is not looked at.
+        """
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        written, counters = self.feed(head + b"1\r\na\r\n" * PIECES + b"0\r\n\r\n")
+        self.assertTrue(written.startswith(b"HTTP/1.1 200 "), written)
+        written, counters = self.feed(head + b"1\r\na\r\n" * 4000 + b"0\r\n\r\n")
+        self.assertTrue(written.startswith(b"HTTP/1.1 400 ") and written.count(b"HTTP/1.1") == 1, written)
+        self.assertEqual((counters["refused-tiny-chunks"], self.resource.lengths), (1, [PIECES]))
+        written, _ = self.feed(head, *(b"%x\r\n" % PIECE + b"a" * PIECE + b"\r\n" for _ in range(MAX_BODY // PIECE)), b"0\r\n\r\n")
+        self.assertTrue(written.startswith(b"HTTP/1.1 200 "), written)
+
+    def test_trailers(self) -> None:
+        """
+        A few lines after the last chunk are skipped; a kilobyte of them is refused.
+        """
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+        written, _ = self.feed(head + b"X: y\r\n" * 20 + b"\r\n")
+        self.assertTrue(written.startswith(b"HTTP/1.1 200 "), written)
+        written, counters = self.feed(head + b"X: y\r\n" * 200)
+        self.assertTrue(written.startswith(b"HTTP/1.1 400 "), written)
+        self.assertEqual((counters["refused-bad-request"], self.resource.lengths), (1, [1]))
+
+    def test_many_at_once(self) -> None:
+        """
+        Of requests that come at once only some are answered before others are heard; then the rest is, in order.
+        """
+        channel, wire = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), Wire()
+        channel.makeConnection(wire)
+        channel.dataReceived(b"".join(post(b"x" * number) for number in range(3 * IN_TURN)))
+        self.assertEqual(len(self.resource.lengths), IN_TURN)
+        self.clock.advance(0)
+        self.assertEqual(self.resource.lengths, list(range(3 * IN_TURN)))
+        channel.dataReceived(b"".join(post(b"") for _ in range(2 * IN_TURN)))
+        channel.connectionLost(Failure(ConnectionError()))
+        self.clock.advance(0)
+        self.assertEqual((len(self.resource.lengths), self.clock.getDelayedCalls()), (4 * IN_TURN, []))
+
+    def test_answers_that_nobody_reads(self) -> None:
+        """
+        While a client does not read its answers, no further requests of it are answered, though they are here.
+        """
+        channel, wire = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), Wire()
+        channel.makeConnection(wire)
+        channel.pauseProducing()
+        channel.dataReceived(b"".join(post(b"") for _ in range(3)))
+        self.clock.advance(0)
+        self.assertEqual(len(self.resource.lengths), 1)
+        channel.resumeProducing()
+        self.assertEqual(len(self.resource.lengths), 3)
+        channel.pauseProducing()
+        channel.dataReceived(post(b"") + b"POST")
+        self.clock.advance(PROMPT)
+        self.assertEqual((wire.disconnecting, self.site.counters), (True, {"overdue": 1}))
+
+    def test_pace(self) -> None:
+        """
+        A body that comes slowly is cut off before the time for a request is over; one that keeps up the pace has all of it.
+        """
+        size = int(PACE * 20)
+        site = make_site(self.clock, self.resource, max_body=size, room=Room(10 * size, self.clock))
+        ended = []
+        for each in (1, PACE):
+            channel, wire = site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), Wire()
+            channel.makeConnection(wire)
+            channel.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+            seconds = 0
+            while not wire.disconnecting and not self.resource.lengths:
+                self.clock.advance(1)
+                seconds += 1
+                if not wire.disconnecting:
+                    channel.dataReceived(b"x" * each)
+            ended.append((seconds, wire.disconnecting))
+        self.assertEqual((ended, site.counters), ([(PROMPT, True), (20, False)], {"overdue": 1}))
+
+    def test_slow_after_a_rest(self) -> None:
+        """
+        A connection may rest between requests; once one has begun it has to come promptly.
+        """
+        channel, wire = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), Wire()
+        channel.makeConnection(wire)
+        channel.dataReceived(post(b"x"))
+        self.clock.pump([1.0] * 12)
+        channel.dataReceived(b"POST")
+        self.clock.pump([1.0] * (int(PROMPT) - 1))
+        self.assertFalse(wire.disconnecting)
+        self.clock.advance(1.0)
+        self.assertEqual((wire.disconnecting, self.site.counters), (True, {"overdue": 1}))
 
     def test_proxies_are_many(self) -> None:
         """

@@ -2,9 +2,9 @@
 One connection of a stranger: bounded in time and in bytes, and strict where two HTTP parsers could disagree.
 
 Twisted's channel has an idle timer, which a byte a minute satisfies, and no limit for bodies.  This one gives a request a fixed time from
-the connection (or from the end of the previous request) to its last byte, cuts a body off where it passes the limit, and answers what it
-refuses before it is read.  After such an answer it closes its own half and goes on reading for a moment: a socket that is closed while data
-arrives is reset, and the sender would see a broken connection instead of the answer.
+the connection (or from the end of the previous request) to its last byte, and less if it does not keep up a pace, cuts a body off where it
+passes the limit, and answers what it refuses before it is read.  After such an answer it closes its own half and goes on reading for a
+moment: a socket that is closed while data arrives is reset, and the sender would see a broken connection instead of the answer.
 """
 
 from __future__ import annotations
@@ -30,8 +30,27 @@ LINGER = 2.0
 DRAIN = 1024 * 1024
 """Bytes that are read and thrown away after a refusal."""
 
+PROMPT = 8.0
+"""Seconds from the first byte of a request to its last one."""
+
+PACE = 32 * 1024
+"""So many bytes of a body that came are good for another second."""
+
+IN_TURN = 8
+"""Requests of one connection that are answered one after another, if they come at once."""
+
 _LONGEST_LENGTH = 64
 """No honest Content-Length line is longer; Python refuses to read numbers of more than 4300 digits with an error of its own."""
+
+_LONGEST_NAME = 100
+"""Bytes of a header's name.  Twisted remembers ten thousand names for the life of the process, however long they are."""
+
+_TRAILERS = 1024
+"""Bytes after the last chunk.  Twisted keeps each line of them as an object of its own, which is twenty times as large."""
+
+
+class Refused(Exception):
+    """What is being read was refused; nothing more of it is to be read."""
 
 
 class Keeper(Protocol):
@@ -85,28 +104,39 @@ class Channel(HTTPChannel):
     gone = False
     _clock: IReactorTime
     _receiving_since: float | None = None
+    _begun: float | None = None
+    """When the first byte of the request came that is being received; a connection begins with one."""
     _alarm: IDelayedCall | None = None
     _drained = 0
+    _in_turn = 0
+    _done: Request | None = None
+    """A request that is answered, while more are here which have to wait."""
 
     # time
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._clock = self.site.reactor
-        self._receiving_since = self._clock.seconds()
-        self._alarm = self._clock.callLater(self.site.deadline, self._look)
+        self._receiving_since = self._begun = self._clock.seconds()
+        self._alarm = self._clock.callLater(min(PROMPT, self.site.deadline), self._look)
 
     def _look(self) -> None:
         """One timer for the connection's life: it asks when it should ring again, so that requests need not touch it."""
-        remaining = self.site.deadline
-        if self._receiving_since is not None:
-            remaining += self._receiving_since - self._clock.seconds()
+        remaining = self._time_left()
         if remaining > 0.001:
             self._alarm = self._clock.callLater(remaining, self._look)
             return
         self._alarm = None
         self.site.counters["overdue" if self.requests or self._buffer else "idle"] += 1
         self.loseConnection()
+
+    def _time_left(self) -> float:
+        if self._receiving_since is None:
+            return self.site.deadline
+        end = self._receiving_since + self.site.deadline
+        if self._begun is not None:
+            end = min(end, self._begun + PROMPT + self.held / PACE)
+        return end - self._clock.seconds()
 
     def loseConnection(self) -> None:
         """Close when everything is written, but do not wait for a peer that does not read."""
@@ -206,7 +236,14 @@ class Channel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if not self.refused:
+            if not self._busyReceiving:
+                self._in_turn = 0
+            idle = self._begun is None and self._receiving_since is not None
+            if idle:
+                self._begun = self._clock.seconds()
             super().dataReceived(data)
+            if idle and self._receiving_since is not None and self._begun is not None and self._alarm is not None:
+                self._alarm.reset(min(PROMPT, self.site.deadline))  # the request did not come as a whole
             return
         self._drained += len(data)
         if self._drained > DRAIN:
@@ -218,9 +255,18 @@ class Channel(HTTPChannel):
         else:
             super().lineReceived(line)
 
+    def rawDataReceived(self, data: bytes) -> None:
+        try:
+            super().rawDataReceived(data)
+        except Refused:
+            pass
+
     def headerReceived(self, line: bytes) -> bool:
         if len(line) > _LONGEST_LENGTH and line[:15].lower() == b"content-length:":
             self.refuse(400, "bad-length")
+            return False
+        if line.find(b":") > _LONGEST_NAME:
+            self.refuse(400, "long-name")
             return False
         return bool(super().headerReceived(line))
 
@@ -233,6 +279,9 @@ class Channel(HTTPChannel):
         elif self.length is not None and not self.site.room.fits(self.length):
             self.turn_away()
         else:
+            if self.length is None:
+                decoder: Any = self._transferDecoder
+                decoder._maxTrailerHeadersSize = _TRAILERS
             super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
@@ -243,5 +292,27 @@ class Channel(HTTPChannel):
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
+        """
+        Go on with the next request.  If many are here already, others who have something to say are heard in between, else whoever sends a
+        thousand at once is heard to the end first; and no answers are piled up for a client that reads none.
+        """
         self._receiving_since = self._clock.seconds()
-        super().requestDone(request)
+        more = bool(self._buffer or any(self._dataBuffer))
+        self._begun = self._receiving_since if more else None
+        self._in_turn += 1
+        if not (more and self.persistent and (self._waitingForTransport or self._in_turn >= IN_TURN)):
+            super().requestDone(request)
+            return
+        self._done = request
+        if not self._waitingForTransport:
+            self._clock.callLater(0.0, self._go_on)
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        done, self._done = self._done, None
+        self._in_turn = 0
+        if done is not None and not self.gone:
+            super().requestDone(done)

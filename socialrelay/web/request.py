@@ -10,7 +10,11 @@ from twisted.web import server
 from twisted.web.http import RESPONSES
 
 from socialrelay.web.addresses import UNIX
-from socialrelay.web.channel import Channel, Keeper
+from socialrelay.web.channel import Channel, Keeper, Refused
+
+PIECES = 256
+PIECE = 64
+"""A body may come in C{PIECES}, and one more for each C{PIECE} bytes: each is some work, however small it is."""
 
 
 class Request(server.Request):
@@ -25,16 +29,19 @@ class Request(server.Request):
     site: Keeper  # type: ignore[assignment]
     content: BytesIO
     defaultContentType = b"text/plain; charset=utf-8"
+    _pieces = 0
 
     def handleContentChunk(self, data: bytes) -> None:
-        channel = self.channel
-        if channel.refused:
-            return
-        if self.content.tell() + len(data) > channel.site.max_body:
+        channel, size = self.channel, self.content.tell() + len(data)
+        self._pieces += 1
+        if size > channel.site.max_body:
             channel.refuse(413, "too-large")
-        else:
-            self.content.write(data)
-            channel.hold(len(data))
+        elif self._pieces > PIECES + size // PIECE:
+            channel.refuse(400, "tiny-chunks")
+        if channel.refused:
+            raise Refused
+        self.content.write(data)
+        channel.hold(len(data))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         take = self.channel.site.shortcuts.get(path) if command == b"POST" else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -103,7 +104,7 @@ class GuardedSite(server.Site):
         """
         peer = peer_of(addr)
         limited = None if peer == UNIX or self.proxies.trusts(peer) else limited_as(peer)
-        if len(self._channels) >= self.max_connections and not self._make_room():
+        if len(self._channels) >= self.max_connections and not self._make_room(limited):
             self.counters["refused-connections"] += 1
             return _TurnedAway()
         if limited is not None and self._per_address[limited] >= self.max_per_address:
@@ -117,18 +118,29 @@ class GuardedSite(server.Site):
             self._per_address[limited] += 1
         return channel
 
-    def _make_room(self) -> bool:
+    def _make_room(self, limited: str | None) -> bool:
         """
         End the connection whose client lets us wait longest, if it had time enough: honest senders are done in a moment, so those who hold
-        connections open for nothing keep nobody out.
+        connections open for nothing keep nobody out.  If none had, then one of the address that has most, if the newcomer's has fewer.
         """
         slowest = min(self._channels, key=Channel.waits_since)
-        if slowest.waits_since() > self.reactor.seconds() - TIME_ENOUGH:
+        had_time = slowest.waits_since() <= self.reactor.seconds() - TIME_ENOUGH
+        leaves = slowest if had_time else self._slowest_of_many(limited)
+        if leaves is None:
             return False
         self.counters["gave-way"] += 1
-        self.closed(slowest)
-        slowest.give_way()
+        self.closed(leaves)
+        leaves.give_way()
         return True
+
+    def _slowest_of_many(self, limited: str | None) -> Channel | None:
+        """Whose client lets us wait, of the address that has most connections, if it has two more than that of the newcomer."""
+        most = max(self._per_address.values(), default=0)
+        if most < 2 or (limited is not None and most < self._per_address[limited] + 2):
+            return None
+        address = next(each for each, many in self._per_address.items() if many == most)
+        slowest = min((each for each in self._channels if each.limited == address), key=Channel.waits_since)
+        return None if math.isinf(slowest.waits_since()) else slowest
 
     def closed(self, channel: Channel) -> None:
         """A connection has ended, or is about to."""
