@@ -30,6 +30,8 @@ UNTIL_GONE = timedelta(days=1)
 """At least so long it answered so before it was left alone."""
 NODES_AT_ONCE = 200
 """Rows of nodes that are read by one statement when rules change."""
+LATE = 1000
+"""Positions of the log after a subscription's end among which a post may still name it: its recipients were determined before."""
 TOLD = 20
 """When rules change what more nodes get, they are not named one by one in the log."""
 
@@ -88,6 +90,7 @@ class Subscribers:
         self._subscriptions = subscriptions
         self._rules = rules
         self._destinations = destinations
+        self._posts = log
         self._served = served
         self._blocked_posts = BlockedPosts(log, served.cancel, unhurried)
         self._now = now
@@ -140,6 +143,7 @@ class Subscribers:
         # The relay may have died between the storing of a rule and what it does: what is marked in the log is not sent.
         await self._blocked_posts.mark(self.rules, RuleBook())
         await self._destinations.settle_followers()
+        end = await self._posts.end()
         records = [record for record in await self._destinations.load() if record.protocol == self._protocol]
         deferred: dict[int, list[DeferredDelivery]] = {}
         for entry in await self._destinations.deferred():
@@ -152,8 +156,10 @@ class Subscribers:
                 self._gone[record.host] = (record.gone_since or self._now()) + UNTIL_GONE + REST
             if record.subscribed:
                 self._numbers[record.host], self._urls[record.host] = record.number, record.url
-            if record.subscribed or gone:  # of what is gone the operator still wants to know how it stands
-                self._served.open(record, deferred.get(record.number, ()))
+            waiting = deferred.get(record.number, ())
+            # Of what is gone the operator still wants to know how it stands.
+            if record.subscribed or gone or waiting or _left(record, end):
+                self._served.open(record, waiting)
         async for host, wish in self._unhurried.over((await self._wishes()).items()):
             await self._apply(host, wish)
         for host in [host for host in self._numbers if host not in self._effective]:
@@ -322,3 +328,10 @@ class Subscribers:
             self._effective.pop(host, None)
         else:
             self._effective[host] = wish
+
+
+def _left(record: DestinationRecord, end: int) -> bool:
+    """What was pending when it was closed may not be cancelled yet."""
+    if not record.begin or record.cursor >= end:
+        return False
+    return bool(record.missed) or record.cursor < record.begin or end - record.begin < LATE

@@ -89,7 +89,8 @@ class World:
         """New destinations, or such that come back, from the end of the log on."""
         for number in numbers:
             old = self.stored.get(number, record(number))
-            self.stored[number] = evolve(old, cursor=len(self.log), ahead=(), missed=(), subscribed=True)
+            begin = {"cursor": len(self.log)} if number not in self.stored else {"begin": len(self.log)}
+            self.stored[number] = evolve(old, subscribed=True, following=False, **begin)
             self.manager.open(self.stored[number], self.now)
 
     def unsubscribe(self, number: int) -> None:

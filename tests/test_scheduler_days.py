@@ -241,6 +241,7 @@ class Life:
             if hour % 6 == 0:
                 self.world.manager.expire(self.too_old())
                 self.world.manager.refresh()
+                self.world.save()
                 self.check_bounds()
 
     def too_old(self) -> int:

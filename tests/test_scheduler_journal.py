@@ -31,7 +31,7 @@ class JournalTests(SynchronousTestCase):
         self.journal.changed(self.destination)
         self.assertEqual([found.cursor for found in self.take().destinations], [7])
         self.assertFalse(self.journal)
-        self.assertEqual(self.take(), Progress())
+        self.assertEqual(self.take(), Progress(number=2))
 
     def test_put_back(self) -> None:
         """What could not be written comes again, but for what is newer by then or over."""
@@ -47,7 +47,7 @@ class JournalTests(SynchronousTestCase):
         self.journal.deferred(later)
         self.journal.over(self.destination, 2)
         self.journal.put_back(progress, {0: self.destination})
-        self.assertEqual(self.take(), Progress(progress.destinations, (later,), ((0, 2),), (gap,)))
+        self.assertEqual(self.take(), Progress(progress.destinations, (later,), ((0, 2),), (gap,), number=2))
 
 
 class FollowersTests(SynchronousTestCase):
@@ -74,7 +74,7 @@ class FollowersTests(SynchronousTestCase):
         """What they take is written as one position, without their rows."""
         for destination in self.destinations:
             self.journal.delivered(destination, START.seconds)
-        self.assertEqual(self.take(end=12), Progress(followed=12))
+        self.assertEqual(self.take(end=12), Progress(followed=12, number=2))
 
     def test_counts_later(self) -> None:
         """Their counts are written once a minute, or when all is to be written."""

@@ -11,6 +11,7 @@ from socialrelay.boundaries import DatedGap
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage import destinations
 from socialrelay.storage.blocking import connected
+from socialrelay.storage.database import StorageError
 from socialrelay.storage.postgres import open_storage
 from tests import servers
 from tests.storing import NOW, InMemory, InPostgres, ago, publication
@@ -56,7 +57,7 @@ class DestinationsContract:
 
     async def test_reopen(self):
         """
-        What was closed keeps its number and totals, starts at the end of the log, and its troubles are forgotten.
+        What was closed keeps its number, totals and place in the log, begins at the log's end, and its troubles are forgotten.
         """
         storage = await self.storage()
         first = await self.open(storage)
@@ -66,7 +67,7 @@ class DestinationsContract:
         [closed] = await storage.destinations.load()
         self.assertFalse(closed.subscribed)
         end = await storage.log.publish(publication())
-        self.assertEqual(await self.open(storage), evolve(first, cursor=end, delivered=5, last_success=NOW, tried=end))
+        self.assertEqual(await self.open(storage), evolve(first, begin=end, delivered=5, last_success=NOW, tried=end))
 
     async def test_reopen_suspended(self):
         """
@@ -120,6 +121,22 @@ class DestinationsContract:
         [loaded, _] = await storage.destinations.load()
         self.assertEqual((loaded.next_attempt, loaded.failing_since, loaded.ahead), (None, None, ()))
 
+    async def test_late(self):
+        """
+        Progress that comes after what was written later, or from the run of the relay before, fails and changes nothing.
+        """
+        storage = await self.storage()
+        first = await self.open(storage)
+        await storage.destinations.save(Progress((evolve(first, ahead=(3, 4), delivered=2),), number=7))
+        late = Progress((evolve(first, ahead=(3,), delivered=1),), (), (), (), number=6)
+        await self.assertFailure(storage.destinations.save(late), StorageError)
+        [found] = await storage.destinations.load()
+        self.assertEqual(found.ahead, (3, 4))
+        await storage.destinations.save(Progress((evolve(first, ahead=(3, 4, 5), delivered=3),), number=7))
+        await storage.destinations.save(Progress((evolve(first, ahead=(3, 4, 5, 6), delivered=4),), number=8))
+        [found] = await storage.destinations.load()
+        self.assertEqual(found.ahead, (3, 4, 5, 6))
+
     async def test_cursor_never_goes_back(self):
         """
         A cursor that is behind the stored one does not count, nor what it has ahead, nor totals that are smaller.
@@ -143,7 +160,7 @@ class DestinationsContract:
         found = await storage.destinations.open_all(urls, "diaspora", NOW)
         hosts = [first.host, "new.example", "newer.example"]
         self.assertEqual([(row.number, row.host, row.url) for row in found], [(n, host, urls[host]) for n, host in enumerate(hosts)])
-        self.assertEqual({(row.cursor, row.subscribed) for row in found}, {(1, True)})
+        self.assertEqual({(max(row.cursor, row.begin), row.subscribed) for row in found}, {(1, True)})
         self.assertEqual(await storage.destinations.load(), found)
         await storage.destinations.close(0, 2, 4711)
         self.assertEqual([row.subscribed for row in await storage.destinations.load()], [False, True, False])
@@ -211,7 +228,7 @@ class DestinationsContract:
             evolve(rows[1], cursor=4, following=False, delivered=1, ahead=(5,)),
             evolve(rows[2], following=False),
             rows[3],
-            evolve(rows[4], subscribed=False, following=False),
+            evolve(rows[4], subscribed=False, following=False, begin=5),
         ]
         self.assertEqual(await storage.destinations.load(), expected)
         await storage.destinations.settle_followers()

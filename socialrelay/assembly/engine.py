@@ -8,6 +8,7 @@ from math import inf
 from attrs import frozen
 from twisted.internet.task import deferLater
 
+from socialrelay.accounts import Auditor
 from socialrelay.afterwards import Afterwards
 from socialrelay.assembly.given import Given
 from socialrelay.assembly.network import Network
@@ -62,6 +63,7 @@ class Engine:
     manager: QueueManager
     bodies: BodyCache
     dispatcher: Dispatcher
+    auditor: Auditor
     subscribers: Subscribers
     hourly: HourlyLimits
     authors: Authors
@@ -227,6 +229,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         manager=manager,
         bodies=bodies,
         dispatcher=dispatcher,
+        auditor=Auditor(storage.accounts, now),
         subscribers=subscribers,
         hourly=hourly,
         authors=authors,

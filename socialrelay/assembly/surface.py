@@ -146,6 +146,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         transport=engine.network.transport,
         bodies=engine.bodies,
         tally=engine.tally,
+        auditor=engine.auditor,
         served=lambda host: engine.subscribers.effective(host).until is not None,
         clock=reactor,
     )

@@ -9,6 +9,7 @@ No caller may cancel or time out a Deferred of a store: abandoning a query is sa
 
 from __future__ import annotations
 
+from socialrelay.boundaries.accounts import Account, Accounts, Examined
 from socialrelay.boundaries.bus import (
     Announce,
     Answer,
@@ -53,6 +54,8 @@ from socialrelay.boundaries.rules import BY_HAND, Changes, InForce, ListedRule, 
 __all__ = [
     "BY_HAND",
     "LIST_FAILED",
+    "Account",
+    "Accounts",
     "Announce",
     "Answer",
     "Arrival",
@@ -69,6 +72,7 @@ __all__ = [
     "DestinationStatus",
     "Destinations",
     "Document",
+    "Examined",
     "Extent",
     "FetchFailed",
     "Fetcher",

@@ -98,7 +98,8 @@ class Destinations(Protocol):
         """
         Subscribe a host: a new row, or its old one with a new url.
 
-        The cursor of a new or formerly closed one is the log's end, taken in the same statement under the log's lock.
+        The cursor of a new one, and C{begin} of one that was closed, are the log's end, taken in the same statement under the log's lock.
+        What was pending for the latter is the scheduler's to cancel, with L{save}.
         """
 
     def open_all(self, urls: Mapping[str, str], protocol: str, now: datetime) -> Deferred[list[DestinationRecord]]:
@@ -110,7 +111,7 @@ class Destinations(Protocol):
         """
 
     def close(self, *numbers: int) -> Deferred[None]:
-        """They are no longer subscribed. What was pending is the scheduler's to cancel, with L{save}."""
+        """They are no longer subscribed; C{begin} is the log's end. What was pending is the scheduler's to cancel, with L{save}."""
 
     def suspend(self, number: int) -> Deferred[None]:
         """Its deliveries are held back. For the operator to rely on it is written at once; the scheduler learns of it when that is done."""
@@ -119,4 +120,9 @@ class Destinations(Protocol):
         """They are held back no longer."""
 
     def save(self, progress: Progress) -> Deferred[None]:
-        """Write what changed, in one transaction. Neither a cursor nor the shared position ever goes back."""
+        """
+        Write what changed, in one transaction. Neither a cursor nor the shared position ever goes back.
+
+        If nobody knows whether it was written, the next one holds all of it; what then comes late, from this run of the relay or the one
+        before, fails and changes nothing.
+        """

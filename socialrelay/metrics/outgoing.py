@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from twisted.internet.defer import Deferred
 
 from socialrelay import delays
+from socialrelay.accounts import Auditor
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import Dispatcher
 from socialrelay.delivery.transport import CurlTransport
@@ -35,6 +36,7 @@ class DeliveryMetrics:
     transport: CurlTransport
     bodies: BodyCache
     tally: Tally
+    auditor: Auditor
     served: Callable[[str], bool]
     clock: Any
     _census: census.Census = field(init=False, factory=census.Census)
@@ -104,6 +106,7 @@ class DeliveryMetrics:
         yield counter("deliveries_wanted", "Pairs of a new post and a destination.", self.dispatcher.wanted)
         settled = {outcome: totals[outcome] for outcome in OUTCOMES}
         yield counters("deliveries", "Pairs of a post and a destination that are settled, by outcome.", "outcome", settled)
+        yield from self._accounts()
         yield counter("hosts_deferred", "Times that a host that was well failed.", totals["failed"])
         attempts = dict(self.dispatcher.results)
         yield counters(
@@ -113,6 +116,16 @@ class DeliveryMetrics:
         yield histogram("delivery_duration_seconds", "How long an attempt took.", took.bounds, took.counts, took.total)
         what = "From acceptance to delivery, of posts that went out as they came."
         yield histogram("delivery_delay_seconds", what, delays.BOUNDS, delayed.counts, delayed.seconds)
+
+    def _accounts(self) -> Iterator[Metric]:
+        """No imbalance at all before all accounts were looked at: a zero would end an alert."""
+        auditor, what = self.auditor, "Posts that have no outcome at a destination and do not wait there either, or have one too many."
+        whole = auditor.whole
+        known = whole is not None or auditor.imbalance
+        yield gauges("ledger_imbalance", what, [], [((), auditor.imbalance)] if known else [])
+        yield counter("ledger_examined", "Looks at the account of one destination.", auditor.examined)
+        when = [] if whole is None else [((), whole.timestamp())]
+        yield gauges("ledger_whole_timestamp_seconds", "When all accounts had last been looked at.", [], when)
 
     def _connections(self) -> Iterator[Metric]:
         transport = self.transport

@@ -27,7 +27,7 @@ RANGE = 5000
 
 class Destination:
     """
-    @ivar begin: the log's end when it was subscribed anew: what it is named in up to there and did not get is given up.
+    @ivar begin: the log's end when it was subscribed anew, or closed: what it is named in up to there and did not get is given up.
     @ivar queue: waiting, in the order of the log.
     @ivar retries: posts that are tried on their own and are due.
     @ivar tried: no post above was ever begun to be sent.
@@ -39,6 +39,7 @@ class Destination:
     @ivar in_flight: position -> what is being sent.
     @ivar ahead: settled positions above the cursor, ascending.
     @ivar deferred: position -> a post that is tried on its own.
+    @ivar lapsed: of these, what was given up while it was under way: that attempt is the last.
     @ivar suspects: positions that got a 5xx answer since the host began to fail: the next probe takes another post.
     @ivar abandoning: stretches of the log that are being counted so as to be given up; meanwhile nothing is sent.
     @ivar alarm: monotonic seconds at which it is thought of again.
@@ -49,8 +50,8 @@ class Destination:
 
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
-        "following", "host", "in_flight", "joined", "last_bounce", "late", "loading", "missed", "number", "protocol", "queue", "reach",
-        "read", "ready", "requeued", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "waits_in",
+        "following", "host", "in_flight", "joined", "lapsed", "last_bounce", "late", "loading", "missed", "number", "protocol", "queue",
+        "reach", "read", "ready", "requeued", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "waits_in",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -61,7 +62,8 @@ class Destination:
         self.deferred: dict[int, DeferredDelivery] = {}
         self.url = record.url
         self.subscribed = record.subscribed
-        self.begin = 0
+        self.begin = record.begin
+        self.lapsed: tuple[int, ...] = ()
         self.cursor = self.read = record.cursor
         self.ahead = list(record.ahead)
         self.delivered, self.bounced = record.delivered, record.bounced
@@ -88,7 +90,7 @@ class Destination:
         """It is subscribed anew. It counts on, and what it was not sent until now is not sent any more."""
         self.url = record.url
         self.subscribed = True
-        self.begin = record.cursor
+        self.begin = record.begin
         self.drop_queue()
 
     @property
@@ -288,4 +290,5 @@ class Destination:
             tried=self.tried,
             missed=tuple((each.after, each.upto, tuple(sorted(each.done))) for each in self.missed),
             requeued=self.requeued,
+            begin=self.begin,
         )

@@ -42,6 +42,7 @@ class Journal:
         self._requeueing: frozenset[tuple[int, int]] = frozenset()
         """Of what was last taken, and may be not written yet: posts that are tried once more."""
         self._moved = False
+        self._number = 0
         self._left: frozenset[int] = frozenset()
         self._refreshed = followed
 
@@ -129,6 +130,7 @@ class Journal:
             destination.joined = self._joins(destination, end, floor)
         self._left = frozenset(each.number for each in chosen if not each.joined and each.number in had_joined)
         self._requeueing = frozenset(key for key, bounce in self._bounces.items() if bounce is None)
+        self._number += 1
         progress = Progress(
             tuple(destination.record(now) for destination in chosen),
             tuple(self._deferred.values()),
@@ -137,6 +139,7 @@ class Journal:
             self.followed,
             tuple(_dated(key, bounce, now) for key, bounce in self._bounces.items() if bounce is not None),
             tuple(self._requeueing),
+            self._number,
         )
         self._deferred, self._over, self._gaps, self._bounces, self._moved = {}, set(), [], {}, False
         return progress

@@ -70,6 +70,8 @@ class Ledger:
     def end_deferred(self, destination: Destination, position: int, outcome: str, reason: str, digest: str = "") -> None:
         """A post that was tried on its own is over."""
         del destination.deferred[position]
+        if destination.lapsed:
+            destination.lapsed = tuple(other for other in destination.lapsed if other != position)
         self.journal.over(destination, position)
         self.count(destination, position, outcome, reason, digest=digest)
 
@@ -83,6 +85,12 @@ class Ledger:
         self._alarms.put(now.seconds + delay, destination.number, position)
         if not known:
             destination.settle(position, self.end, self._pacer.floor)
+
+    def lapse(self, destination: Destination, position: int, reason: str, now: Moment) -> None:
+        """A post is given up while it is under way: from now on it is on its own, so that this attempt, its last, is accounted for."""
+        entry = destination.deferred[position] = DeferredDelivery(destination.number, position, 0, now.wall, reason)
+        destination.lapsed = (*destination.lapsed, position)
+        self.journal.deferred(entry)
 
     def requeue(self, destination: Destination, position: int, reason: str, now: Moment) -> None:
         """A post that had bounced is tried once more, on its own."""

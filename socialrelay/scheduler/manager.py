@@ -41,6 +41,7 @@ from socialrelay.scheduler.turns import Turns
 
 LATE_AT_ONCE = 32
 """Posts that were missed, and probes, begun between two looks at what is new."""
+_OUTLIVED = "older than the queue lifetime, or than what is kept"
 NOT_BUSY = 0.5
 """Part of what may be under way in all: above it, what holds deliveries back is the relay and not the host's window."""
 
@@ -277,8 +278,11 @@ class QueueManager:
         """What of the log is too old up to a position, or not kept any more, is given up for those who have not come to it."""
         for destination in self._roster.all():
             outlived = not destination.following and destination.cursor < upto
-            if destination.wanted and (outlived or any(stretch.after < upto for stretch in destination.missed)):
-                self._reader.abandon(destination, upto, "expired", "older than the queue lifetime, or than what is kept")
+            outlived = outlived or any(stretch.after < upto for stretch in destination.missed)
+            if destination.wanted and outlived:
+                self._reader.abandon(destination, upto, "expired", _OUTLIVED)
+            for position in [p for p in destination.deferred if p <= upto and p not in destination.in_flight]:
+                self._ledger.end_deferred(destination, position, "expired", _OUTLIVED)
 
     # What is to be done
 

@@ -334,7 +334,11 @@ class Reader:
         """Give up what there was before it was subscribed, or all of it if it takes nothing."""
         if not destination.wanted:
             self.abandon(destination, self._ledger.end, outcome, reason)
-        elif destination.cursor < destination.begin or any(stretch.after < destination.begin for stretch in destination.missed):
+        elif (
+            destination.cursor < destination.begin
+            or any(stretch.after < destination.begin for stretch in destination.missed)
+            or any(position <= destination.begin and position not in destination.in_flight for position in destination.deferred)
+        ):
             self.abandon(destination, destination.begin, outcome, reason)
 
     def abandons(self) -> list[Abandon]:
@@ -353,7 +357,9 @@ class Reader:
         destination.abandoning -= 1
         self._counting -= 1
         known = sum(abandon.after < p <= abandon.upto for p in settled)
-        known += sum(abandon.after < p <= abandon.upto for p in destination.in_flight if p not in destination.deferred)
+        for position in [p for p in destination.in_flight if abandon.after < p <= abandon.upto and p not in destination.deferred]:
+            self._ledger.lapse(destination, position, abandon.reason, now)
+            known += 1
         if abandon.missed is None:
             destination.give_up(abandon.upto)
         else:

@@ -94,7 +94,7 @@ class Reckoning:
     def _lapsed(self, attempt: Attempt) -> bool:
         """While it was under way the destination was given up, up to this post at least: this was its last attempt."""
         destination, position = attempt.destination, attempt.entry.position
-        return not destination.wanted or not (destination.pending(position) or position in destination.deferred)
+        return not destination.wanted or position in destination.lapsed
 
     # The host answered for this post
 

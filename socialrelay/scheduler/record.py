@@ -35,6 +35,7 @@ class DestinationRecord:
     @ivar following: since this was written nothing was heard of it but that it took what named it: up to L{Progress.followed} it has come.
     @ivar missed: stretches below the cursor that are not settled, ascending: after, up to, and what in them is settled all the same.
     @ivar tried: no post above this position was ever begun to be sent to it.
+    @ivar begin: the log's end when it was last subscribed anew, or closed: what it is named in up to here and is not settled is given up.
     @ivar bounced: how often a post bounced; of these C{requeued} were put back, and became of them what the other counts and the queue say.
     """
 
@@ -62,6 +63,7 @@ class DestinationRecord:
     tried: int = 0
     missed: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
     requeued: int = 0
+    begin: int = 0
 
 
 @frozen
@@ -109,6 +111,7 @@ class Progress:
     @ivar settled: (destination, position) of deferred deliveries that are over.
     @ivar bounces: posts that were refused.
     @ivar requeued: (destination, position) of such as are tried once more.
+    @ivar number: grows; what comes after one with a greater number changes nothing. 0: none.
     @ivar followed: the shared position: all destinations whose row says C{following} after this was written are settled up to here.
     """
 
@@ -119,3 +122,4 @@ class Progress:
     followed: int = 0
     bounces: tuple[Bounce, ...] = ()
     requeued: tuple[tuple[int, int], ...] = ()
+    number: int = 0

@@ -12,13 +12,14 @@ from twisted.internet.defer import Deferred
 from socialrelay.boundaries import Destinations
 from socialrelay.boundaries.destinations import BOUNCES_KEPT
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
+from socialrelay.storage.database import Queries
 from socialrelay.storage.followers import Follower, FollowersTally
 from socialrelay.storage.lookups import DestinationLookups
 from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
 
 _COLUMNS = """
     number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
-    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried, missed, requeued
+    gone_answers, gone_since, delivered, bounced, expired, cancelled, last_bounce, following, tried, missed, requeued, begin
 """
 
 _FOLLOWERS = """
@@ -78,8 +79,7 @@ _OPEN = f"""
     UPDATE destination
        SET subscribed = true,
            state = CASE WHEN state = 'suspended' THEN state ELSE 'active' END,
-           cursor = greatest(cursor, (SELECT coalesce(max(position), 0) FROM post)),
-           ahead = '{{}}', missed = '[]',
+           begin = (SELECT coalesce(max(position), 0) FROM post),
            failures = 0, failing_since = NULL, next_attempt = NULL, last_reason = '', gone_answers = 0, gone_since = NULL,
            following = false, tried = greatest(tried, (SELECT coalesce(max(position), 0) FROM post))
       FROM {_WANTED}
@@ -93,17 +93,26 @@ _OPEN = f"""
            (SELECT coalesce(max(position), 0) FROM post), %(now)s
       FROM {_WANTED}
      WHERE NOT EXISTS (SELECT FROM destination WHERE destination.host = wanted.host AND protocol = %(protocol)s);
+    INSERT INTO account (destination, position, posts)
+    SELECT number, cursor, 0
+      FROM destination
+     WHERE host IN (SELECT wanted.host FROM {_WANTED}) AND protocol = %(protocol)s
+       AND cursor = (SELECT coalesce(max(position), 0) FROM post) AND delivered + bounced + expired + cancelled = 0 AND created_at = %(now)s
+        ON CONFLICT (destination) DO NOTHING;
     SELECT {_COLUMNS} FROM destination WHERE host IN (SELECT wanted.host FROM {_WANTED}) AND protocol = %(protocol)s ORDER BY number
 """
 
-_CLOSE = f"{_ALONE}; UPDATE destination SET subscribed = false, following = false WHERE number = ANY(%(numbers)s::integer[])"
+_CLOSE = f"""
+    {_ALONE};
+    UPDATE destination
+       SET subscribed = false, following = false, begin = (SELECT coalesce(max(position), 0) FROM post)
+     WHERE number = ANY(%(numbers)s::integer[])
+"""
 
 _SUSPEND = "UPDATE destination SET state = 'suspended' WHERE number = %(number)s"
 
 _RESUME = "UPDATE destination SET state = 'active' WHERE number = %(number)s AND state = 'suspended'"
 
-# A write of which nobody knew whether it was done may be done after the next one: what it says of who follows is then out of date.  The
-# shared position tells, and the lock makes those that are done at the same time wait for each other.
 _ADVANCE = f"""
     {_ALONE};
     UPDATE destination
@@ -170,8 +179,25 @@ _REQUEUED = """
 _FOLLOWED = "UPDATE log_state SET followed = %(followed)s WHERE followed < %(followed)s;"
 
 
+# A write of which nobody knows whether it was done may be done after the next one, and would take back what that says: it fails instead.
+# The lock makes those that are done at the same time wait for each other.
+_IN_TIME = f"""
+    {_ALONE};
+    SELECT ('after ' || written || ' this comes too late')::integer FROM log_state WHERE run <> %(run)s OR written > %(number)s;
+    UPDATE log_state SET written = %(number)s;
+"""
+
+
 class PostgresDestinations(DestinationLookups):
-    """See L{Destinations}."""
+    """
+    See L{Destinations}.
+
+    @ivar _run: which run of the relay this is: what an earlier one still sends comes too late.
+    """
+
+    def __init__(self, database: Queries, run: int) -> None:
+        super().__init__(database)
+        self._run = run
 
     def settle_followers(self) -> Deferred[None]:
         """See L{Destinations.settle_followers}."""
@@ -237,7 +263,9 @@ class PostgresDestinations(DestinationLookups):
     def save(self, progress: Progress) -> Deferred[None]:
         """See L{Destinations.save}."""
         statements: list[str] = []
-        parameters: dict[str, object] = {"followed": progress.followed}
+        parameters: dict[str, object] = {"followed": progress.followed, "run": self._run, "number": progress.number}
+        if progress.number:
+            statements.append(_IN_TIME)
         # Of two values for one row the last counts; a statement may touch a row only once.
         for name, statement, entries in (
             ("destinations", _ADVANCE, {record.number: _advance(record) for record in progress.destinations}),
@@ -256,9 +284,9 @@ class PostgresDestinations(DestinationLookups):
 
 
 def _record(row: tuple[Any, ...]) -> DestinationRecord:
-    number, host, protocol, url, cursor, subscribed, state, ahead, *others, missed, requeued = row
+    number, host, protocol, url, cursor, subscribed, state, ahead, *others, missed, requeued, begin = row
     # Of one protocol and one reason there are thousands.
-    shared: list[Any] = [*(intern(each) if isinstance(each, str) else each for each in others), _stretches(missed), requeued]
+    shared: list[Any] = [*(intern(each) if isinstance(each, str) else each for each in others), _stretches(missed), requeued, begin]
     return DestinationRecord(number, host, intern(protocol), url, cursor, subscribed, State(state), tuple(ahead), *shared)
 
 

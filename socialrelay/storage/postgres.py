@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, ensureDeferred
 
 from socialrelay.config import Receive, Retention
+from socialrelay.storage.accounts import PostgresAccounts
 from socialrelay.storage.aside import PostgresAside
 from socialrelay.storage.bus import PostgresBus
 from socialrelay.storage.database import Database, Limits
@@ -26,7 +27,11 @@ from socialrelay.storage.usage import Usage
 
 __all__ = ["Limits", "open_storage"]
 
-_END = "SELECT coalesce(max(position), 0) FROM post"
+# What another run of the relay still sends to the database comes too late.
+_BEGIN = """
+    UPDATE log_state SET run = run + 1, written = 0;
+    SELECT coalesce(max(position), 0), (SELECT run FROM log_state) FROM post
+"""
 
 
 def open_storage(
@@ -53,7 +58,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
     await migrate(reactor, dsn)
     try:
         await database.start()
-        [(end,)] = await database.query(_END, idempotent=True)
+        [(end, run)] = await database.query(_BEGIN, idempotent=True)
     except Exception:
         await database.close()
         raise
@@ -76,7 +81,8 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
         incoming=incoming,
         aside=PostgresAside(database, usage),
         rejections=PostgresRejections(database),
-        destinations=PostgresDestinations(database),
+        destinations=PostgresDestinations(database, run),
+        accounts=PostgresAccounts(database),
         nodes=PostgresNodes(database),
         node_table=PostgresNodeTable(database),
         subscriptions=PostgresSubscriptions(database),

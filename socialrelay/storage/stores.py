@@ -10,6 +10,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries import (
+    Accounts,
     BusStore,
     Contacts,
     Destinations,
@@ -118,6 +119,7 @@ class Storage:
     aside: Aside
     rejections: Rejections
     destinations: Destinations
+    accounts: Accounts
     nodes: Nodes
     node_table: NodeTable
     subscriptions: Subscriptions

@@ -52,7 +52,8 @@ _OLD_NODES = """
      ORDER BY host
 """
 
-# They are not subscribed: the daemon does that when it starts, from what the nodes publish.
+# They are not subscribed: the daemon does that when it starts, from what the nodes publish.  It opens their accounts anew, too: what was
+# delivered by another relay is not in this log.
 _DESTINATIONS = """
     SELECT pg_advisory_xact_lock(%(lock)s);
     CREATE TEMPORARY TABLE taken_destination ON COMMIT DROP AS
@@ -65,6 +66,9 @@ _DESTINATIONS = """
       FROM taken_destination AS taken
       LEFT JOIN takeover ON takeover.event = 'delivered' AND takeover.subject = taken.host
      WHERE destination.host = taken.host AND destination.protocol = %(protocol)s;
+    DELETE FROM account
+     USING destination, taken_destination AS taken
+     WHERE account.destination = destination.number AND destination.host = taken.host AND destination.protocol = %(protocol)s;
     INSERT INTO destination (number, host, protocol, url, subscribed, cursor, created_at, last_success, delivered)
     SELECT (SELECT coalesce(max(number) + 1, 0) FROM destination) + row_number() OVER (ORDER BY host) - 1,
            host, %(protocol)s, 'https://' || host || %(path)s, false, (SELECT coalesce(max(position), 0) FROM post),

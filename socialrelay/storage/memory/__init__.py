@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import succeed
 
 from socialrelay.config import Receive, Retention
+from socialrelay.storage.memory.accounts import MemoryAccounts
 from socialrelay.storage.memory.aside import MemoryAside
 from socialrelay.storage.memory.bus import MemoryBus
 from socialrelay.storage.memory.destinations import MemoryDestinations
@@ -28,12 +29,14 @@ def memory_storage(tables: MemoryTables | None = None, *, receive: Receive = Rec
     @param tables: to look into, to take away, or to open a second time; new ones if none are given.
     """
     tables = tables if tables is not None else MemoryTables()
+    tables.run, tables.written = tables.run + 1, 0
     return Storage(
         log=MemoryPostLog(tables, retention),
         incoming=MemoryIncoming(tables, receive),
         aside=MemoryAside(tables),
         rejections=MemoryRejections(tables),
-        destinations=MemoryDestinations(tables),
+        destinations=MemoryDestinations(tables, tables.run),
+        accounts=MemoryAccounts(tables),
         nodes=MemoryNodes(tables),
         node_table=MemoryNodeTable(tables),
         subscriptions=MemorySubscriptions(tables),

@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from socialrelay.boundaries import BouncedPost, DatedGap, Destinations, SinglePost
 from socialrelay.boundaries.destinations import BOUNCES_KEPT, COUNTED
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
+from socialrelay.storage.database import StorageError
 from socialrelay.storage.memory.tables import MemoryTables, answering
 
 DEFERRED_MAX = 100_000
@@ -20,6 +21,7 @@ class MemoryDestinations:
     """L{Destinations} that are forgotten when the process ends."""
 
     _tables: MemoryTables
+    _run: int = 0
 
     @answering
     def settle_followers(self) -> None:
@@ -109,6 +111,7 @@ class MemoryDestinations:
         row = next((row for row in rows.values() if (row.host, row.protocol) == (host, protocol)), None)
         if row is None:
             row = DestinationRecord(max(rows, default=-1) + 1, host, protocol, url, self._tables.end)
+            self._tables.accounts[row.number] = row.cursor, 0
         elif not row.subscribed:
             row = self._reopened(row)
         rows[row.number] = evolve(row, url=url)
@@ -117,7 +120,7 @@ class MemoryDestinations:
     def _reopened(self, row: DestinationRecord) -> DestinationRecord:
         state = row.state if row.state is State.SUSPENDED else State.ACTIVE
         end = self._tables.end
-        row = evolve(row, subscribed=True, state=state, cursor=max(row.cursor, end), ahead=(), missed=(), following=False)
+        row = evolve(row, subscribed=True, state=state, begin=end, following=False)
         row = evolve(row, tried=max(row.tried, end))
         return evolve(row, failures=0, failing_since=None, next_attempt=None, last_reason="", gone_answers=0, gone_since=None)
 
@@ -125,7 +128,8 @@ class MemoryDestinations:
     def close(self, *numbers: int) -> None:
         """See L{Destinations.close}."""
         for number in self._tables.destinations.keys() & set(numbers):
-            self._tables.destinations[number] = evolve(self._tables.destinations[number], subscribed=False, following=False)
+            row = self._tables.destinations[number]
+            self._tables.destinations[number] = evolve(row, subscribed=False, following=False, begin=self._tables.end)
 
     @answering
     def suspend(self, number: int) -> None:
@@ -144,6 +148,9 @@ class MemoryDestinations:
     def save(self, progress: Progress) -> None:
         """See L{Destinations.save}."""
         tables = self._tables
+        if progress.number and (self._run != tables.run or progress.number < tables.written):
+            raise StorageError(f"after {tables.written} this comes too late")
+        tables.written = max(tables.written, progress.number)
         for record in progress.destinations:
             if record.number in tables.destinations:
                 row = _merged(tables.destinations[record.number], record)
@@ -188,6 +195,7 @@ def _merged(row: DestinationRecord, record: DestinationRecord) -> DestinationRec
         cancelled=max(row.cancelled, record.cancelled),
         tried=max(row.tried, record.tried),
         requeued=max(row.requeued, record.requeued),
+        begin=row.begin,
     )
 
 
