@@ -7,7 +7,6 @@ What can be known before the process leaves its terminal is found out in L{compo
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +110,7 @@ class Core(Service):
         config = self._config
         tell_user(config)
         self._storage = storage = await self._open_storage()
+        self._surroundings.calendar.begin(await storage.figures.last_written())
         if config.federation.enabled:
             relay = await self._relay(storage)
             self._front.site = relay.public.site
@@ -129,7 +129,7 @@ class Core(Service):
         if config.production and not (config.operator.source or config.operator.contact):
             self._log.warn(NO_SOURCE)
         try:
-            identity = await load_identity(config, storage.identity, now=datetime.now(UTC), in_thread=self._surroundings.in_thread)
+            identity = await load_identity(config, storage.identity, now=self._surroundings.now(), in_thread=self._surroundings.in_thread)
         except IdentityError as error:
             raise StartFailed("identity", str(error)) from error
         return assemble(Given.over(self._surroundings, storage, identity, await storage.log.end()))

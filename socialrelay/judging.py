@@ -4,8 +4,8 @@ Bodies that were acknowledged before they could be judged: each is judged as soo
 A row of C{incoming} is claimed before it is touched, and the claim counts as an attempt: a body that makes the process die is found by the
 next process with its attempts spent, and goes to quarantine.  Waiting for a key is no failed attempt.
 
-Many are in hand at a time, and when the process dies an attempt of each of them counts.  So those that were tried before are tried one after
-another: that of a body which kills the process again counts for no other of them.
+Many are in hand at a time, and when the process dies an attempt of each of them counts.  So those that were tried before are tried one
+after another: if one of them kills the process again, that counts for no other of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from socialrelay.digest import digest_of
 from socialrelay.federation import FederationProtocol, NotAnEnvelope, PrivateProtocol, Refused, Ruling, Sealed, Verdict, Wish
 from socialrelay.quota import ClientQuota
 from socialrelay.relay import KEY_IS_FRESH, Relay
+from socialrelay.rounds import Rounds
+from socialrelay.services import reason_of
 
 ATTEMPTS = 3
 CLAIM = timedelta(minutes=10)
@@ -38,6 +40,7 @@ class Judge:
     """
     Empties C{incoming}, at most L{AT_ONCE} bodies at a time, and one of those that were tried before.
 
+    @ivar rounds: how often it looks for what waits.
     @ivar _suspect: such a one is in hand.
     @ivar _unreturned: rows that could not be put off while storage was away, and until when: that was no failed attempt.
     @ivar on_cancelled: told of positions whose author wishes no more to be relayed.
@@ -71,6 +74,7 @@ class Judge:
         self._posts = log
         self._quota = quota
         self._on_cancelled = on_cancelled
+        self.rounds = Rounds("judging", EVERY, clock.seconds)
         self._running = False
         self._recovered = False
         self._again = False
@@ -84,16 +88,23 @@ class Judge:
     def start(self) -> None:
         """Begin with what waits from before."""
         self._running = True
+        self.rounds.begun()
         self.poke()
 
     async def stop(self) -> None:
         """Claim nothing more and finish what was begun."""
         self._running = False
+        self.rounds.stopped()
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
         if self._judging or self._claiming is not None:
             self._stopped = Deferred()
             await self._stopped
+
+    def recall(self) -> None:
+        """The clock was put back: what was put off may be put off for years."""
+        self._recovered = False
+        self.poke()
 
     def poke(self) -> None:
         """There is something new."""
@@ -104,25 +115,27 @@ class Judge:
             self._timer = None
             self._again = False
             claiming = self._claiming = Deferred.fromCoroutine(self._claim())
-            claiming.addErrback(lambda failure: self._log.failure("Claiming failed", failure=failure))
+            claiming.addCallbacks(lambda _: self.rounds.went_well(), self._not_claimed)
             claiming.addBoth(self._claimed)
 
     async def _claim(self) -> None:
         now = self._now()
-        try:
-            if not self._recovered:  # the process before may have been killed with rows in its hands
-                await self._incoming.recover(now)
-                self._recovered = True
-            for id, until in list(self._unreturned.items()):
-                await self._put_off(id, until)
-                del self._unreturned[id]
-            room = AT_ONCE - len(self._judging)
-            rows = await self._incoming.claim(now, now + CLAIM, room, 0 if self._suspect else 1)
-        except Unavailable:
-            return
+        if not (self._recovered or self._judging):  # the process before may have been killed with rows in its hands
+            await self._incoming.recover(now)
+            self._recovered = True
+        for id, until in list(self._unreturned.items()):
+            await self._put_off(id, until)
+            del self._unreturned[id]
+        room = AT_ONCE - len(self._judging)
+        rows = await self._incoming.claim(now, now + CLAIM, room, 0 if self._suspect else 1)
         self._again = self._again or sum(row.attempts == 1 for row in rows) == room
         for row in rows:
             self._begin(row)
+
+    def _not_claimed(self, failure: Failure) -> None:
+        self.rounds.went_wrong(reason_of(failure.value))
+        if not failure.check(Unavailable):
+            self._log.failure("Claiming failed", failure=failure)
 
     def _claimed(self, _: object) -> None:
         self._claiming = None

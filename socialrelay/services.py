@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries.errors import Unavailable
+from socialrelay.rounds import Rounds
 
 T = TypeVar("T")
 
@@ -166,16 +167,8 @@ class Sequence(Service):
         self._log.failure("The stop of {part} failed.", failure, part=name)
 
 
-class Periodic(Service):
-    """
-    Work done again and again.  A round that fails is logged, and the next comes all the same; rounds never overlap.
-
-    @ivar interval: seconds from the beginning of a round to the next.
-    @ivar since: C{clock.seconds()} when it was started; C{None} before.
-    @ivar last_run: C{clock.seconds()} at the end of the latest round; C{None} before the first.
-    @ivar last_error: one line about the latest round; empty if it went well.
-    @ivar failures: rounds that failed, since the process was started.
-    """
+class Periodic(Rounds, Service):
+    """Work done again and again.  A round that fails is logged, and the next comes all the same; rounds never overlap."""
 
     _log = Logger()
 
@@ -196,12 +189,8 @@ class Periodic(Service):
         @param first: seconds until the first round.
         @param jitter: a factor, drawn once for the first wait and once for the interval.
         """
+        super().__init__(name, interval, clock.seconds)
         self.setName(name)
-        self.interval = interval
-        self.since: float | None = None
-        self.last_run: float | None = None
-        self.last_error = ""
-        self.failures = 0
         self._work = work
         self._first = first
         self._jitter = jitter
@@ -214,12 +203,13 @@ class Periodic(Service):
     def startService(self) -> None:
         """The first round comes when its time is there; nobody waits for it."""
         super().startService()
-        self.since = self._clock.seconds()
+        self.begun()
         self._waiting = self._clock.callLater(self._first * self._jitter(), self._begin)
 
     def stopService(self) -> Deferred[None]:
         """@return: fires when no round is in hand any more."""
         super().stopService()
+        self.stopped()
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
@@ -234,17 +224,11 @@ class Periodic(Service):
         self._ended = self._loop.start(self.interval * self._jitter())
 
     def _round(self) -> Deferred[None]:
-        return maybeDeferred(self._work).addCallbacks(self._went_well, self._failed)
-
-    def _went_well(self, _: object) -> None:
-        self.last_run = self._clock.seconds()
-        self.last_error = ""
+        return maybeDeferred(self._work).addCallbacks(lambda _: self.went_well(), self._failed)
 
     def _failed(self, failure: Failure) -> None:
         # A round that raised would be the last one: LoopingCall ends with the first error.
-        self.last_run = self._clock.seconds()
-        self.last_error = reason_of(failure.value)
-        self.failures += 1
+        self.went_wrong(reason_of(failure.value))
         if failure.check(Unavailable):  # an error of the database, which is told elsewhere, and none of ours
             self._log.warn("A round of {part} failed: {reason}; the next one comes.", part=self.name, reason=self.last_error.rstrip("."))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
@@ -118,6 +119,34 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(self.relay.transport.hosts(), ["one.example"])
 
     def test_bug_after_an_answer(self) -> None:
+    def test_bug_in_a_turn(self) -> None:
+        """A turn that breaks is logged, and followed by another: deliveries do not wait for the next post."""
+        take, broken = self.relay.dispatcher._manager.take, iter([True])
+
+        def breaks_once(*arguments: Any) -> Any:
+            return 1 / 0 if next(broken, False) else take(*arguments)
+
+        self.patch(self.relay.dispatcher._manager, "take", breaks_once)
+        self.accept()
+        self.assertEqual((len(self.flushLoggedErrors(ZeroDivisionError)), self.relay.transport.sent), (1, []))
+        self.relay.run(1.0)
+        self.assertEqual(self.relay.transport.hosts(), ["one.example"])
+
+    def test_rounds(self) -> None:
+        """It is known when the log was looked at last, and when progress was written last, or there was none to write."""
+        dispatcher = self.relay.dispatcher
+        self.relay.run(100.0)
+        for rounds in (dispatcher.looks, dispatcher.saves):
+            self.assertLessEqual(rounds.success_age or 0.0, 30.0)
+        self.accept()
+        self.relay.tables.go_away("gone")
+        self.relay.run(1000.0)
+        self.assertGreater(dispatcher.looks.success_age or 0.0, 900.0)
+        self.assertIn("looking for the log's end: failing for", dispatcher.looks.trouble)
+        self.relay.tables.come_back()
+        self.relay.run(100.0)
+        self.assertEqual((dispatcher.looks.trouble, dispatcher.saves.trouble), ("", ""))
+
         """What goes wrong when an answer is told to the queue is logged."""
         self.patch(self.relay.dispatcher._manager, "ended", lambda *_: 1 / 0)
         self.accept()

@@ -253,6 +253,22 @@ class SurvivalTests(Common):
             self.assertEqual(service.supervisor.restarts, 1)
             await service.stopService()
 
+    async def test_log_in_the_way(self) -> None:
+        """
+        A server whose log cannot be read or written is tried again until it can.
+        """
+        service = self.valkey()
+        await service.startService()
+        killed, log = self.pid(service), self.state / "valkey.log"
+        log.unlink()
+        log.mkdir()
+        os.kill(killed, signal.SIGKILL)
+        with capturedLogs() as logs:
+            await until(lambda: any("cannot be written" in formatEvent(event) for event in logs))
+        log.rmdir()
+        await until(lambda: service.supervisor.process is not None)
+        await self.replaced(service, killed)
+
     async def test_taken_over_and_killed(self) -> None:
         """
         A server that was taken over, and then dies, is started again.

@@ -7,7 +7,7 @@ from typing import Any
 
 from attrs import evolve
 
-from socialrelay.boundaries import Full
+from socialrelay.boundaries import BusMessage, Full, NodeRecord, PollNote
 from socialrelay.config import Receive, Retention
 from tests.storing import NOW, InMemory, InPostgres, arrival, publication
 
@@ -49,6 +49,18 @@ class FiguresContract:
         storage = await self.storage()
         await storage.nodes.listed("list", {"a.example": NOW, "b.example": NOW + timedelta(hours=1)}, NOW)
         self.assertEqual((await storage.figures.measure(NOW)).polls_due, 1)
+
+    async def test_last_written(self) -> None:
+        """When something was stored last is known from posts, polls and messages of the bus."""
+        storage = await self.storage()
+        self.assertEqual(await storage.figures.last_written(), None)
+        await storage.log.publish(publication(published_at=NOW))
+        self.assertEqual(await storage.figures.last_written(), NOW)
+        later = NOW + timedelta(hours=1)
+        await storage.nodes.save(NodeRecord("a.example", ("list",), NOW, NOW, last_poll=later), PollNote(later, "read"))
+        self.assertEqual(await storage.figures.last_written(), later)
+        await storage.bus.add([BusMessage("id", "org.example.dev.topic", b"{}", "own")], later + timedelta(hours=1), 0)
+        self.assertEqual(await storage.figures.last_written(), later + timedelta(hours=1))
 
 
 class MemoryFiguresTests(FiguresContract, InMemory):

@@ -163,6 +163,18 @@ class LiveStreamsTests(SynchronousTestCase):
         self.assertEqual(connection.read().count(b":\n\n"), 5)
         self.assertEqual(len(self.streams), 1)
 
+    def test_broken_stream(self) -> None:
+        """
+        A stream that breaks takes no other's heartbeat away.
+        """
+        broken, well = self.connect(), self.connect()
+        for connection in (broken, well):
+            connection.read()
+        self.patch(self.live.opened[0], "beat", lambda: 1 / 0)
+        self.clock.pump([HEARTBEAT] * 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
+        self.assertEqual(well.read().count(b":\n\n"), 3)
+
     def test_nothing_left(self) -> None:
         """
         Without streams there is no timer.

@@ -30,6 +30,7 @@ from socialrelay.metrics import storage as stored
 from socialrelay.moderation import lists as rule_list
 from socialrelay.nodes import directory as directories
 from socialrelay.nodes import poller as pollers
+from socialrelay.rounds import Rounds
 from socialrelay.running import disk
 from socialrelay.running.finishing import Finishing
 from socialrelay.scheduler.record import State
@@ -77,10 +78,11 @@ def assemble(given: Given) -> Assembly:
     @raise OSError: C{network.ca_file} cannot be read.
     """
     config, reactor, storage, now = given.config, given.reactor, given.storage, given.now
-    tasks: list[Periodic] = []
+    tasks: list[Rounds] = []
     bus = make_bus(given, storage)
     engine = make_engine(given, make_network(given), silence if bus is None else bus.bridge.announce)
     surface = make_surface(given, engine, bus, tasks)
+    tasks += [engine.judge.rounds, engine.dispatcher.looks, engine.dispatcher.saves]
     if bus is not None:
         tasks.extend(bus.bridge.periodic)
 
@@ -105,13 +107,15 @@ def assemble(given: Given) -> Assembly:
             await forget_without_bus(storage.bus, given.reloader.config.bus, now())
 
     def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
-        tasks.append(Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * given.chance()))
-        return tasks[-1]
+        task = Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * given.chance())
+        tasks.append(task)
+        return task
 
     async def end_keyring() -> None:
         engine.lookup.cancel()
         await engine.keyring.stop()
 
+    given.calendar.on_step += [engine.judge.recall, engine.poller.recall, engine.rule_lists.recall]
     rounds, directory = config.production, engine.directory
     parts: list[tuple[str, IService]] = [
         events_for(surface.seen),

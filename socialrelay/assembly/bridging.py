@@ -20,6 +20,7 @@ from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.operators.alone import AloneViews
 from socialrelay.operators.offers import Offer, bus_offers
 from socialrelay.running import disk
+from socialrelay.rounds import Rounds
 from socialrelay.services import Periodic
 from socialrelay.storage.stores import Storage
 from socialrelay.web.admin.events import LiveLog
@@ -46,11 +47,12 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
     @return: (name, service) in the order in which they start; the operators' site; the bridge, which starts after them and stops before.
     """
     config, reactor, health, now = given.config, given.reactor, given.health, given.now
-    tasks: list[Periodic] = []
+    tasks: list[Rounds] = []
 
     def periodic(name: str, work: Callable[[], Awaitable[object]], every: float, first: float) -> Periodic:
-        tasks.append(Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * given.chance()))
-        return tasks[-1]
+        task = Periodic(work, every, reactor, name=name, first=first, jitter=lambda: 0.9 + 0.2 * given.chance())
+        tasks.append(task)
+        return task
 
     counters: Counter[str] = Counter()
     streams = LiveStreams(reactor, most=config.dashboard.streams, per_client=config.dashboard.streams_per_address, counters=counters)

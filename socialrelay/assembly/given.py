@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
-from attrs import asdict, frozen
+from attrs import Factory, asdict, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 
@@ -15,6 +15,7 @@ from socialrelay.config import Config
 from socialrelay.health import Health
 from socialrelay.identity import RelayIdentity
 from socialrelay.metrics.process import LogCounts
+from socialrelay.running.calendar import Calendar
 from socialrelay.running.lag import LoopLag
 from socialrelay.running.reloading import Reloader
 from socialrelay.storage.cache import FallbackCache
@@ -35,6 +36,7 @@ class Surroundings:
     @ivar lag: how late the event loop is.
     @ivar logged: what was logged, counted.
     @ivar embedded: the servers that the daemon brought along, by name.
+    @ivar calendar: what time it is.
     """
 
     config: Config
@@ -47,10 +49,11 @@ class Surroundings:
     logged: LogCounts
     embedded: Mapping[str, Supervisor]
     chance: Callable[[], float] = random.random
+    calendar: Calendar = Factory(Calendar)
 
     def now(self) -> datetime:
         """The time of the day."""
-        return datetime.now(UTC)
+        return self.calendar.now()
 
     def in_thread(self, work: Callable[..., T], *args: object) -> Deferred[T]:
         """Do something that blocks."""

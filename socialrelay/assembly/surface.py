@@ -36,8 +36,9 @@ from socialrelay.operators.terms import About
 from socialrelay.operators.views import Views
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.listening import local_port
-from socialrelay.services import Periodic
+from socialrelay.web.addresses import read_address
 from socialrelay.web.admin.events import LiveLog
+from socialrelay.rounds import Rounds
 from socialrelay.web.admin.site import AdminSite, admin_site
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
@@ -61,7 +62,7 @@ class Surface:
     sockets: tuple[tuple[str, IService], ...]
 
 
-def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequence[Periodic]) -> Surface:
+def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequence[Rounds]) -> Surface:
     """
     Make it.
 

@@ -12,9 +12,9 @@ from socialrelay.assembly.given import Surroundings
 from socialrelay.boundaries import Condition
 from socialrelay.metrics.process import ProcessMetrics
 from socialrelay.operators.offers import Offer
+from socialrelay.rounds import Rounds, tasks_condition
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.logs import Quiet
-from socialrelay.services import Periodic
 from socialrelay.storage.embedded import runtime_directory
 from socialrelay.storage.stores import Storage
 from socialrelay.web.admin.events import LiveLog
@@ -69,15 +69,17 @@ def watch_basics(given: Surroundings, storage: Storage) -> DiskSpace:
     given.health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
     space = DiskSpace(given.config.state_dir, given.in_thread)
     given.health.watch("disk", space.condition)
+    given.health.watch("clock", given.calendar.condition)
     return space
 
 
-def process_metrics(given: Surroundings, space: DiskSpace, streams: LiveStreams, tasks: Sequence[Periodic]) -> ProcessMetrics:
+def process_metrics(given: Surroundings, space: DiskSpace, streams: LiveStreams, tasks: Sequence[Rounds]) -> ProcessMetrics:
     """
-    The process itself, as metrics.
+    The process itself, as metrics; and whether its periodic work is done.
 
     @param tasks: the periodic work; it may be added to afterwards.
     """
+    given.health.watch("tasks", lambda: tasks_condition(tasks))
     return ProcessMetrics(
         health=given.health,
         lag=given.lag,
@@ -86,7 +88,7 @@ def process_metrics(given: Surroundings, space: DiskSpace, streams: LiveStreams,
         embedded=given.embedded,
         streams=streams,
         tasks=lambda: tasks,
-        now=given.reactor.seconds,
+        calendar=given.calendar,
     )
 
 

@@ -26,12 +26,14 @@ from socialrelay.federation import FederationProtocol
 from socialrelay.histogram import Histogram
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.manager import QueueManager
+from socialrelay.rounds import Rounds
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
 from socialrelay.scheduler.outcome import Effect, Reply, judge
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
 
 DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+from socialrelay.services import reason_of
 """Bounds of the histogram of attempts, in seconds."""
 AT_ONCE = 128
 """Deliveries begun before the reactor has its turn."""
@@ -45,6 +47,8 @@ RESYNC_EVERY = 30.0
 RESYNC_SOON = 1.0
 COUNTED = 100_000
 """Positions of the log that are counted by one query."""
+AFTER_A_BUG = 1.0
+"""Seconds after which a turn that broke is tried again."""
 STOP_STORAGE = 2.0
 """Seconds that a stop waits for what storage is still asked."""
 
@@ -60,6 +64,8 @@ class Dispatcher:
     @ivar wanted: pairs of a new post and a destination, since the start.
     @ivar durations: how long attempts took, in seconds.
     @ivar results: what came back, and how often: C{2xx}, or the name of a trouble.
+    @ivar looks: how often it looks for the log's end.
+    @ivar saves: how often it is written down how far everybody has come, or found that all is.
     """
 
     _log = Logger()
@@ -98,6 +104,8 @@ class Dispatcher:
         self.results: Counter[str] = Counter()
         self._outcomes = RecentOutcomes()
         self._running = False
+        self.looks = Rounds("looking for the log's end", RESYNC_EVERY, clock.seconds)
+        self.saves = Rounds("writing the progress of deliveries", RESYNC_EVERY, clock.seconds)
         self._turn: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
         self._save: IDelayedCall | None = None
@@ -128,6 +136,8 @@ class Dispatcher:
         """
         Begin nothing new, let what is under way end, write down how far everybody has come.
 
+        self.looks.begun()
+        self.saves.begun()
         @param grace: seconds after which what is under way is cut off; it is unsettled then, and sent again after the next start.
         """
         self._running = False
@@ -140,6 +150,8 @@ class Dispatcher:
         await self._end_all([*self._work, *filter(None, [self._saving])], STOP_STORAGE)
         self._manager_turn_is_over()
         await self._write(everything=True)
+        self.looks.stopped()
+        self.saves.stopped()
 
     async def _end_all(self, under_way: Sequence[Deferred[Any]], grace: float) -> None:
         """Wait for them, at most so many seconds; none of them is cancelled."""
@@ -303,7 +315,14 @@ class Dispatcher:
             self._keep(self._load(load))
         for abandon in self._manager.abandons():
             self._keep(self._abandon(abandon))
-        self._set_alarm(now)
+        self._set_alarm(self._until_something_is_due(now))
+        try:
+            self._do_what_is_due(now)
+        except Exception:  # a bug: without another turn nothing would ever be delivered again
+            self._log.failure("A turn of the delivery failed; the next one comes.")
+            self._set_alarm(AFTER_A_BUG)
+
+    def _do_what_is_due(self, now: Moment) -> None:
         if self._manager.unsaved:
             self._save_soon(SAVE_PAUSE)
         self._manager_turn_is_over()
@@ -315,13 +334,16 @@ class Dispatcher:
         for settled in settlements:
             self._on_settled(settled)
 
-    def _set_alarm(self, now: Moment) -> None:
-        if self._alarm is not None and self._alarm.active():
-            self._alarm.cancel()
+    def _until_something_is_due(self, now: Moment) -> float:
         times = [self._expire_at, self._resync_at]
         if (wake := self._manager.next_wake()) is not None:
             times.append(wake)
-        self._alarm = self._clock.callLater(max(min(times) - now.seconds, 0.0), self._soon)
+        return max(min(times) - now.seconds, 0.0)
+
+    def _set_alarm(self, seconds: float) -> None:
+        if self._alarm is not None and self._alarm.active():
+            self._alarm.cancel()
+        self._alarm = self._clock.callLater(seconds, self._soon)
 
     def _keep(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """Run it on its own; what it raises is a bug of ours."""
@@ -440,6 +462,8 @@ class Dispatcher:
 
     async def _expire(self) -> None:
         """Give up what is too old, also for those that nobody reads the log for; later, and the rows that say how much it is are gone."""
+            if not self._manager.unsaved:
+                self.saves.went_well()
         try:
             upto = await self._posts.oldest(self._now() - self._lifetime)
         except Unavailable:
@@ -453,7 +477,8 @@ class Dispatcher:
         """Read how long the log is. What was there the last time already, and we have not been told of meanwhile, we never will be."""
         try:
             end = await self._posts.end()
-        except Unavailable:
+        except Exception as error:
+            self.looks.went_wrong(reason_of(error))
             self._resync_soon()
             return
         self._manager.extend(self._seen, self._moment())
@@ -464,7 +489,9 @@ class Dispatcher:
     # Writing down
 
     def _save_soon(self, pause: float) -> None:
+            _raise_a_bug(error)
         if self._running and self._save is None and self._saving is None:
+        self.looks.went_well()
             self._save = self._clock.callLater(pause, self._begin_save)
 
     def _begin_save(self) -> None:
@@ -494,4 +521,6 @@ class Dispatcher:
 def _raise_a_bug(error: Exception) -> None:
     """That storage is away now belongs to life; whatever else was raised is to be seen in the log."""
     if not isinstance(error, Unavailable):
+            self.saves.went_wrong(reason_of(error))
         raise error
+        self.saves.went_well()

@@ -17,9 +17,10 @@ from socialrelay import __version__
 from socialrelay.boundaries import Condition
 from socialrelay.health import Health, Readiness, readiness
 from socialrelay.metrics.families import PREFIX, counter, counters, gauge, gauges, histogram
+from socialrelay.rounds import Rounds
+from socialrelay.running.calendar import Calendar
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.lag import LoopLag
-from socialrelay.services import Periodic
 from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.web.live import LiveStreams
 
@@ -62,8 +63,8 @@ class ProcessMetrics:
     logged: LogCounts
     embedded: Mapping[str, Supervisor]
     streams: LiveStreams
-    tasks: Callable[[], Iterable[Periodic]]
-    now: Callable[[], float]
+    tasks: Callable[[], Iterable[Rounds]]
+    calendar: Calendar
 
     def collect(self) -> Iterator[Metric]:
         """As L{prometheus_client.registry.Collector}."""
@@ -79,6 +80,10 @@ class ProcessMetrics:
         yield counter("unhandled_errors", "Errors with a traceback in the log.", self.logged.failures)
         yield counters("log_events", "Events for the log, shown or not, by level.", "level", self.logged.levels, LEVELS)
         yield from self._embedded()
+        yield gauge(
+            "clock_off_seconds", "By how much the system's clock is ahead of the relay's time; 0 while it is followed.", self.calendar.off
+        )
+        yield counter("clock_steps", "How often the system's clock stepped too far to be followed at once.", self.calendar.steps)
         yield gauge("live_streams", "Pages that are kept up to date live.", len(self.streams))
         yield gauge("live_streams_limit", "How many there may be (dashboard.streams).", self.streams.most)
         seen = self.disk.free >= 0
@@ -92,11 +97,11 @@ class ProcessMetrics:
         yield gauges("condition", "Whether a part of the relay is well.", ["condition", "essential"], values)
 
     def _tasks(self) -> Iterator[Metric]:
-        tasks = {task.name or "": task for task in self.tasks()}
-        now = self.now()
-        begun = ((name, task.since if task.last_run is None else task.last_run) for name, task in tasks.items())
-        ages = (((name,), now - since) for name, since in begun if since is not None)
+        tasks = {task.title: task for task in self.tasks()}
+        ages = (((name,), task.age) for name, task in tasks.items() if task.age is not None)
         yield gauges("task_age_seconds", "Since work that is done again and again last came to its end.", ["task"], ages)
+        ages = (((name,), task.success_age) for name, task in tasks.items() if task.success_age is not None)
+        yield gauges("task_success_age_seconds", "Since it last went well.", ["task"], ages)
         intervals = (((name,), task.interval) for name, task in tasks.items())
         yield gauges("task_interval_seconds", "How often it is begun.", ["task"], intervals)
         failing = (((name,), float(bool(task.last_error))) for name, task in tasks.items())

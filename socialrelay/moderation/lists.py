@@ -126,6 +126,10 @@ class RuleLists:
         except Unavailable as reason:
             self._log.debug("The lists of rules cannot be taken over now: {reason}", reason=str(reason))
 
+    def recall(self) -> None:
+        """The clock was put back: all are due."""
+        self._due.clear()
+
     def stop(self) -> Deferred[None]:
         """@return: fires when nothing is under way."""
         self._stopping = True

@@ -176,6 +176,10 @@ class NodePoller:
         """A clock that was ahead for a while has put polls off, some perhaps for years: bring them back."""
         after = ""
         while page := await self._nodes.page(after, _PAGE):
+    def recall(self) -> None:
+        """The clock was put back: look with the next round for polls that were put off by more than can be."""
+        self._next_recall = self._clock.seconds()
+
             after = page[-1].host
             now = self._now()
             for found in page:

@@ -21,6 +21,12 @@ _MEASURE = """
            (SELECT count(*) FROM node WHERE next_poll <= %(now)s)
 """
 
+_LAST_WRITTEN = """
+    SELECT greatest((SELECT published_at FROM post ORDER BY position DESC LIMIT 1),
+                    (SELECT max(last_poll) FROM node),
+                    (SELECT received_at FROM bus_message ORDER BY seq DESC LIMIT 1))
+"""
+
 
 class PostgresFigures:
     """See L{Figures}."""
@@ -66,6 +72,10 @@ class PostgresFigures:
         """See L{Figures.measure}."""
         measured = self._load().addCallback(lambda _: self._database.query(_MEASURE, {"now": now}, idempotent=True))
         return measured.addCallback(lambda found: Stored(*map(int, found[0])))
+
+    def last_written(self) -> Deferred[datetime | None]:
+        """See L{Figures.last_written}."""
+        return self._database.query(_LAST_WRITTEN, idempotent=True).addCallback(lambda found: found[0][0])
 
 
 _conforms: type[Figures] = PostgresFigures

@@ -125,6 +125,8 @@ class LiveStreams:
         C{streams-unread}: ended, since nobody read.
     """
 
+    _log = Logger()
+
     def __init__(self, clock: IReactorTime, *, most: int, per_client: int, counters: Counter[str]) -> None:
         self.counters = counters
         self.most = most
@@ -163,7 +165,10 @@ class LiveStreams:
 
     def _beat(self) -> None:
         for stream in list(self._streams):
-            stream.beat()
+            try:
+                stream.beat()
+            except Exception:  # the first error would be the end of the loop, and of all streams
+                self._log.failure("A page that is kept up to date live could not be reached.")
 
     def _overflowed(self) -> None:
         self.counters["streams-unread"] += 1

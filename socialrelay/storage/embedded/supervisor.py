@@ -170,7 +170,9 @@ class Supervisor:
                 "The embedded {server} is down and is started again in {delay} s; its log ends: {tail}",
                 server=self._server.name,
                 delay=pause,
-                tail=(await self._in_thread(lambda: tail(self._server.log))).rpartition("\n")[2],  # a field is cut behind 256 characters
+                tail=(await self._at_least_try(lambda: tail(self._server.log)) or "").rpartition("\n")[
+                    2
+                ],  # a field is cut behind 256 characters
             )
             await self._sleep(pause)
             pause = min(self._limits.longest_pause, pause * 2)
@@ -222,8 +224,18 @@ class Supervisor:
         while self.process is not None and not self._stopping and self.process.alive():
             if self._reactor.seconds() >= look_at_log:
                 look_at_log = self._reactor.seconds() + 60
-                await self._in_thread(lambda: shorten(self._server.log, self._limits.log))
+                await self._at_least_try(lambda: shorten(self._server.log, self._limits.log))
             await self._sleep(self._LOOK)
+
+    async def _at_least_try(self, work: Callable[[], T]) -> T | None:
+        """Do what the server can do without: a full disk must not end the watch over it."""
+        try:
+            return await self._in_thread(work)
+        except OSError as error:
+            self._log.warn(
+                "What the embedded {server} left behind cannot be seen to: {reason}", server=self._server.name, reason=str(error)
+            )
+            return None
 
     async def _end(self) -> None:
         """End the process, by ever stronger means."""
@@ -237,7 +249,7 @@ class Supervisor:
                 if not process.alive():
                     break
                 self._log.warn("The embedded {server} has not ended after {delay} s.", server=self._server.name, delay=patience)
-        await self._in_thread(self._server.remove_sockets)
+        await self._at_least_try(self._server.remove_sockets)
 
     def _find(self) -> Found | None:
         """The process of an earlier run. A process that merely got its number is none of our business."""

@@ -32,5 +32,16 @@ class MemoryFigures:
             polls_due=sum(node.next_poll <= now for node in tables.nodes.values()),
         )
 
+    @answering
+    def last_written(self) -> datetime | None:
+        """See L{Figures.last_written}."""
+        tables = self._tables
+        written = [node.last_poll for node in tables.nodes.values() if node.last_poll is not None]
+        if tables.posts:
+            written.append(tables.posts[max(tables.posts)].published_at)
+        if tables.bus:
+            written.append(tables.bus[max(tables.bus)].received_at)
+        return max(written, default=None)
+
 
 _conforms: type[Figures] = MemoryFigures
