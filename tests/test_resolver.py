@@ -18,6 +18,9 @@ from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import (
     DOUBT_AFTER,
     FRESH,
+    HURRY,
+    NEGATIVE,
+    RENEWED,
     STALE,
     AddressRefused,
     Answer,
@@ -83,10 +86,10 @@ class ResolverTests(SynchronousTestCase):
     def test_resolves(self) -> None:
         """A name becomes its addresses, and is not looked up again while the answer is fresh."""
         self.assertEqual(self.learn(found("1.1.1.1")), endpoints("1.1.1.1"))
-        self.clock.advance(FRESH - 1)
+        self.clock.advance(FRESH * RENEWED - 1)
         self.assertEqual(self.successResultOf(self.ask(port=8443)), endpoints("1.1.1.1", port=8443))
         self.assertEqual(len(self.lookup.asked), 1)
-        self.clock.advance(2)
+        self.clock.advance(FRESH)
         self.assertEqual(self.learn(found("1.0.0.1")), endpoints("1.0.0.1"))
 
     def test_joined(self) -> None:
@@ -169,6 +172,55 @@ class ResolverTests(SynchronousTestCase):
         self.clock.advance(STALE)
         self.assertEqual(self.learn(NO_ANSWER), NameNotResolved("DNS gives no answer"))
 
+    def test_renewed(self) -> None:
+        """A name that is in use is looked up again, once, before its answer is too old, and nobody waits for that."""
+        self.learn(found("1.1.1.1"))
+        self.clock.advance(FRESH * RENEWED)
+        self.assertEqual([self.successResultOf(self.ask()) for _ in range(3)], [endpoints("1.1.1.1")] * 3)
+        self.assertEqual(len(self.lookup.asked), 2)
+        self.clock.advance(FRESH)
+        self.assertEqual(self.successResultOf(self.ask()), endpoints("1.1.1.1"))
+        self.lookup.answer(found("1.0.0.1"))
+        self.assertEqual(self.successResultOf(self.ask()), endpoints("1.0.0.1"))
+        self.assertEqual(len(self.lookup.asked), 2)
+
+    def test_renewed_in_vain(self) -> None:
+        """While DNS does not answer a name is looked up now and then, and nobody waits; one that has no address is left alone meanwhile."""
+        self.learn(found("1.1.1.1"))
+        self.learn(NO_SUCH_NAME, "none.example")
+        self.clock.advance(FRESH * RENEWED)
+        for asked in range(3, 6):
+            self.assertEqual(self.successResultOf(self.ask()), endpoints("1.1.1.1"))
+            self.assertEqual(len(self.lookup.asked), asked)
+            self.lookup.answer(NO_ANSWER)
+            self.clock.advance(NEGATIVE * 2 ** (asked - 3) * RENEWED)
+        self.learn(NO_SUCH_NAME, "none.example")
+        asked = len(self.lookup.asked)
+        self.clock.advance(NEGATIVE * 2 - 1)
+        self.assertEqual(self.successResultOf(self.ask("none.example")), NameNotResolved("name does not resolve"))
+        self.assertEqual(len(self.lookup.asked), asked)
+
+    def test_hurry(self) -> None:
+        """Who has an older answer to go by waits a second for DNS, and not five."""
+        self.learn(found("1.1.1.1"))
+        self.clock.advance(FRESH + 1)
+        asking = self.ask()
+        self.clock.advance(HURRY / 2)
+        self.assertNoResult(asking)
+        self.clock.advance(HURRY / 2)
+        self.assertEqual(self.successResultOf(asking), endpoints("1.1.1.1"))
+
+    def test_renewals_bounded(self) -> None:
+        """Nothing is looked up in advance when as many names are being looked up as may be."""
+        self.resolver = Resolver(self.clock, self.lookup, max_names=2)
+        self.learn(found("1.1.1.1"))
+        self.clock.advance(FRESH * RENEWED)
+        for number in range(2):
+            self.ask(f"new-{number}.example")
+        self.assertEqual(self.successResultOf(self.ask()), endpoints("1.1.1.1"))
+        self.assertEqual(len(self.lookup.asked), 3)
+        self.clock.advance(5)
+
     def test_gone(self) -> None:
         """When DNS says that the name is no more, old addresses are not served."""
         self.learn(found("1.1.1.1"))
@@ -210,7 +262,7 @@ class ResolverTests(SynchronousTestCase):
         for number in range(5):
             self.learn(found("1.1.1.1"), f"{number}.example")
             self.ask("0.example") if number < 3 else None
-        self.assertEqual(self.resolver.names, 3)
+        self.assertEqual(len(self.resolver._names), 3)
         self.assertIsNotNone(self.resolver.at_hand("0.example", 443))
         waiting = [self.ask(f"new-{number}.example") for number in range(3)]
         self.assertIsInstance(self.successResultOf(self.ask("new-4.example")), NameNotResolved)

@@ -1,9 +1,10 @@
 """
 Names to addresses: a cache in front of C{getaddrinfo}, made for many names of which a good part is dead.
 
-Three things keep dead names from living ones.  Look-ups run in threads of our own, and names that resolved before have more of them than
-names that are new or failed.  A caller waits at most five seconds; the look-up goes on without it and its answer still fills the cache.
-And while DNS does not answer, addresses that worked within the last day are served.
+Four things keep dead names from living ones.  Look-ups run in threads of our own, those of names that resolved before apart from those of
+names that are new or failed.  A caller waits at most five seconds, and one second if there is an older answer; the look-up goes on without
+it and its answer still fills the cache.  While DNS does not answer, addresses that worked within the last day are served.  And a name that
+is in use is looked up again before its answer is too old, so that nobody has to wait for that.
 
 Every address of a name is vetted, and one that is not allowed refuses the whole name: a name that mixes public and private addresses is
 an attack or a mistake.
@@ -18,6 +19,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from math import inf
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -31,6 +33,10 @@ from socialrelay.network.overrides import Overrides
 
 FRESH = 600.0
 """Seconds for which an answer is believed; C{getaddrinfo} does not tell the TTL."""
+RENEWED = 0.8
+"""After this part of the time for which something is believed, whoever asks has the name looked up again, and does not wait for it."""
+HURRY = 1.0
+"""Seconds that a caller waits for DNS when there is an older answer to go by: a delivery to a quick host has only three for everything."""
 DOUBT_AFTER = 60.0
 """Seconds after which a failed connection makes us ask again."""
 STALE = 86400.0
@@ -186,6 +192,7 @@ class _Name:
 
     @ivar resolved_at: when C{addresses} were learned; meaningless without them.
     @ivar look_again: when what is known is no longer believed.
+    @ivar renew: when it is time to look the name up before that.
     @ivar failures: look-ups in a row that gave no usable address.
     @ivar proven: the last look-up, or one in an earlier run, found addresses.
     @ivar endpoints: C{addresses}, with the port that was asked for last: the same value as long as they are the same.
@@ -194,6 +201,7 @@ class _Name:
     addresses: tuple[Address, ...] = ()
     resolved_at: float = 0.0
     look_again: float = 0.0
+    renew: float = inf
     failure: NameNotResolved | AddressRefused | None = None
     failures: int = 0
     proven: bool = False
@@ -268,8 +276,11 @@ class Resolver:
         if known is None:
             return None if is_public_name(host) else NameNotResolved("that is no name of a host")
         self._names.move_to_end(host)
-        if self._clock.seconds() >= known.look_again:
+        now = self._clock.seconds()
+        if now >= known.look_again:
             return None
+        if now >= known.renew and host not in self._pending and len(self._pending) < self.limit:
+            self._begin(host, known)
         return self._stands(known, port)
 
     def _override(self, host: str, port: int) -> Resolution | None:
@@ -293,16 +304,15 @@ class Resolver:
         if waiting is None:
             if len(self._pending) >= self.limit:
                 return succeed(NameNotResolved("too many names are being looked up"))
-            waiting = self._pending[host] = []
-            entry = self._names.get(host)
-            self._lookup.look_up(host, entry is not None and entry.proven, lambda answer: self._answered(host, answer))
+            waiting = self._begin(host, self._names.get(host))
             if host not in self._pending:
                 return succeed(self._judged(host, port))
         elif not waiting:
             return succeed(self._judged(host, port))
         turn: Deferred[None] = Deferred(lambda turn: self._forget_wait(host, turn))
         waiting.append(turn)
-        deadline = self._clock.callLater(self._timeout, self._ran_out, host, turn)
+        patience = self._timeout if isinstance(self._judged(host, port), NameNotResolved) else min(HURRY, self._timeout)
+        deadline = self._clock.callLater(patience, self._ran_out, host, turn)
 
         def over(_: None) -> Resolution:
             return self._judged(host, port)
@@ -313,6 +323,12 @@ class Resolver:
             return result
 
         return turn.addBoth(disarm).addCallback(over)
+
+    def _begin(self, host: str, known: _Name | None) -> list[Deferred[None]]:
+        """Have it looked up; who waits for that."""
+        waiting = self._pending[host] = []
+        self._lookup.look_up(host, known is not None and known.proven, lambda answer: self._answered(host, answer))
+        return waiting
 
     def _forget_wait(self, host: str, turn: Deferred[None]) -> None:
         waiting = self._pending.get(host, [])
@@ -356,6 +372,7 @@ class Resolver:
             if bad is None:
                 known.addresses, known.resolved_at = _chosen(answer.addresses), now
                 known.look_again, known.failure, known.failures, known.proven = now + FRESH, None, 0, True
+                known.renew = now + FRESH * RENEWED
                 return
             # The address itself is for the log: this reason is shown to whoever asks, also for names that only our own network knows.
             known.failure = AddressRefused("it resolves to what is not a public address")
@@ -367,7 +384,10 @@ class Resolver:
                 known.failure = NameNotResolved(answer.reason)
         known.failures += 1
         known.proven = False
-        known.look_again = now + min(NEGATIVE * 2 ** min(known.failures - 1, 10), NEGATIVE_MAX)
+        believed = min(NEGATIVE * 2 ** min(known.failures - 1, 10), NEGATIVE_MAX)
+        known.look_again = now + believed
+        # Where there is nothing to be served meanwhile nobody gains by it.
+        known.renew = now + believed * RENEWED if known.failure is None else inf
 
 
 def _chosen(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
