@@ -9,6 +9,7 @@ in its name::
     flap17.k3.bench.example   answers 202 in one second, 503 in the next
     busy17.k3.bench.example   answers 503
     hang17.k3.bench.example   reads and never answers
+    tire17.k3.bench.example   answers 202 three times, and never again
 
 Each arrival is noted with its time and with eight bytes of the signature, by which a post is told from others.  Commands come as lines on
 standard input.
@@ -24,11 +25,15 @@ import struct
 import sys
 import time
 from array import array
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 MARK = slice(-40, -32)
 """Bytes of a body, within the signature."""
+
+TIRES_AFTER = 3
+"""Answers of a node that tires."""
 
 COUNTERS = struct.Struct("qq")
 """Arrivals at nodes that are well, and connections opened, for whoever looks."""
@@ -81,6 +86,7 @@ class Sink:
         self.marks = array("Q")
         self.takers = array("H")
         self.hosts: dict[str, int] = {}
+        self._answers: Counter[str] = Counter()
 
     def listen(self, address: str, port: int) -> int:
         """Listen at an address; the port."""
@@ -158,6 +164,10 @@ class Sink:
         kind = client.kind
         if kind == "hang":
             return
+        if kind == "tire":
+            self._answers[client.host] += 1
+            if self._answers[client.host] > TIRES_AFTER:
+                return
         if kind == "busy" or (kind == "flap" and int(now) % 2):
             client.connection.send(_UNAVAILABLE)
             return
@@ -183,6 +193,7 @@ class Sink:
             self.arrivals, self.marks, self.takers = array("d"), array("Q"), array("H")
         if command == "forget":
             self.hosts.clear()
+            self._answers.clear()
             for client in list(self._clients.values()):
                 self._drop(client)
             sys.stdout.buffer.write(b"!")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
+from tests.chaos import black_holes, dead_names
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150
@@ -39,7 +40,9 @@ CONTRACT = {
     "P3": Promise("Redis is only a cache", "0 lost, 0 more duplicates, p99 of the intake at most twice as long"),
     "P4": Promise("Of each post at each node it is known what became of it", "10 000 examples; an imbalance of 0 at all times"),
     "P5": Promise(
-        "Black holes are no concern of other nodes", "others: p99 at most 3 s, none above 10 s; p99 of the intake at most 100 ms"
+        "Black holes are no concern of other nodes",
+        "others: p99 at most 3 s, none above 10 s; p99 of the intake at most 100 ms",
+        black_holes.prove,
     ),
     "P6": Promise("A dead node costs tries, not posts", "at most 25 attempts for each host in a week"),
     "P7": Promise(
@@ -52,6 +55,7 @@ CONTRACT = {
     "P9": Promise(
         "A dead name server stops no delivery",
         "500 dead names: connects at most 50 ms later (p99); all dead for 60 s: 99 % still delivered",
+        dead_names.prove,
     ),
     "P10": Promise("A hostile subscriber costs next to nothing", "at most 20 MB; each cut off within 15 s; no socket left"),
     "P11": Promise(
