@@ -118,7 +118,6 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.relay.transport.hosts(), ["one.example"])
 
-    def test_bug_after_an_answer(self) -> None:
     def test_bug_in_a_turn(self) -> None:
         """A turn that breaks is logged, and followed by another: deliveries do not wait for the next post."""
         take, broken = self.relay.dispatcher._manager.take, iter([True])
@@ -147,6 +146,7 @@ class DispatcherTests(SynchronousTestCase):
         self.relay.run(100.0)
         self.assertEqual((dispatcher.looks.trouble, dispatcher.saves.trouble), ("", ""))
 
+    def test_bug_after_an_answer(self) -> None:
         """What goes wrong when an answer is told to the queue is logged."""
         self.patch(self.relay.dispatcher._manager, "ended", lambda *_: 1 / 0)
         self.accept()

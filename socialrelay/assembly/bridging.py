@@ -19,8 +19,8 @@ from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
 from socialrelay.operators.alone import AloneViews
 from socialrelay.operators.offers import Offer, bus_offers
-from socialrelay.running import disk
 from socialrelay.rounds import Rounds
+from socialrelay.running import disk
 from socialrelay.services import Periodic
 from socialrelay.storage.stores import Storage
 from socialrelay.web.admin.events import LiveLog

@@ -34,11 +34,11 @@ from socialrelay.operators.posting import Posting
 from socialrelay.operators.repairs import Repairs
 from socialrelay.operators.terms import About
 from socialrelay.operators.views import Views
+from socialrelay.rounds import Rounds
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.listening import local_port
 from socialrelay.web.addresses import read_address
 from socialrelay.web.admin.events import LiveLog
-from socialrelay.rounds import Rounds
 from socialrelay.web.admin.site import AdminSite, admin_site
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site

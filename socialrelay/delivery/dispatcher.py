@@ -24,16 +24,16 @@ from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.outcomes import RecentOutcomes
 from socialrelay.federation import FederationProtocol
 from socialrelay.histogram import Histogram
+from socialrelay.rounds import Rounds
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.manager import QueueManager
-from socialrelay.rounds import Rounds
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Load, Settled
 from socialrelay.scheduler.outcome import Effect, Reply, judge
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress, State
+from socialrelay.services import reason_of
 
 DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
-from socialrelay.services import reason_of
 """Bounds of the histogram of attempts, in seconds."""
 AT_ONCE = 128
 """Deliveries begun before the reactor has its turn."""
@@ -45,10 +45,10 @@ REFRESH_EVERY = 3600.0
 """Seconds between writing the rows of destinations that nothing happens to."""
 RESYNC_EVERY = 30.0
 RESYNC_SOON = 1.0
-COUNTED = 100_000
-"""Positions of the log that are counted by one query."""
 AFTER_A_BUG = 1.0
 """Seconds after which a turn that broke is tried again."""
+COUNTED = 100_000
+"""Positions of the log that are counted by one query."""
 STOP_STORAGE = 2.0
 """Seconds that a stop waits for what storage is still asked."""
 
@@ -62,10 +62,10 @@ class Dispatcher:
     @ivar on_queued: told of each new post, and of how many want it.
     @ivar on_failed: told of each attempt that did not end with a delivery.
     @ivar wanted: pairs of a new post and a destination, since the start.
-    @ivar durations: how long attempts took, in seconds.
-    @ivar results: what came back, and how often: C{2xx}, or the name of a trouble.
     @ivar looks: how often it looks for the log's end.
     @ivar saves: how often it is written down how far everybody has come, or found that all is.
+    @ivar durations: how long attempts took, in seconds.
+    @ivar results: what came back, and how often: C{2xx}, or the name of a trouble.
     """
 
     _log = Logger()
@@ -100,12 +100,12 @@ class Dispatcher:
         self._on_queued = on_queued
         self._on_failed = on_failed
         self.wanted = 0
+        self.looks = Rounds("looking for the log's end", RESYNC_EVERY, clock.seconds)
+        self.saves = Rounds("writing the progress of deliveries", RESYNC_EVERY, clock.seconds)
         self.durations = Histogram(DURATIONS)
         self.results: Counter[str] = Counter()
         self._outcomes = RecentOutcomes()
         self._running = False
-        self.looks = Rounds("looking for the log's end", RESYNC_EVERY, clock.seconds)
-        self.saves = Rounds("writing the progress of deliveries", RESYNC_EVERY, clock.seconds)
         self._turn: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
         self._save: IDelayedCall | None = None
@@ -127,6 +127,8 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to deliver."""
         self._running = True
+        self.looks.begun()
+        self.saves.begun()
         self._expire_at = self._clock.seconds()
         self._refresh_at = self._clock.seconds() + REFRESH_EVERY
         self._resync_at = self._clock.seconds() + RESYNC_EVERY
@@ -136,11 +138,11 @@ class Dispatcher:
         """
         Begin nothing new, let what is under way end, write down how far everybody has come.
 
-        self.looks.begun()
-        self.saves.begun()
         @param grace: seconds after which what is under way is cut off; it is unsettled then, and sent again after the next start.
         """
         self._running = False
+        self.looks.stopped()
+        self.saves.stopped()
         for call in (self._turn, self._alarm, self._save):
             if call is not None and call.active():
                 call.cancel()
@@ -150,8 +152,6 @@ class Dispatcher:
         await self._end_all([*self._work, *filter(None, [self._saving])], STOP_STORAGE)
         self._manager_turn_is_over()
         await self._write(everything=True)
-        self.looks.stopped()
-        self.saves.stopped()
 
     async def _end_all(self, under_way: Sequence[Deferred[Any]], grace: float) -> None:
         """Wait for them, at most so many seconds; none of them is cancelled."""
@@ -307,6 +307,13 @@ class Dispatcher:
     def _take_turn(self) -> None:
         self._turn = None
         now = self._moment()
+        try:
+            self._do_what_is_due(now)
+        except Exception:  # a bug: without another turn nothing would ever be delivered again
+            self._log.failure("A turn of the delivery failed; the next one comes.")
+            self._set_alarm(AFTER_A_BUG)
+
+    def _do_what_is_due(self, now: Moment) -> None:
         self._look_after_the_log(now)
         self._send(self._manager.take(now, AT_ONCE))
         if self._manager.more:
@@ -316,13 +323,6 @@ class Dispatcher:
         for abandon in self._manager.abandons():
             self._keep(self._abandon(abandon))
         self._set_alarm(self._until_something_is_due(now))
-        try:
-            self._do_what_is_due(now)
-        except Exception:  # a bug: without another turn nothing would ever be delivered again
-            self._log.failure("A turn of the delivery failed; the next one comes.")
-            self._set_alarm(AFTER_A_BUG)
-
-    def _do_what_is_due(self, now: Moment) -> None:
         if self._manager.unsaved:
             self._save_soon(SAVE_PAUSE)
         self._manager_turn_is_over()
@@ -453,6 +453,8 @@ class Dispatcher:
         if now.seconds >= self._resync_at:
             self._resync_at = now.seconds + RESYNC_EVERY
             self._keep(self._resync())
+            if not self._manager.unsaved:
+                self.saves.went_well()
         if now.seconds >= self._expire_at:
             self._expire_at = now.seconds + EXPIRE_EVERY
             self._keep(self._expire())
@@ -462,8 +464,6 @@ class Dispatcher:
 
     async def _expire(self) -> None:
         """Give up what is too old, also for those that nobody reads the log for; later, and the rows that say how much it is are gone."""
-            if not self._manager.unsaved:
-                self.saves.went_well()
         try:
             upto = await self._posts.oldest(self._now() - self._lifetime)
         except Unavailable:
@@ -480,7 +480,9 @@ class Dispatcher:
         except Exception as error:
             self.looks.went_wrong(reason_of(error))
             self._resync_soon()
+            _raise_a_bug(error)
             return
+        self.looks.went_well()
         self._manager.extend(self._seen, self._moment())
         self._seen = end
         if end > self._manager.end:
@@ -489,9 +491,7 @@ class Dispatcher:
     # Writing down
 
     def _save_soon(self, pause: float) -> None:
-            _raise_a_bug(error)
         if self._running and self._save is None and self._saving is None:
-        self.looks.went_well()
             self._save = self._clock.callLater(pause, self._begin_save)
 
     def _begin_save(self) -> None:
@@ -512,15 +512,15 @@ class Dispatcher:
             await self._destinations.save(progress)
         except Exception as error:
             self._manager.restore(progress)
+            self.saves.went_wrong(reason_of(error))
             _raise_a_bug(error)
             self._log.debug("Progress is not written now: {reason}", reason=str(error))
             return False
+        self.saves.went_well()
         return True
 
 
 def _raise_a_bug(error: Exception) -> None:
     """That storage is away now belongs to life; whatever else was raised is to be seen in the log."""
     if not isinstance(error, Unavailable):
-            self.saves.went_wrong(reason_of(error))
         raise error
-        self.saves.went_well()

@@ -165,6 +165,10 @@ class NodePoller:
                 room -= 1
                 self._begin(node.host)
 
+    def recall(self) -> None:
+        """The clock was put back: look with the next round for polls that were put off by more than can be."""
+        self._next_recall = self._clock.seconds()
+
     def stop(self) -> Deferred[None]:
         """@return: fires when no poll is under way."""
         self._stopping = True
@@ -176,10 +180,6 @@ class NodePoller:
         """A clock that was ahead for a while has put polls off, some perhaps for years: bring them back."""
         after = ""
         while page := await self._nodes.page(after, _PAGE):
-    def recall(self) -> None:
-        """The clock was put back: look with the next round for polls that were put off by more than can be."""
-        self._next_recall = self._clock.seconds()
-
             after = page[-1].host
             now = self._now()
             for found in page:

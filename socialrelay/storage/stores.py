@@ -103,6 +103,9 @@ class Figures(Protocol):
         @raise Unavailable: it is away.
         """
 
+    def last_written(self) -> Deferred[datetime | None]:
+        """The time that the latest post, poll or message of the bus was stored with; C{None} if there is none."""
+
 
 @frozen
 class Storage:
@@ -110,9 +113,6 @@ class Storage:
     What the relay keeps.
 
     @ivar health: tells whether it can be reached.
-    def last_written(self) -> Deferred[datetime | None]:
-        """The time that the latest post, poll or message of the bus was stored with; C{None} if there is none."""
-
     @ivar adjust: take other bounds, from now on.
     @ivar close: let what is under way finish, and close it; nothing may be asked of it afterwards.
     """

@@ -166,13 +166,12 @@ class Supervisor:
                     pause = self._limits.shortest_pause
             if self._stopping:
                 break
+            said = await self._at_least_try(lambda: tail(self._server.log)) or ""
             self._log.error(
                 "The embedded {server} is down and is started again in {delay} s; its log ends: {tail}",
                 server=self._server.name,
                 delay=pause,
-                tail=(await self._at_least_try(lambda: tail(self._server.log)) or "").rpartition("\n")[
-                    2
-                ],  # a field is cut behind 256 characters
+                tail=said.rpartition("\n")[2],  # a field is cut behind 256 characters
             )
             await self._sleep(pause)
             pause = min(self._limits.longest_pause, pause * 2)
