@@ -37,7 +37,6 @@ from socialrelay.operators.views import Views
 from socialrelay.rounds import Rounds
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.listening import local_port
-from socialrelay.web.addresses import read_address
 from socialrelay.web.admin.events import LiveLog
 from socialrelay.web.admin.site import AdminSite, admin_site
 from socialrelay.web.live import LiveStreams
