@@ -14,15 +14,14 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from socialrelay.boundaries import BusStore, Unavailable
+from socialrelay.bounds import Bound
+from socialrelay.config import Memory
 
 AFTER = 60.0
 """Seconds: what is announced is kept within a moment."""
 
 AGAIN = 30.0
 """Seconds until it is tried again when the database was away."""
-
-MOST = 10_000
-"""Names that wait.  Of more than these what the bus keeps stays for as long as all else there (C{bus.keep_days})."""
 
 
 class Afterwards:
@@ -35,7 +34,8 @@ class Afterwards:
 
     _log = Logger()
 
-    def __init__(self, bus: BusStore, clock: IReactorTime, most: int = MOST) -> None:
+    def __init__(self, bus: BusStore, clock: IReactorTime, most: int = Memory().erasures) -> None:
+        """@param most: names that may wait; of more than these what the bus keeps stays for as long as all else there."""
         self._bus = bus
         self._clock = clock
         self._waiting: deque[tuple[float, Mapping[str, str]]] = deque()
@@ -57,6 +57,11 @@ class Afterwards:
     def waiting(self) -> int:
         """Names that wait."""
         return len(self._waiting)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (Bound("erasures", lambda: self.waiting, lambda: self.most, lambda: self.dropped),)
 
     async def stop(self) -> None:
         """Do now what waits, as far as the database is there."""

@@ -9,18 +9,20 @@ from datetime import datetime
 from twisted.logger import Logger
 
 from socialrelay.boundaries import Contacts
-from socialrelay.config import Policy
+from socialrelay.config import Memory, Policy
 from socialrelay.federation import Verdict
 from socialrelay.routing.hosts import host_of, within
 from socialrelay.routing.rules import RuleBook
 
-WISHES = {True: (5_000, 200_000), False: (10_000, 1_000_000)}
+WISHES_OF_HOST = {True: 5_000, False: 10_000}
 """
-Beside how many contacts of the same host, and of all, one more is kept who wishes to be relayed, or not to be.
+Beside how many contacts of the same host one more is kept who wishes to be relayed, or not to be; of all, the former may be a fifth.
 
 Anybody may make up authors on a host of their own.  A "yes" changes little, since most relays take whoever comes; so those never use up the
 room of a "no", and a change of mind needs none.
 """
+
+YES_SHARE = 5
 
 
 class Authors:
@@ -29,15 +31,26 @@ class Authors:
 
     @ivar policy: what holds for all authors.
     @ivar wishes: handle -> whether that author wishes to be relayed; only those who said so.
+    @ivar limit: how many of these there may be.
+    @ivar turned_away: how many more there would have been.
     """
 
     _log = Logger()
 
-    def __init__(self, contacts: Contacts, policy: Policy, rules: Callable[[], RuleBook], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        contacts: Contacts,
+        policy: Policy,
+        rules: Callable[[], RuleBook],
+        now: Callable[[], datetime],
+        limit: int = Memory().contacts,
+    ) -> None:
         self._contacts = contacts
         self.policy = policy
         self._rules = rules
         self._now = now
+        self.limit = limit
+        self.turned_away = 0
         self.wishes: dict[str, bool] = {}
         self._of_host: Counter[str] = Counter()
 
@@ -75,6 +88,7 @@ class Authors:
         if self.wishes.get(author) is wishes:
             return False
         if author not in self.wishes and not self._has_room(host_of(author), wishes):
+            self.turned_away += 1
             self._log.warn("{handle} is not kept as a contact: there are too many already.", handle=author)
             return True
         await self._contacts.put(author, wishes, self._now())
@@ -104,5 +118,5 @@ class Authors:
         return [each for each in self.wishes if within(host_of(each), host)]
 
     def _has_room(self, host: str, wishes: bool) -> bool:
-        of_host, in_all = WISHES[wishes]
-        return self._of_host[host] < of_host and len(self.wishes) < in_all
+        in_all = self.limit // YES_SHARE if wishes else self.limit
+        return self._of_host[host] < WISHES_OF_HOST[wishes] and len(self.wishes) < in_all

@@ -23,6 +23,11 @@ class Coalescing(Generic[T]):
     Work in progress, by key; all who ask for a key meanwhile get the one result.
 
     Who cancels leaves; the work goes on for the others, and even for nobody.
+
+    @ivar limit: how many keys may be under way.
+    @ivar forgotten: how many more there would have been.
+    @ivar waiters_limit: how many may wait, for all keys together.
+    @ivar turned_away: how many more would have waited.
     """
 
     _log = Logger()
@@ -32,8 +37,9 @@ class Coalescing(Generic[T]):
         @param works: how many keys may be under way.
         @param waiters: how many may wait, for all keys together.
         """
-        self._works = works
-        self._waiters = waiters
+        self.limit = works
+        self.waiters_limit = waiters
+        self.forgotten = self.turned_away = 0
         self._waiting: dict[str, list[Deferred[T]]] = {}
         self._count = 0
         self._idle: list[Deferred[None]] = []
@@ -45,6 +51,11 @@ class Coalescing(Generic[T]):
         """How many keys are under way."""
         return len(self._waiting)
 
+    @property
+    def waiters(self) -> int:
+        """How many wait."""
+        return self._count
+
     def ask(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
         """
         Join the work on C{key}, or begin it.
@@ -52,7 +63,10 @@ class Coalescing(Generic[T]):
         @raise Crowded: (through the Deferred) there is no room.
         """
         new = key not in self._waiting
-        if self._count >= self._waiters or (new and len(self._waiting) >= self._works):
+        full = self._count >= self.waiters_limit
+        if full or (new and len(self._waiting) >= self.limit):
+            self.turned_away += full
+            self.forgotten += not full
             return fail(Crowded(f"{len(self._waiting)} are under way, {self._count} wait"))
         answer: Deferred[T] = Deferred(lambda cancelled: self._leave(key, cancelled))
         self._waiting.setdefault(key, []).append(answer)

@@ -148,7 +148,7 @@ class Core(Service):
 
     async def _open_storage(self) -> Storage:
         config = self._config
-        limits = Limits(connections=config.postgres.connections)
+        limits = Limits(connections=config.postgres.connections, waiting=config.memory.statements)
         try:
             return await open_storage(self._reactor, self._dsn(), receive=config.receive, retention=config.retention, limits=limits)
         except Unavailable as error:
@@ -294,7 +294,7 @@ def _check_readable(option: str, path: str) -> None:
 def _cache(
     config: Config, reactor: Any, children: list[tuple[str, IService]], embedded: dict[str, Supervisor]
 ) -> FallbackCache | MemoryCache:
-    memory = MemoryCache(reactor)
+    memory = MemoryCache(reactor, config.memory.cache, config.memory.cache_bytes)
     if config.redis.url == "off" or not config.federation.enabled:
         return memory
     url = config.redis.url
@@ -307,6 +307,6 @@ def _cache(
         address = RedisAddress.parse(url)
     except ValueError as error:
         raise StartFailed("redis.url", str(error)) from None
-    cache = FallbackCache(RedisCache(address, reactor), memory, reactor)
+    cache = FallbackCache(RedisCache(address, reactor), memory, reactor, out_of_date=config.memory.out_of_date)
     children.append(("Redis", cache))
     return cache

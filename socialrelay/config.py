@@ -16,6 +16,66 @@ SECRETS = frozenset({"admin.password", "bus.tokens", "postgres.dsn", "redis.url"
 
 
 @frozen
+class Memory:
+    """
+    What the process holds of what strangers, or time, bring: entries, at most. What has a table of its own is bounded there.
+
+    @ivar names: host names with their addresses; and as many that are being looked up.
+    @ivar key_refusals: authors and hosts of which a key was asked for in vain.
+    @ivar key_hosts: hosts that were lately asked for keys.
+    @ivar key_lookups: authors whose keys are being looked for.
+    @ivar key_waiters: bodies that wait for these.
+    @ivar documents: that wait for their turn to be fetched, of each kind: keys, preferences, lists of rules.
+    @ivar poll_waiters: who wait for polls.
+    @ivar nodes_left_alone: nodes that are not polled for a while, since what they said could not be kept.
+    @ivar outcomes: hosts whose latest failures are kept.
+    @ivar tls_sessions: hosts whose TLS sessions are.
+    @ivar http2_hosts: hosts that are known to speak HTTP/2.
+    @ivar counted_authors: whose posts of the last hour are counted, if C{policy.posts_per_author} asks for that.
+    @ivar counted_hosts: likewise, for C{policy.posts_per_host}.
+    @ivar contacts: authors who said whether they wish to be relayed.
+    @ivar counts: different things that were counted since counts were last written.
+    @ivar rejections: why something was not relayed, likewise.
+    @ivar erasures: names that are still to be taken out of what the bus keeps.
+    @ivar retractions: that wait until their posts are written.
+    @ivar paced: posts that are being spread over time.
+    @ivar statements: that wait for a connection to the database.
+    @ivar cache: entries of the cache where, or while, there is no Redis; C{cache_bytes}: bytes of it.
+    @ivar out_of_date: entries that changed while Redis was away, to be removed there.
+    @ivar sessions: operators who are logged in.
+    @ivar login_clients: clients whose wrong passwords are counted.
+    @ivar events: of the log, for the operators' page.
+    """
+
+    names: int = 10_000
+    key_refusals: int = 10_000
+    key_hosts: int = 10_000
+    key_lookups: int = 1_000
+    key_waiters: int = 10_000
+    documents: int = 1_000
+    poll_waiters: int = 1_000
+    nodes_left_alone: int = 10_000
+    outcomes: int = 2_000
+    tls_sessions: int = 2_000
+    http2_hosts: int = 10_000
+    counted_authors: int = 20_000
+    counted_hosts: int = 10_000
+    contacts: int = 1_000_000
+    counts: int = 20_000
+    rejections: int = 1_000
+    erasures: int = 10_000
+    retractions: int = 1_000
+    paced: int = 512
+    statements: int = 2_000
+    cache: int = 50_000
+    cache_bytes: int = 16 * MIB
+    out_of_date: int = 10_000
+    sessions: int = 1_000
+    login_clients: int = 10_000
+    events: int = 500
+
+
+@frozen
 class Operator:
     """
     Who runs this relay, for its pages.
@@ -119,6 +179,7 @@ class Receive:
     @ivar bytes_in_hand: of all bodies that arrive, are judged or wait to be written.
     @ivar waiting_rows_per_host: unverified bodies per host of the sender's handle.
     @ivar waiting_rows_per_address: unverified bodies per client address.
+    @ivar waiting_rows: unverified bodies in all.
     """
 
     max_body: int = MIB
@@ -130,6 +191,7 @@ class Receive:
     waiting_bytes_per_host: int = 16 * MIB
     waiting_rows_per_address: int = 1000
     waiting_bytes_per_address: int = 64 * MIB
+    waiting_rows: int = 100_000
     waiting_bytes: int = 256 * MIB
     commit_queue: int = 5000
     trusted_proxies: tuple[str, ...] = ()
@@ -322,6 +384,8 @@ class Bus:
     @ivar queue_bytes: of all that waits to be kept.
     @ivar unacknowledged: messages whose senders wait for an answer, at most.
     @ivar waiting_readers: readers who wait for what comes next, at most.
+    @ivar announcements: of the relay's own that wait to be written, at most.
+    @ivar remembered: messages that are known again without the database, at least; twice as many at most.
     @ivar heartbeat: seconds.
     @ivar delivery_events: each delivery is announced, not only what went wrong.
     @ivar keep_days: messages are kept for so long.
@@ -342,6 +406,8 @@ class Bus:
     queue_bytes: int = 128 * MIB
     unacknowledged: int = 10_000
     waiting_readers: int = 100
+    announcements: int = 10_000
+    remembered: int = 50_000
     heartbeat: float = 10.0
     delivery_events: bool = False
     keep_days: float = 7
@@ -402,6 +468,7 @@ class Config:
     polling: Polling = Polling()
     federation: Federation = Federation()
     bus: Bus = Bus()
+    memory: Memory = Memory()
     network: Network = Network()
 
     @property

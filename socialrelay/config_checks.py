@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from socialrelay.bus.addresses import is_loopback
-from socialrelay.config import Config
+from socialrelay.config import MIB, Config, Memory
 from socialrelay.routing.hosts import node_host
 
 Fault = tuple[str, str]
@@ -34,6 +34,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "receive.waiting_rows_per_host": (1, 1_000_000),
     "receive.waiting_rows_per_address": (1, 1_000_000),
     "receive.commit_queue": (1, 100_000),
+    "receive.waiting_rows": (1, 10_000_000),
     "delivery.window": (1, 5),
     "delivery.catch_up_share": (0.01, 1),
     "delivery.origin_spread": (0, 3600),
@@ -67,8 +68,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "bus.unacknowledged": (1, 1_000_000),
     "bus.waiting_readers": (0, 10_000),
     "bus.heartbeat": (1, 3600),
+    "bus.announcements": (100, 1_000_000),
+    "bus.remembered": (1000, 10_000_000),
     "bus.keep_days": (1 / 24, _CENTURY),
 }
+_RANGES |= {f"memory.{each.name}": (1, 10_000_000) for each in attrs.fields(Memory)}
+_RANGES["memory.cache_bytes"] = (64 * 1024, 4 * 1024 * MIB)
 """Least and greatest; any other number is 0 or more."""
 
 _CHOICES = {

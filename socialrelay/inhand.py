@@ -8,17 +8,24 @@ from contextlib import contextmanager
 from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries import Full
-
-WAITERS = 1000
+from socialrelay.config import Memory
 
 
 class InHand:
-    """Hashes of posts with which something is done, how often each, and who waits until nothing is done with one."""
+    """
+    Hashes of posts with which something is done, how often each, and who waits until nothing is done with one.
 
-    def __init__(self) -> None:
+    @ivar limit: how many may wait.
+    @ivar waiters: how many do.
+    @ivar turned_away: how many more would have.
+    """
+
+    def __init__(self, limit: int = Memory().retractions) -> None:
+        self.limit = limit
+        self.turned_away = 0
         self._busy: dict[bytes, int] = {}
         self._waiting: dict[bytes, list[Deferred[None]]] = {}
-        self._waiters = 0
+        self.waiters = 0
 
     def __contains__(self, hash: object) -> bool:
         return hash in self._busy
@@ -39,7 +46,7 @@ class InHand:
 
     def _wake(self, hash: bytes) -> None:
         for waiter in self._waiting.pop(hash, ()):
-            self._waiters -= 1
+            self.waiters -= 1
             waiter.callback(None)
 
     async def idle(self, hash: bytes) -> None:
@@ -49,9 +56,10 @@ class InHand:
         @raise Full: too many are waiting.
         """
         while hash in self._busy:
-            if self._waiters >= WAITERS:
+            if self.waiters >= self.limit:
+                self.turned_away += 1
                 raise Full("too many retractions wait for their posts to be written")
             waiter: Deferred[None] = Deferred()
             self._waiting.setdefault(hash, []).append(waiter)
-            self._waiters += 1
+            self.waiters += 1
             await waiter

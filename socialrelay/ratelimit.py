@@ -35,7 +35,7 @@ class Lru(Generic[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         self._entries[key] = value
         self._entries.move_to_end(key)
-        if len(self._entries) > self.limit:
+        while len(self._entries) > self.limit:
             self._entries.popitem(last=False)
             self.forgotten += 1
 
@@ -76,6 +76,16 @@ class TokenBuckets:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+    @property
+    def limit(self) -> int:
+        """How many buckets there may be."""
+        return self._buckets.limit
+
+    @property
+    def forgotten(self) -> int:
+        """How many were forgotten for want of room."""
+        return self._buckets.forgotten
 
     def take(self, key: str, now: float) -> float:
         """

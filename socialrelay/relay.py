@@ -35,6 +35,7 @@ from socialrelay.boundaries import (
     Publication,
     Unavailable,
 )
+from socialrelay.config import Memory
 from socialrelay.digest import digest_of
 from socialrelay.erasure import Erasure
 from socialrelay.federation import FederationProtocol, NotAnEnvelope, Refused, Ruling, Sealed, Verdict
@@ -117,7 +118,9 @@ class Relay:
         hourly: HourlyLimits,
         in_thread: Callable[..., Deferred[Verdict]],
         now: Callable[[], datetime],
+        retractions: int = Memory().retractions,
     ) -> None:
+        """@param retractions: how many may wait until their posts are written."""
         self._protocol = protocol
         self._keyring = keyring
         self._posts = log
@@ -126,8 +129,8 @@ class Relay:
         self._authors = authors
         self._recipients = recipients
         self._erasure = erasure
-        self._publishing = InHand()
-        self._retractions = Retractions(log, queue, self._publishing, self._write, self._admit)
+        self.publishing = InHand(retractions)
+        self._retractions = Retractions(log, queue, self.publishing, self._write, self._admit)
         self._tally = tally
         self.news = news
         self._quota = quota
@@ -282,7 +285,7 @@ class Relay:
         """@param limited: it has no recipients because a rule says so; it occupies its identities all the same."""
         published = False
         try:
-            with self._publishing.doing(*post.identities):
+            with self.publishing.doing(*post.identities):
                 position = await self._write(post)
                 if position is None:
                     return

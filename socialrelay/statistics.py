@@ -11,20 +11,19 @@ from twisted.logger import Logger
 
 from socialrelay import delays
 from socialrelay.boundaries import Rejection, Rejections, Statistics, Unavailable
-
-SUBJECTS_MAX = 20_000
-"""Distinct pairs of event and subject between two flushes; beyond, a count goes to L{OTHER}."""
+from socialrelay.bounds import Bound
+from socialrelay.config import Memory
 
 OTHER = "other"
-"""The subject of what has none that is known to be true."""
+"""The subject of what has none that is known to be true, and of what would be one more than there may be."""
 
 REASONED = frozenset({"rejected", "ignored", "refused"})
 """Events whose subjects are reasons: names that stand in the code, so that there are only some."""
 
-REJECTIONS_MAX = 1_000
 REJECTIONS_PER_FLUSH = 10
 """
-Reasons that are kept at once, and how many more with each flush: they stay for days, and whoever sends rubbish makes two thousand a second.
+Reasons that are kept with each flush, beside as many as there may be at once: they stay for days, and whoever sends rubbish makes two
+thousand a second.
 """
 
 
@@ -35,22 +34,23 @@ class Tally:
     @ivar delays: how long posts took that went out as they came, since the start of the process; what is new is written with the counts.
     @ivar totals: event -> count since the start of the process.
     @ivar reasons: (event, reason) -> likewise, of the events whose subjects are L{REASONED}.
-    @ivar limit: how many counts are gathered in memory at a time.
     @ivar forgotten: rejections whose reasons were not kept because too many came at once.
     """
 
     _log = Logger()
 
-    def __init__(self, statistics: Statistics, rejections: Rejections, now: Callable[[], datetime]) -> None:
+    def __init__(self, statistics: Statistics, rejections: Rejections, now: Callable[[], datetime], memory: Memory = Memory()) -> None:
+        """@param memory: how many counts, and rejections, are gathered at a time."""
         self._statistics = statistics
         self._rejections = rejections
         self._now = now
         self._counts: Counter[tuple[datetime, str, str]] = Counter()
         self._hour = self._next_hour = datetime.min.replace(tzinfo=UTC)
         self._rejected: list[Rejection] = []
-        self._room = REJECTIONS_MAX
+        self._room = self._most_rejected = memory.rejections
         self.delays = delays.DelayHistogram()
-        self.limit = SUBJECTS_MAX
+        self._limit = memory.counts
+        self._nameless = 0
         self.totals: Counter[str] = Counter()
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.forgotten = 0
@@ -62,21 +62,25 @@ class Tally:
             self._hour = now.replace(minute=0, second=0, microsecond=0)
             self._next_hour = self._hour + timedelta(hours=1)
         key = (self._hour, event, subject)
-        if key not in self._counts and len(self._counts) >= SUBJECTS_MAX:
+        if key not in self._counts and len(self._counts) >= self._limit:
             key = (self._hour, event, OTHER)
+            self._nameless += 1
         self._counts[key] += many
         self.totals[event] += many
         if event in REASONED:
             self.reasons[event, subject] += many
 
     @property
-    def waiting(self) -> int:
-        """Counts that are not written yet."""
-        return len(self._counts)
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory, and not written yet."""
+        return (
+            Bound("counts", lambda: len(self._counts), lambda: self._limit, lambda: self._nameless),
+            Bound("rejections", lambda: len(self._rejected), lambda: self._most_rejected, lambda: self.forgotten),
+        )
 
     def rejected(self, rejection: Rejection) -> None:
         """Keep why something was not relayed."""
-        if self._room and len(self._rejected) < REJECTIONS_MAX:
+        if self._room and len(self._rejected) < self._most_rejected:
             self._room -= 1
             self._rejected.append(rejection)
         else:
@@ -84,7 +88,7 @@ class Tally:
 
     def flush(self) -> Deferred[None]:
         """Write what was gathered; what cannot be written stays for the next time."""
-        self._room = min(REJECTIONS_MAX, self._room + REJECTIONS_PER_FLUSH)
+        self._room = min(self._most_rejected, self._room + REJECTIONS_PER_FLUSH)
         for bucket, many in self.delays.news().items():
             self.count(delays.EVENT, bucket, many)
         if not self._counts and not self._rejected:

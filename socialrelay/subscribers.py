@@ -12,6 +12,9 @@ from twisted.python.failure import Failure
 
 from socialrelay.blocked_posts import BlockedPosts
 from socialrelay.boundaries import Destinations, NodeRecord, Nodes, PostLog, Rules, SubscriberCounts, Subscriptions, Unavailable
+from socialrelay.bounds import Bound, bound_of
+from socialrelay.config import Polling
+from socialrelay.ratelimit import Lru
 from socialrelay.routing.hosts import within
 from socialrelay.routing.index import SubscriptionIndex
 from socialrelay.routing.recipients import Recipients
@@ -58,6 +61,8 @@ class Subscribers:
     @ivar _rules_pending: the rules have changed, and may not have been acted upon.
     @ivar _half_done: hosts of which that was begun, and may not have come to its end.
     @ivar _gone: hosts that answered 410 Gone to deliveries, and until when each is left alone.
+    @ivar _effective: what hosts with a subscription get.
+    @ivar _unserved: why others get nothing, as far as that was asked for; those longest ago are forgotten first.
     @ivar index: destination numbers by what they want.
     """
 
@@ -71,6 +76,7 @@ class Subscribers:
         own_host: str,
         allow_list: bool,
         max_entries: int,
+        max_nodes: int = Polling().max_nodes,
         nodes: Nodes,
         subscriptions: Subscriptions,
         rules: Rules,
@@ -86,6 +92,7 @@ class Subscribers:
         self._own_host = own_host
         self.allow_list = allow_list
         self._max_entries = max_entries
+        self._tags_left_out = 0
         self._nodes = nodes
         self._subscriptions = subscriptions
         self._rules = rules
@@ -98,6 +105,7 @@ class Subscribers:
         self._news = news
         self._one_at_a_time = DeferredLock()
         self._effective: dict[str, Effective] = {}
+        self._unserved: Lru[str, Effective] = Lru(max_nodes)
         self._numbers: dict[str, int] = {}
         self._urls: dict[str, str] = {}
         self._gone: dict[str, datetime] = {}
@@ -108,15 +116,27 @@ class Subscribers:
         self.next_end: datetime | None = None
         self.index = SubscriptionIndex()
 
+    def adjust(self, max_nodes: int) -> None:
+        """Remember why so many get nothing, at most, from now on."""
+        self._unserved.limit = max_nodes
+
     # Asked by others
 
     def effective(self, host: str) -> Effective:
         """What a host is subscribed to."""
-        return self._effective.get(host, _NOTHING)
+        return self._effective.get(host) or self._unserved.get(host) or _NOTHING
 
     def subscribed(self) -> Mapping[str, Effective]:
         """All hosts with a subscription."""
-        return {host: found for host, found in self._effective.items() if found.wanted}
+        return dict(self._effective)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            bound_of("nodes-not-served", lambda: self._unserved),
+            Bound("tags", lambda: self.index.entries, lambda: self._max_entries, lambda: self._tags_left_out),
+        )
 
     def count(self) -> SubscriberCounts:
         """How many there are."""
@@ -158,7 +178,7 @@ class Subscribers:
                 self._numbers[record.host], self._urls[record.host] = record.number, record.url
             waiting = deferred.get(record.number, ())
             # Of what is gone the operator still wants to know how it stands.
-            if record.subscribed or gone or waiting or _left(record, end):
+            if record.subscribed or gone or waiting or waits_to_be_closed(record, end):
                 self._served.open(record, waiting)
         async for host, wish in self._unhurried.over((await self._wishes()).items()):
             await self._apply(host, wish)
@@ -181,7 +201,9 @@ class Subscribers:
         When a while has passed, the next poll takes it up again if it still asks for posts. It is retired after a restart, too, by the
         state of its destination.
         """
-        self._gone[host] = self._now() + REST
+        now = self._now()
+        self._gone = {other: until for other, until in self._gone.items() if until > now}
+        self._gone[host] = now + REST
         return self.update(host).addCallbacks(lambda _: None, self._not_retired, errbackArgs=(host,))
 
     def _not_retired(self, failure: Failure, host: str) -> None:
@@ -217,7 +239,7 @@ class Subscribers:
         before, self.rules = self._acted_upon, await self._read_rules()
         refused: list[str] = []
         served: list[str] = []
-        async for host in self._unhurried.over({*self._effective, *self.rules.forward, *before.forward}):
+        async for host in self._unhurried.over({*self._effective, *self._unserved, *self.rules.forward, *before.forward}):
             if host in self._half_done or self.rules.decides_anew(host, before):
                 (refused if self.rules.refuses_host(host) else served).append(host)
         self._half_done = {*refused, *served}
@@ -239,7 +261,8 @@ class Subscribers:
         few = len(hosts) <= TOLD
         async for host in self._unhurried.over(hosts):
             wish = self._wish(host, None, None)
-            before, self._effective[host] = self.effective(host), wish
+            before = self.effective(host)
+            self._remember(host, wish)
             if host in self._numbers:
                 del self._urls[host]
                 self._served.close(self._numbers.pop(host), wish.why)
@@ -297,6 +320,7 @@ class Subscribers:
         room = self._max_entries - self.index.entries + (0 if number is None else self.index.entries_of(number))
         if len(wish.tags) <= room:
             return wish
+        self._tags_left_out += len(wish.tags) - max(room, 0)
         self._log.warn(
             "{host} asks for {tags} and there is room for {room}.",
             host=host,
@@ -324,13 +348,18 @@ class Subscribers:
             del self._numbers[host], self._urls[host]
             self.index.remove(number)
             self._served.close(number, wish.why)
-        if wish is _NOTHING:
-            self._effective.pop(host, None)
-        else:
+        self._remember(host, wish)
+
+    def _remember(self, host: str, wish: Effective) -> None:
+        self._effective.pop(host, None)
+        self._unserved.discard(host)
+        if wish.wanted:
             self._effective[host] = wish
+        elif wish is not _NOTHING:
+            self._unserved[host] = wish
 
 
-def _left(record: DestinationRecord, end: int) -> bool:
+def waits_to_be_closed(record: DestinationRecord, end: int) -> bool:
     """What was pending when it was closed may not be cancelled yet."""
     if not record.begin or record.cursor >= end:
         return False

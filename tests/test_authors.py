@@ -21,9 +21,9 @@ class BoundTests(SynchronousTestCase):
         self.tables = MemoryTables()
         self.authors = self.restart()
 
-    def restart(self) -> Authors:
+    def restart(self, **options: int) -> Authors:
         storage = memory_storage(self.tables)
-        made = Authors(storage.contacts, Policy(), RuleBook, lambda: datetime(2026, 3, 1, tzinfo=UTC))
+        made = Authors(storage.contacts, Policy(), RuleBook, lambda: datetime(2026, 3, 1, tzinfo=UTC), **options)
         self.successResultOf(Deferred.fromCoroutine(made.load()))
         return made
 
@@ -34,7 +34,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_one_host(self) -> None:
         """A host's authors who wish to be relayed keep out none who does not, and none of another host."""
-        self.patch(authors, "WISHES", {True: (2, 100), False: (4, 100)})
+        self.patch(authors, "WISHES_OF_HOST", {True: 2, False: 4})
         kept = [self.wish(f"yes{number}@pod.example", True) for number in range(3)]
         self.authors = self.restart()
         kept += [self.wish(f"no{number}@pod.example", False) for number in range(3)]
@@ -59,6 +59,7 @@ class BoundTests(SynchronousTestCase):
 
     def test_in_all(self) -> None:
         """However many wish to be relayed, whoever does not is heard; both are bounded."""
-        self.patch(authors, "WISHES", {True: (9, 2), False: (9, 3)})
-        kept = [self.wish(f"ada@host{number}.example", wishes) for number, wishes in enumerate((True, True, True, False, False))]
-        self.assertEqual(kept, [True, True, False, True, False])
+        self.authors = self.restart(limit=10)
+        kept = [self.wish(f"ada@host{number}.example", wishes) for number, wishes in enumerate([True] * 3 + [False] * 9)]
+        self.assertEqual(kept, [True, True, False] + [True] * 8 + [False])
+        self.assertEqual(self.authors.turned_away, 2)

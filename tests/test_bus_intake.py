@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Answer
 from socialrelay.boundaries.bus import HTTP, INGEST, LEGACY
-from socialrelay.bus import recent
 from socialrelay.bus.counts import Counts
 from socialrelay.bus.intake import INTERVAL, PROBE, STOPPING, Intake
 from socialrelay.bus.journal import AWAY, NO_ROOM, Journal
@@ -264,7 +263,7 @@ class RecentTests(SynchronousTestCase):
             self.assertTrue(all(str(each) in seen for each in range(max(number - 9, 0), number + 1)))
             self.assertLessEqual(len(seen), 20)
         self.assertNotIn("900", seen)
-        self.assertGreaterEqual(Recent().most, recent.RECENT)
+        self.assertEqual((seen.limit, len(seen) + seen.forgotten), (20, 1000))
 
     def test_no_bound(self) -> None:
         """

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Rejection, Unavailable
+from socialrelay.config import Memory
 from socialrelay.delivery.bodies import BodyCache
 from socialrelay.delivery.dispatcher import COUNTED
 from socialrelay.delivery.news import DeliveryNews
@@ -17,7 +18,7 @@ from socialrelay.quota import ClientQuota
 from socialrelay.scheduler.orders import Event, Settled, What
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Trouble
 from socialrelay.scheduler.pacing import Pacer
-from socialrelay.statistics import REJECTIONS_MAX, REJECTIONS_PER_FLUSH, Tally
+from socialrelay.statistics import REJECTIONS_PER_FLUSH, Tally
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from tests.envelopes import Author
 from tests.relays import EPOCH, WholeRelay
@@ -363,7 +364,7 @@ class TallyTests(SynchronousTestCase):
         """A flood of rejections is counted, and not all of its reasons kept."""
         storage = memory_storage()
         tally = Tally(storage.statistics, storage.rejections, lambda: EPOCH)
-        for _ in range(REJECTIONS_MAX + 5):
+        for _ in range(Memory().rejections + 5):
             tally.rejected(Rejection(EPOCH, "bad-signature"))
         self.assertEqual(tally.forgotten, 5)
 
@@ -375,16 +376,16 @@ class TallyTests(SynchronousTestCase):
 
         def flood(flushes: int) -> None:
             for _ in range(flushes):
-                for _ in range(REJECTIONS_MAX):
+                for _ in range(Memory().rejections):
                     tally.rejected(Rejection(EPOCH, "bad-signature"))
                 self.successResultOf(tally.flush())
 
         flood(5)
-        kept = REJECTIONS_MAX + 4 * REJECTIONS_PER_FLUSH
+        kept = Memory().rejections + 4 * REJECTIONS_PER_FLUSH
         self.assertEqual(len(tables.rejected), kept)
         tables.go_away("gone")
         flood(200)
-        self.assertLessEqual(len(tally._rejected), REJECTIONS_MAX)
+        self.assertLessEqual(len(tally._rejected), Memory().rejections)
 
 
 class NewsTests(SynchronousTestCase):

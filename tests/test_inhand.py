@@ -5,7 +5,6 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay import inhand
 from socialrelay.boundaries import Full
 from socialrelay.inhand import InHand
 
@@ -57,11 +56,11 @@ class InHandTests(SynchronousTestCase):
         for turn in turns:
             self.successResultOf(turn)
         self.assertEqual(self.order, ["x", "x ends", "y", "y ends", "z", "z ends"])
-        self.assertEqual((self.in_hand._busy, self.in_hand._waiting, self.in_hand._waiters), ({}, {}, 0))
+        self.assertEqual((self.in_hand._busy, self.in_hand._waiting, self.in_hand.waiters), ({}, {}, 0))
 
     def test_bounded(self) -> None:
         """Only so many may wait."""
-        self.patch(inhand, "WAITERS", 2)
+        self.in_hand = InHand(limit=2)
         with self.in_hand.doing(b"a"):
             waiting = [self.idle(b"a") for _ in range(2)]
             self.failureResultOf(self.idle(b"a"), Full)

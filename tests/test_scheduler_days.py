@@ -18,7 +18,6 @@ from socialrelay.scheduler.breaker import POST_RETRY, WAKE_PAUSE
 from socialrelay.scheduler.destination import AHEAD_MAX, DOUBTS_MAX, Destination
 from socialrelay.scheduler.orders import Attempt, Limits, What
 from socialrelay.scheduler.outcome import Answer, Effect, NoAnswer, Reply, Trouble, judge
-from socialrelay.scheduler.pacing import PACED_MAX
 from socialrelay.scheduler.reader import CATCH_UP, LOADS, QUEUE_MAX, STRETCHES_MAX
 from socialrelay.scheduler.reckoning import DEFERRED_POSTS_MAX
 from tests.scheduling import BROKEN, OK, REFUSED, START, World
@@ -386,7 +385,7 @@ class Life:
         at_most(len(manager._held), 1)
         at_most(len(manager._bodies), self.limits.in_flight)
         at_most(len(manager._too_big), nodes)
-        at_most(len(manager._pacer), PACED_MAX)
+        at_most(len(manager._pacer), manager._pacer.limit)
         at_most(max(len(journal._changed), len(journal._lazy), len(journal._due), len(journal._busy)), nodes)
         at_most(len(journal._gaps), 0)
         at_most(len(journal._deferred) + len(journal._over) + len(journal._bounces), 0)

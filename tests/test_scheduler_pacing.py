@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import LogEntry
-from socialrelay.scheduler.pacing import AT_ONCE, PACED_MAX, SLOWEST, Pacer
+from socialrelay.scheduler.pacing import AT_ONCE, SLOWEST, Pacer
 from tests.scheduling import EPOCH
 
 
@@ -74,10 +74,10 @@ class PacerTests(SynchronousTestCase):
 
     def test_too_many(self) -> None:
         """When too many are paced, the rest of the oldest goes out at once, and that is counted."""
-        for position in range(1, PACED_MAX + 1):
+        for position in range(1, self.pacer.limit + 1):
             self.assertEqual(self.pacer.admit(entry(position), range(20), 0.0)[1], [])
-        [(oldest, numbers)] = self.pacer.admit(entry(PACED_MAX + 1), range(20), 0.0)[1]
-        self.assertEqual((oldest.position, len(numbers), self.pacer.rushed, len(self.pacer)), (1, 10, 1, PACED_MAX))
+        [(oldest, numbers)] = self.pacer.admit(entry(self.pacer.limit + 1), range(20), 0.0)[1]
+        self.assertEqual((oldest.position, len(numbers), self.pacer.rushed, len(self.pacer)), (1, 10, 1, self.pacer.limit))
 
     @settings(deadline=None)
     @given(st.integers(0, 400), st.floats(0.1, 100), st.lists(st.floats(0, 40), max_size=30))

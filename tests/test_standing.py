@@ -7,7 +7,7 @@ from datetime import timedelta
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Outcome
-from socialrelay.delivery.outcomes import EACH, HOSTS, LONGEST, RecentOutcomes
+from socialrelay.delivery.outcomes import EACH, LONGEST, RecentOutcomes
 from socialrelay.delivery.standing import behind, status_of, summary, worst
 from socialrelay.scheduler.outcome import Answer, Effect, Judgement, NoAnswer, Trouble
 from socialrelay.scheduler.record import State
@@ -75,12 +75,12 @@ class OutcomesTests(SynchronousTestCase):
         """
         The last ten of each host are remembered, the latest first, and not of more hosts than there is room for.
         """
-        outcomes = RecentOutcomes()
+        outcomes = RecentOutcomes(limit=20)
         for number in range(EACH + 5):
             outcomes.note("a.example", number, Judgement(Effect.BOUNCED, "HTTP 403"), EPOCH + timedelta(seconds=number))
         self.assertEqual([each.position for each in outcomes.of("a.example")], list(range(EACH + 4, 4, -1)))
         self.assertEqual(outcomes.of("b.example"), ())
-        for number in range(HOSTS):
+        for number in range(20):
             outcomes.note(f"n{number}.example", 1, Judgement(Effect.HOST_FAILED, "x" * 1000), EPOCH)
         self.assertEqual(outcomes.of("a.example"), ())
         self.assertEqual(len(outcomes.of("n7.example")[0].reason), LONGEST)

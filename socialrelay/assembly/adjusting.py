@@ -129,6 +129,7 @@ class Adjustable:
             config.polling, concurrency=self.engine.poller.config.concurrency, timeout=self.engine.poller.config.timeout
         )
         self.engine.directory.adjust(config.polling)
+        self.engine.subscribers.adjust(config.polling.max_nodes)
 
     def _discovery(self, config: Config) -> None:
         self.engine.keyring.config = config.discovery

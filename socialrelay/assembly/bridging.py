@@ -13,6 +13,7 @@ from socialrelay.assembly.bus import make_bus
 from socialrelay.assembly.given import Surroundings
 from socialrelay.assembly.ways import Part, events_for, heard_at, process_metrics, watch_basics
 from socialrelay.metrics import storage as stored
+from socialrelay.metrics.memory import MemoryMetrics
 from socialrelay.metrics.operators import OperatorMetrics
 from socialrelay.metrics.page import MetricsPage
 from socialrelay.metrics.registry import relay_registry
@@ -66,7 +67,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
     stored_metrics = StorageMetrics(storage.figures, given.cache, lambda: given.reloader.config)
     process = process_metrics(given, space, streams, tasks)
     registry = relay_registry([stored_metrics, process, bus.metrics])
-    seen = LiveLog()
+    seen = LiveLog(config.memory.events)
     admin = admin_site(
         views=offers,
         acts={},
@@ -81,6 +82,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
         parts={b"metrics": MetricsPage(registry), b"bus": bus.pages},
     )
     registry.register(OperatorMetrics(admin))
+    registry.register(MemoryMetrics.of(admin.bounds, given.cache.bounds, bus.bounds))
     given.reloader.register(("admin.",), admin.prepare)
     return (
         (

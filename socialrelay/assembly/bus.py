@@ -9,6 +9,7 @@ from attrs import frozen
 from twisted.web.resource import IResource
 
 from socialrelay.assembly.given import Surroundings
+from socialrelay.bounds import Bound
 from socialrelay.config import Config
 from socialrelay.metrics.bus import BusMetrics
 from socialrelay.operators.bus import BusView
@@ -26,6 +27,7 @@ STOP_SHARE, STOP_SHARE_ALONE = 0.5, 0.7
 @frozen(kw_only=True, eq=False)
 class BusParts:
     """
+    @ivar bounds: what is in memory.
     @ivar bridge: the last to start, and the first to stop: what the others do meanwhile is announced to nobody.
     @ivar pages: for C{/bus/} of the operators' site.
     """
@@ -34,6 +36,7 @@ class BusParts:
     view: BusView
     pages: IResource
     metrics: BusMetrics
+    bounds: tuple[Bound, ...]
 
 
 def make_bus(given: Surroundings, storage: Storage) -> BusParts | None:
@@ -55,7 +58,7 @@ def make_bus(given: Surroundings, storage: Storage) -> BusParts | None:
         stop_timeout=share * config.stop_timeout,
         host=config.host,
     )
-    pages = BusPages(bridge.ingest, bridge.replay, bridge.topics, config.bus, given.now, uuid4, given.reactor)
+    pages = BusPages(bridge.ingest, bridge.replay, bridge.topics, config.bus, given.now, uuid4, given.reactor, config.memory.login_clients)
     storage.health.watch(lambda healthy: bridge.wake() if healthy else None)
 
     def kept(config: Config) -> Commit:
@@ -73,4 +76,10 @@ def make_bus(given: Surroundings, storage: Storage) -> BusParts | None:
         topics=f"{config.bus.topic_prefix}.{config.bus.environment}",
         store_legacy=config.bus.store_legacy,
     )
-    return BusParts(bridge=bridge, view=view, pages=pages.app.resource(), metrics=BusMetrics(bridge.figures, lambda: pages.counters))
+    return BusParts(
+        bridge=bridge,
+        view=view,
+        pages=pages.app.resource(),
+        metrics=BusMetrics(bridge.figures, lambda: pages.counters),
+        bounds=(*bridge.bounds, *pages.tokens.bounds),
+    )

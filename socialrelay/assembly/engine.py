@@ -14,6 +14,7 @@ from socialrelay.assembly.given import Given
 from socialrelay.assembly.network import Network
 from socialrelay.authors import Authors
 from socialrelay.boundaries import Announce
+from socialrelay.bounds import Bound
 from socialrelay.config import Delivery
 from socialrelay.delivery.announcing import DeliveryAnnouncements
 from socialrelay.delivery.bodies import BodyCache
@@ -80,6 +81,24 @@ class Engine:
     rule_views: RuleViews
     rule_acts: RuleActs
 
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory, the network's included."""
+        authors, in_hand = self.authors, self.relay.publishing
+        return (
+            *self.network.bounds,
+            *self.keyring.bounds,
+            *self.poller.bounds,
+            *self.dispatcher.bounds,
+            *self.pacer.bounds,
+            *self.tally.bounds,
+            *self.hourly.bounds,
+            *self.afterwards.bounds,
+            *self.subscribers.bounds,
+            Bound("contacts", lambda: len(authors.wishes), lambda: authors.limit, lambda: authors.turned_away),
+            Bound("retractions", lambda: in_hand.waiters, lambda: in_hand.limit, lambda: in_hand.turned_away),
+        )
+
 
 def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
     """
@@ -92,7 +111,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
 
     # The way of a post
     diaspora = Diaspora(network.user_agent, reshares=config.policy.reshares)
-    tally = Tally(storage.statistics, storage.rejections, now)
+    tally = Tally(storage.statistics, storage.rejections, now, config.memory)
     announcements = DeliveryAnnouncements(announce, config.bus.delivery_events, lambda host: subscribers.effective(host).url)
     news = DeliveryNews(
         tally,
@@ -101,7 +120,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         lambda host: subscribers.retire(host),  # noqa: PLW0108 (they are made below)
         announcements,
     )
-    pacer = Pacer(config.delivery.origin_spread, random.shuffle)
+    pacer = Pacer(config.delivery.origin_spread, random.shuffle, limit=config.memory.paced)
     manager = QueueManager(
         limits(config.delivery, network.budget), Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), given.log_end, pacer
     )
@@ -120,6 +139,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         on_settled=news.settled,
         on_queued=announcements.queued,
         on_failed=announcements.failed,
+        outcomes=config.memory.outcomes,
     )
     subscribers = Subscribers(
         protocol=diaspora.name,
@@ -127,6 +147,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         own_host=identity.host,
         allow_list=config.policy.allow_list,
         max_entries=config.polling.max_tags,
+        max_nodes=config.polling.max_nodes,
         nodes=storage.nodes,
         subscriptions=storage.subscriptions,
         rules=storage.rules,
@@ -137,14 +158,21 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         unhurried=Unhurried(reactor.seconds, lambda: deferLater(reactor, 0.0)),
         news=SubscriberNews(diaspora.name, announce),
     )
-    hourly = HourlyLimits(config.policy, reactor.seconds)
-    authors = Authors(storage.contacts, config.policy, lambda: subscribers.rules, now)
+    hourly = HourlyLimits(config.policy, reactor.seconds, config.memory)
+    authors = Authors(storage.contacts, config.policy, lambda: subscribers.rules, now, config.memory.contacts)
     lookup = KeyLookup(network.of_authors, config.discovery.concurrency, in_thread)
     keyring = DiscoveringKeyring(
-        lookup, storage.profiles, cache, reactor, now, config.discovery, lambda host: bool(subscribers.rules.refuses_host(host))
+        lookup,
+        storage.profiles,
+        cache,
+        reactor,
+        now,
+        config.discovery,
+        lambda host: bool(subscribers.rules.refuses_host(host)),
+        config.memory,
     )
     quota = ClientQuota(config.receive.waiting_rows_per_address, config.receive.waiting_bytes_per_address)
-    afterwards = Afterwards(storage.bus, reactor)
+    afterwards = Afterwards(storage.bus, reactor, config.memory.erasures)
     erasure = Erasure(
         posts=storage.log,
         incoming=storage.incoming,
@@ -173,6 +201,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         hourly=hourly,
         in_thread=in_thread,
         now=now,
+        retractions=config.memory.retractions,
     )
     judge = Judge(
         clock=reactor,
@@ -201,6 +230,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         chance,
         dispatcher.alive,
         in_thread,
+        config.memory,
     )
     directory = NodeDirectory(network.of_nodes, storage.nodes, cache, now, config.polling, identity.host, chance, in_thread)
 

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from socialrelay import __version__
 from socialrelay.assembly.given import Given
+from socialrelay.bounds import Bound
 from socialrelay.delivery.transport import CurlTransport
 from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
@@ -36,6 +37,21 @@ class Network:
     of_lists: TreqFetcher
     transport: CurlTransport
 
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        fetchers = (self.of_authors, self.of_nodes, self.of_lists)
+        return (
+            *self.resolver.bounds,
+            *self.transport.bounds,
+            Bound(
+                "documents",
+                lambda: sum(each.under_way for each in fetchers),
+                lambda: sum(each.limit for each in fetchers),
+                lambda: sum(each.turned_away for each in fetchers),
+            ),
+        )
+
     async def close(self) -> None:
         """End what is left."""
         await self.transport.close()
@@ -55,8 +71,11 @@ def make_network(given: Given) -> Network:
     allow = tuple(ip_network(cidr) for cidr in config.network.allow_addresses)
     trust = load_trust(config.network.ca_file, config.state_dir)
     names = SystemLookup(reactor, threads=config.dns.threads, suspect_threads=config.dns.suspect_threads)
-    resolver = Resolver(reactor, names, timeout=config.dns.timeout, overrides=Overrides(config.network.connect_to), allow=allow)
-    fetcher = partial(TreqFetcher, reactor, resolver, trust, user_agent=user_agent, allow=allow, now=given.now)
+    overrides = Overrides(config.network.connect_to)
+    resolver = Resolver(reactor, names, timeout=config.dns.timeout, overrides=overrides, allow=allow, max_names=config.memory.names)
+    fetcher = partial(
+        TreqFetcher, reactor, resolver, trust, user_agent=user_agent, max_waiting=config.memory.documents, allow=allow, now=given.now
+    )
     authors = fetcher(timeout=config.discovery.timeout, concurrency=config.discovery.concurrency, ports=config.discovery.ports)
     nodes = fetcher(timeout=config.polling.timeout, concurrency=config.polling.concurrency)
     transport = CurlTransport(
@@ -71,6 +90,7 @@ def make_network(given: Given) -> Network:
         http2=config.delivery.http2,
         allow=allow,
         now=given.now,
+        memory=config.memory,
     )
     return Network(
         budget=budget,

@@ -17,14 +17,18 @@ from socialrelay.assembly.engine import Engine, tag_key
 from socialrelay.assembly.given import Given
 from socialrelay.assembly.ways import heard_at, process_metrics, watch_basics
 from socialrelay.boundaries import Condition
+from socialrelay.bounds import bound_of_answers
 from socialrelay.config import Config
+from socialrelay.delivery.transport import is_permitted
 from socialrelay.metrics.asking import AskingMetrics
 from socialrelay.metrics.intake import IntakeMetrics
+from socialrelay.metrics.memory import MemoryMetrics
 from socialrelay.metrics.operators import OperatorMetrics
 from socialrelay.metrics.outgoing import DeliveryMetrics
 from socialrelay.metrics.page import MetricsPage
 from socialrelay.metrics.registry import relay_registry
 from socialrelay.metrics.storage import StorageMetrics
+from socialrelay.network.addresses import vet_url
 from socialrelay.operators.backlog import Backlog
 from socialrelay.operators.history import History
 from socialrelay.operators.offers import act_offers, bus_offers, view_offers
@@ -37,10 +41,18 @@ from socialrelay.operators.views import Views
 from socialrelay.rounds import Rounds
 from socialrelay.running.disk import DiskSpace
 from socialrelay.running.listening import local_port
+from socialrelay.web.addresses import read_address
 from socialrelay.web.admin.events import LiveLog
 from socialrelay.web.admin.site import AdminSite, admin_site
 from socialrelay.web.live import LiveStreams
 from socialrelay.web.public import PublicSite, public_site
+
+ANSWERS = (
+    bound_of_answers("urls-vetted", [vet_url]),
+    bound_of_answers("addresses-vetted", [is_permitted]),
+    bound_of_answers("addresses-read", [read_address]),
+)
+"""What functions of the code remember of what they answered."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -152,11 +164,9 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
     )
     process = process_metrics(given, space, streams, tasks)
     asking = AskingMetrics(engine.poller, engine.directory, engine.keyring, engine.network.resolver, engine.subscribers, engine.rule_lists)
-    registry = relay_registry(
-        [IntakeMetrics(public, engine.relay, engine.tally, engine.afterwards), delivered, asking, stored_metrics, process]
-    )
+    registry = relay_registry([IntakeMetrics(public, engine.relay, engine.tally), delivered, asking, stored_metrics, process])
     parts: dict[bytes, IResource] = {b"metrics": MetricsPage(registry, delivered.prepare)}
-    seen = LiveLog()
+    seen = LiveLog(config.memory.events)
     shown_views, acts = view_offers(views), act_offers(operations)
     if bus is not None:
         registry.register(bus.metrics)
@@ -176,6 +186,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         parts=parts,
     )
     registry.register(OperatorMetrics(admin))
+    registry.register(MemoryMetrics.of(engine.bounds, admin.bounds, cache.bounds, ANSWERS, bus.bounds if bus is not None else ()))
     Adjustable(engine=engine, storage=storage, public=public, admin=admin, streams=streams).register(given.reloader)
     sockets = heard_at(given, admin, {**shown_views, **bus_offers(None if bus is None else bus.view)}, acts)
     return Surface(public=public, admin=admin, streams=streams, seen=seen, space=space, stored=stored_metrics, sockets=sockets)

@@ -17,14 +17,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from socialrelay.boundaries import Announce, BusMessage
+from socialrelay.bounds import Bound
 from socialrelay.bus.own import OwnMessages
+from socialrelay.config import Bus
 from socialrelay.ratelimit import TokenBuckets
 
-MOST = 10_000
-"""Announcements that wait."""
-
 MOST_BYTES = 8 * 1024 * 1024
-"""Of the texts in them."""
+"""Of the texts in the announcements that wait."""
 
 SLICE = 100
 """Handed on in one turn of the reactor: two milliseconds of work, or three."""
@@ -59,7 +58,7 @@ class Announcer:
         clock: IReactorTime,
         now: Callable[[], datetime],
         *,
-        most: int = MOST,
+        most: int = Bus().announcements,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         """
@@ -101,6 +100,11 @@ class Announcer:
     def waiting(self) -> int:
         """Announcements that are not handed on yet."""
         return len(self._waiting)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (Bound("announcements", lambda: len(self._waiting), lambda: self._most, lambda: sum(self.dropped.values())),)
 
     @property
     def waiting_bytes(self) -> int:

@@ -24,6 +24,7 @@ from twisted.logger import Logger
 
 from socialrelay import __version__
 from socialrelay.boundaries import BusMessage, BusStore, Condition, Extent
+from socialrelay.bounds import Bound, bound_of, bound_of_answers
 from socialrelay.bus import retention
 from socialrelay.bus.addresses import is_loopback
 from socialrelay.bus.announcer import Announcer
@@ -35,6 +36,7 @@ from socialrelay.bus.inbound import LegacyInbound
 from socialrelay.bus.ingest import IngestSocket
 from socialrelay.bus.intake import Intake
 from socialrelay.bus.journal import Journal
+from socialrelay.bus.message import read_topic
 from socialrelay.bus.outbound import Outbound
 from socialrelay.bus.own import OwnMessages
 from socialrelay.bus.probe import EVERY, Probe
@@ -108,7 +110,9 @@ class Bridge(Service):
             config.linger,
             lambda: self._heartbeat.overflowed("relay_outbound"),
         )
-        self._journal = journal = Journal(store, self._outbound.publish, reactor, now, config.queue_bytes, config.unacknowledged, counts)
+        self._journal = journal = Journal(
+            store, self._outbound.publish, reactor, now, config.queue_bytes, config.unacknowledged, counts, config.remembered
+        )
         self.replay = Replayer(store, journal, self.topics, reactor, config.waiting_readers)
         self.ingest = Intake(
             journal,
@@ -126,7 +130,7 @@ class Bridge(Service):
         self._socket = IngestSocket(
             reactor, context, config.relay_ingest, self.ingest, self.replay, linger=config.linger, max_message=config.max_message
         )
-        self.announce = Announcer(own, journal.keep, reactor, now)
+        self.announce = Announcer(own, journal.keep, reactor, now, most=config.announcements)
         self._heartbeat = Heartbeat(own, self._say, self._beat_figures, reactor, now)
         self._probe = Probe(
             reactor,
@@ -239,6 +243,15 @@ class Bridge(Service):
         if self._given_up:
             told.append("some messages that publishers had sent were not taken in")
         return f"{'; '.join(told)}." if told else ""
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory, besides what L{figures} tells of."""
+        return (
+            *self.announce.bounds,
+            bound_of("messages-remembered", lambda: self._journal.publication.recent),
+            bound_of_answers("topics", [read_topic]),
+        )
 
     def wake(self) -> None:
         """The database is back."""

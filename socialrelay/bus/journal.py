@@ -31,6 +31,7 @@ from socialrelay.boundaries.bus import OWN
 from socialrelay.bus.counts import Counts
 from socialrelay.bus.publication import Publication
 from socialrelay.bus.queue import ROWS, Answered, Batch, Queue
+from socialrelay.config import Bus
 from socialrelay.sparing import Sparing
 from socialrelay.unhurried import Unhurried
 
@@ -72,18 +73,20 @@ class Journal:
         queue_bytes: int,
         unacknowledged: int,
         counts: Counts,
+        remembered: int = Bus().remembered,
     ) -> None:
         """
         @param publish: given topic and body; returns at once.
         @param queue_bytes: that all that waits may take.
         @param unacknowledged: messages for whose answer somebody waits, at most.
+        @param remembered: messages that are known again without the store, at least.
         """
         self.queue = Queue(queue_bytes, unacknowledged)
         self.last_seq = 0
         self.away = ""
         self.commits = self.last_batch = 0
         self.commit_seconds = 0.0
-        self.publication = Publication(publish, counts)
+        self.publication = Publication(publish, counts, remembered)
         self._store = store
         self._clock = clock
         self._now = now

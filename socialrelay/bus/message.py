@@ -106,7 +106,7 @@ def read_message(topic: bytes, body: bytes, max_size: int, *, lenient: bool = Fa
     """
     if not 0 < len(topic) <= MAX_TOPIC:
         raise Malformed("topic", f"a topic has 1 to {MAX_TOPIC} bytes, not {len(topic)}")
-    name = _read_topic(topic)
+    name = read_topic(topic)
     if len(body) > max_size:
         raise Malformed("too-large", f"a message may have {max_size} bytes, and this one has {len(body)}")
     try:
@@ -172,7 +172,8 @@ def new_id(at: datetime, uuid: UUID) -> str:
 
 
 @lru_cache(_TOPICS_AT_HAND)
-def _read_topic(topic: bytes) -> str:
+def read_topic(topic: bytes) -> str:
+    """@raise Malformed: it is none."""
     try:
         name = topic.decode("utf-8")
     except UnicodeDecodeError:

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 from socialrelay.boundaries.bus import OWN, SEQUENCE_MARK
 from socialrelay.bus.counts import Counts
 from socialrelay.bus.recent import Recent
+from socialrelay.config import Bus
 
 _MARK = SEQUENCE_MARK.encode()
 
@@ -21,10 +22,13 @@ class Publication:
 
     _log = Logger()
 
-    def __init__(self, publish: Callable[[str, bytes], object], counts: Counts) -> None:
-        """@param publish: given topic and body; returns at once."""
+    def __init__(self, publish: Callable[[str, bytes], object], counts: Counts, remembered: int = Bus().remembered) -> None:
+        """
+        @param publish: given topic and body; returns at once.
+        @param remembered: messages, at least.
+        """
         self.reached = 0
-        self.recent = Recent()
+        self.recent = Recent(remembered)
         self._publish = publish
         self._counts = counts
 

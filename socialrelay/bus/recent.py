@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-RECENT = 50_000
-"""So many at least are remembered."""
+from socialrelay.config import Bus
 
 
 class Recent:
@@ -13,11 +12,12 @@ class Recent:
     An ordered mapping would forget them one by one, at three times the price for each message.
     """
 
-    def __init__(self, most: int = RECENT) -> None:
+    def __init__(self, most: int = Bus().remembered) -> None:
         """@param most: so many are remembered at least, and twice as many at most."""
         if most < 1:
             raise ValueError(f"a bound must be at least 1, not {most}")
         self.most = most
+        self.forgotten = 0
         self._younger: set[str] = set()
         self._older: set[str] = set()
 
@@ -25,7 +25,13 @@ class Recent:
         """It was published."""
         self._younger.add(msg_id)
         if len(self._younger) >= self.most:
+            self.forgotten += len(self._older)
             self._older, self._younger = self._younger, set()
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        return 2 * self.most
 
     def __contains__(self, msg_id: str) -> bool:
         return msg_id in self._younger or msg_id in self._older

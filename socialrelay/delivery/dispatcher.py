@@ -18,6 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Destinations, DestinationStatus, LogEntry, Outcome, PostLog, Transport, Unavailable
+from socialrelay.bounds import Bound, bound_of
+from socialrelay.config import Memory
 from socialrelay.delivery import standing
 from socialrelay.delivery.announcing import Failed, result_of
 from socialrelay.delivery.bodies import BodyCache
@@ -85,7 +87,9 @@ class Dispatcher:
         on_settled: Callable[[Settled], None],
         on_queued: Callable[[LogEntry, int], None] = lambda entry, wanted: None,
         on_failed: Callable[[Failed, Moment], None] = lambda failed, now: None,
+        outcomes: int = Memory().outcomes,
     ) -> None:
+        """@param outcomes: hosts whose latest failures are kept."""
         self._clock = clock
         self._now = now
         self._manager = manager
@@ -104,7 +108,7 @@ class Dispatcher:
         self.saves = Rounds("writing the progress of deliveries", RESYNC_EVERY, clock.seconds)
         self.durations = Histogram(DURATIONS)
         self.results: Counter[str] = Counter()
-        self._outcomes = RecentOutcomes()
+        self._outcomes = RecentOutcomes(outcomes)
         self._running = False
         self._turn: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
@@ -115,6 +119,11 @@ class Dispatcher:
         self._expire_at = self._refresh_at = 0.0
         self._resync_at = 0.0
         self._seen = 0
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (bound_of("outcomes", lambda: self._outcomes.hosts),)
 
     def adjust(self, lifetime: float) -> None:
         """Posts that are older than so many seconds are given up from now on."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from attrs import define
 
+from socialrelay.bounds import Bound
+
 _HALF_LIFE = 600.0
 _CLEARLY_MORE = 1.5
 OFTEN = 4
@@ -33,16 +35,28 @@ class Places:
     """
     A bounded number of places for connections.
 
+    @ivar forgotten: of connections that are not kept, those whose uses are not counted any more, for want of room.
+    @ivar not_kept: how often a connection was not.
     @ivar _lowest: the weight of the least used holder, and who that is, looked up at most once a second: (when, weight, holder).
     """
 
     def __init__(self, places: int, often: int = OFTEN) -> None:
         """@param often: uses after which a connection besides a host's first is kept."""
         self._places = places
+        self._aside = places * _ASIDE
         self._often = often
+        self.forgotten = self.not_kept = 0
         self._holders: dict[tuple[str, int], _Use] = {}
         self._candidates: dict[tuple[str, int], _Use] = {}
         self._lowest: tuple[float, float, tuple[str, int] | None] = (-1.0, 0.0, None)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            Bound("connections-kept", lambda: len(self._holders), lambda: self._places, lambda: self.not_kept),
+            Bound("connections-counted", lambda: len(self._candidates), lambda: self._aside, lambda: self.forgotten),
+        )
 
     def keep(self, host: str, nth: int, now: float) -> bool:
         """
@@ -62,9 +76,12 @@ class Places:
             self._holders[key] = use
             return True
         self._candidates[key] = use
-        if len(self._candidates) > self._places * _ASIDE:
+        if len(self._candidates) > self._aside:
             del self._candidates[next(iter(self._candidates))]
-        return len(self._holders) >= self._places and self._displaces(key, use, now)
+            self.forgotten += 1
+        displaces = len(self._holders) >= self._places and self._displaces(key, use, now)
+        self.not_kept += not displaces
+        return displaces
 
     def _displaces(self, key: tuple[str, int], use: _Use, now: float) -> bool:
         at, weight, holder = self._lowest

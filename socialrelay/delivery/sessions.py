@@ -20,6 +20,8 @@ class Sessions:
     """
     Which cache a host uses.
 
+    @ivar limit: whose sessions are kept, at most.
+    @ivar forgotten: how many gave way.
     @ivar _groups: host -> its cache; the host used longest ago is the first.
     """
 
@@ -27,7 +29,8 @@ class Sessions:
         """
         @param hosts: whose sessions are kept, at most; beyond that the one used longest ago gives way. libcurl keeps two sessions a host.
         """
-        self._hosts = hosts
+        self.limit = hosts
+        self.forgotten = 0
         self._groups: OrderedDict[str, pycurl.CurlShare] = OrderedDict()
         self._newest: pycurl.CurlShare | None = None
         self._in_newest = 0
@@ -41,9 +44,10 @@ class Sessions:
         if group is not None:
             self._groups.move_to_end(host)
             return group
-        if self._hosts == 0:
+        if self.limit == 0:
             return None
-        full = len(self._groups) >= self._hosts
+        full = len(self._groups) >= self.limit
+        self.forgotten += full
         self._groups[host] = group = self._groups.popitem(last=False)[1] if full else self._with_room()
         return group
 

@@ -31,6 +31,8 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from socialrelay.boundaries import Transport
+from socialrelay.bounds import Bound, bound_of
+from socialrelay.config import Memory
 from socialrelay.delivery.curl import IReactorForCurl, Outcome, Transfers
 from socialrelay.delivery.floods import Floods
 from socialrelay.delivery.kept import OFTEN, Places
@@ -69,11 +71,6 @@ TROUBLES = {
 
 _IDLE_HANDLES = 64
 """Handles that are kept for the next delivery, though no connection may be."""
-
-SESSIONS = 2000
-"""Hosts whose TLS sessions are kept, 2.7 kB each."""
-MULTIPLEXED = 10_000
-"""Hosts that are known to speak HTTP/2."""
 
 _CURVES = "X25519:P-256:P-384:P-521:X448"
 
@@ -249,7 +246,7 @@ class _Handle:
     def _open(self, purpose: int, address: Any) -> Any:
         family, kind, protocol, where = address
         text = where[0] if isinstance(where[0], str) else where[0].decode("ascii")
-        if family not in (socket.AF_INET, socket.AF_INET6) or not _permitted(text, self._settings.allow):
+        if family not in (socket.AF_INET, socket.AF_INET6) or not is_permitted(text, self._settings.allow):
             self.refused = one_line(text)
             return pycurl.SOCKET_BAD
         self._settings.counts.opened += 1
@@ -257,7 +254,8 @@ class _Handle:
 
 
 @lru_cache(4096)
-def _permitted(address: str, allow: tuple[Network, ...]) -> bool:
+def is_permitted(address: str, allow: tuple[Network, ...]) -> bool:
+    """Whether libcurl may connect to an address."""
     return allowed(ip_address(address), allow)
 
 
@@ -298,6 +296,7 @@ class CurlTransport:
         allow: tuple[Network, ...] = (),
         ports: tuple[int, ...] = (443,),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        memory: Memory = Memory(),
     ) -> None:
         """
         @param max_connections: open at a time, kept ones included.
@@ -312,16 +311,19 @@ class CurlTransport:
         self.counts = Counts()
         self._settings = _Settings(str(trust.bundle), allow, connect_timeout, user_agent, http2, self.counts)
         self._max_answer = max_answer
+        self._freed = 0
         self._idle_handles = max(kept_connections, _IDLE_HANDLES)
         self._ports = ports
         self._now = now
         self._places = Places(kept_connections, often=1 if http2 else OFTEN)  # of HTTP/2 it may be the first, which is not known yet
-        self._sessions = Sessions(SESSIONS)
+        self._sessions = Sessions(memory.tls_sessions)
         self.floods = Floods()
         self._transfers = Transfers(reactor, max_connections=max_connections, arrived=self.floods.arrived, forgotten=self.floods.forget)
         self._idle: dict[tuple[str, int], _Handle] = {}
         self._to_host: dict[str, int] = {}
         self._multiplexed: set[str] = set()
+        self._multiplexed_limit = memory.http2_hosts
+        self._unlearned = 0
         self._looked_up: set[Deferred[Reply]] = set()
         self._looking_up = 0
         self._closed = False
@@ -330,6 +332,16 @@ class CurlTransport:
     def under_way(self) -> int:
         """Deliveries under way."""
         return self._transfers.under_way + self._looking_up
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            bound_of("tls-sessions", lambda: self._sessions),
+            Bound("http2-hosts", lambda: len(self._multiplexed), lambda: self._multiplexed_limit, lambda: self._unlearned),
+            Bound("handles", lambda: len(self._idle), lambda: self._idle_handles, lambda: self._freed),
+            *self._places.bounds,
+        )
 
     def send(self, request: DeliveryRequest, timeout: float) -> Deferred[Reply]:
         """
@@ -412,7 +424,8 @@ class CurlTransport:
 
     def _learn(self, handle: _Handle) -> None:
         if handle.curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
-            if len(self._multiplexed) >= MULTIPLEXED:
+            if len(self._multiplexed) >= self._multiplexed_limit:
+                self._unlearned += len(self._multiplexed)
                 self._multiplexed.clear()  # what is lost is learned again
             self._multiplexed.add(handle.host)
         else:
@@ -437,6 +450,7 @@ class CurlTransport:
     def _put_back(self, handle: _Handle) -> None:
         if self._closed or len(self._idle) >= self._idle_handles or handle.slot in self._idle:
             handle.close()
+            self._freed += 1
         else:
             handle.release()
             self._idle[handle.slot] = handle

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from itertools import islice
 
 from attrs import define, frozen
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -21,8 +22,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Cache, FetchFailed, HeldKey, Keyring, KeyUnavailable, Profiles, Unavailable
+from socialrelay.bounds import Bound, bound_of
 from socialrelay.coalesce import Coalescing, Crowded
-from socialrelay.config import Discovery
+from socialrelay.config import Discovery, Memory
 from socialrelay.diaspora.handle import authority_of, port_of
 from socialrelay.diaspora.keys import BadKey, pem_of, read_public_key
 from socialrelay.discovery.lookup import KeyLookup, NoKey
@@ -37,8 +39,6 @@ SOON = timedelta(seconds=15)
 """When to ask again if there was only no room."""
 FLUSH = 600.0
 """Seconds between two L{DiscoveringKeyring.flush}."""
-MAX_WORKS = 1000
-MAX_WAITERS = 10_000
 LOOKUPS_PER_SLOT = 8
 """So many look-ups may be begun for each document that may be fetched at a time; the rest is told to come again."""
 
@@ -91,6 +91,7 @@ class DiscoveringKeyring:
         now: Callable[[], datetime],
         config: Discovery,
         blocked: Callable[[str], bool],
+        memory: Memory = Memory(),
     ) -> None:
         """
         @param clock: for durations.
@@ -106,24 +107,39 @@ class DiscoveringKeyring:
         self._given: dict[str, HeldKey] = {}
         self._memory: Lru[str, _Entry] = Lru(config.keys_in_memory)
         self._attempts: Lru[str, _Attempt] = Lru(config.keys_in_memory)
-        self._refusals = Refusals(cache, "key:refused:")
-        self._buckets = TokenBuckets(LOOKUPS_PER_HOST, LOOKUP_BURST)
-        self._finding: Coalescing[HeldKey] = Coalescing(MAX_WORKS, MAX_WAITERS)
-        self._refreshing: Coalescing[HeldKey] = Coalescing(MAX_WORKS, MAX_WAITERS)
+        self._refusals = Refusals(cache, "key:refused:", memory.key_refusals)
+        self._buckets = TokenBuckets(LOOKUPS_PER_HOST, LOOKUP_BURST, memory.key_hosts)
+        self._finding: Coalescing[HeldKey] = Coalescing(memory.key_lookups, memory.key_waiters)
+        self._refreshing: Coalescing[HeldKey] = Coalescing(memory.key_lookups, memory.key_waiters)
         self._lookups = 0
         self._used: set[str] = set()
+        self._not_noted = 0
         self._stopping = False
         self.results: Counter[str] = Counter()
 
     @property
-    def held(self) -> int:
-        """Keys in memory."""
-        return len(self._memory)
-
-    @property
-    def limit(self) -> int:
-        """How many there may be."""
-        return self._memory.limit
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        both = (self._finding, self._refreshing)
+        return (
+            bound_of("keys", lambda: self._memory),
+            bound_of("key-attempts", lambda: self._attempts),
+            bound_of("key-refusals", lambda: self._refusals.memory),
+            bound_of("key-hosts", lambda: self._buckets),
+            Bound("key-uses", lambda: len(self._used), lambda: self._memory.limit, lambda: self._not_noted),
+            Bound(
+                "key-lookups",
+                lambda: sum(len(each) for each in both),
+                lambda: sum(each.limit for each in both),
+                lambda: sum(each.forgotten for each in both),
+            ),
+            Bound(
+                "key-waiters",
+                lambda: sum(each.waiters for each in both),
+                lambda: sum(each.waiters_limit for each in both),
+                lambda: sum(each.turned_away for each in both),
+            ),
+        )
 
     @property
     def under_way(self) -> int:
@@ -146,9 +162,12 @@ class DiscoveringKeyring:
         if entry is None:
             return None
         now = self._now()
-        if entry.noted != now.date() and len(self._used) < self.config.keys_in_memory:
-            entry.noted = now.date()
-            self._used.add(handle)
+        if entry.noted != now.date():
+            if len(self._used) < self._memory.limit:
+                entry.noted = now.date()
+                self._used.add(handle)
+            else:
+                self._not_noted += 1
         if abs(now - entry.held.fetched_at) > timedelta(seconds=self.config.key_lifetime):
             self._refresh_in_background(handle, now)
         return entry.held
@@ -194,7 +213,7 @@ class DiscoveringKeyring:
         try:
             await self._profiles.used(used, self._now().date())
         except Unavailable:
-            self._used |= used
+            self._used.update(islice(used, max(0, self._memory.limit - len(self._used))))
 
     async def stop(self) -> None:
         """Give up look-ups, wait until nothing is under way, and write what is to be written."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import frozen
 
 from socialrelay.boundaries import Cache
+from socialrelay.config import Memory
 from socialrelay.ratelimit import Lru
 
 UNUSABLE = 3600.0
@@ -39,16 +40,20 @@ class Refusal:
 
 
 class Refusals:
-    """Remembered by subject: a handle, or a host for all of its handles."""
+    """
+    Remembered by subject: a handle, or a host for all of its handles.
 
-    def __init__(self, cache: Cache, prefix: str, limit: int = 10_000) -> None:
+    @ivar memory: those of which the cache need not be asked.
+    """
+
+    def __init__(self, cache: Cache, prefix: str, limit: int = Memory().key_refusals) -> None:
         """
         @param prefix: begins the keys in the cache.
         @param limit: how many subjects are remembered in memory.
         """
         self._cache = cache
         self._prefix = prefix
-        self._memory: Lru[str, Refusal] = Lru(limit)
+        self.memory: Lru[str, Refusal] = Lru(limit)
 
     async def standing(self, subject: str, now: datetime) -> Refusal | None:
         """The refusal that holds now."""
@@ -75,19 +80,19 @@ class Refusals:
 
     async def clear(self, subject: str) -> None:
         """It was found."""
-        if self._memory.discard(subject) is not None:
+        if self.memory.discard(subject) is not None:
             await self._cache.delete(self._prefix + subject)
 
     async def _last(self, subject: str) -> Refusal | None:
-        refusal = self._memory.get(subject)
+        refusal = self.memory.get(subject)
         if refusal is None:
             refusal = _read(await self._cache.get(self._prefix + subject))
             if refusal is not None:
-                self._memory[subject] = refusal
+                self.memory[subject] = refusal
         return refusal
 
     async def _keep(self, subject: str, refusal: Refusal, now: datetime) -> Refusal:
-        self._memory[subject] = refusal
+        self.memory[subject] = refusal
         # Longer than it holds: the number of failures decides how long the next one will.
         seconds = (refusal.until - now).total_seconds() + FAILURE_MAX
         value = {"reason": refusal.reason, "until": refusal.until.timestamp(), "failures": refusal.failures}

@@ -35,9 +35,6 @@ class AskingMetrics:
         """As L{prometheus_client.registry.Collector}."""
         yield from self._nodes()
         yield from self._keys()
-        yield gauge("names_in_memory", "Host names in the resolver's memory.", self.resolver.names)
-        yield gauge("names_in_memory_limit", "How many there may be.", self.resolver.limit)
-        yield gauge("names_pending", "Host names that are being looked up.", self.resolver.pending)
         yield counters("name_lookups", "Look-ups of host names, by result.", "result", self.resolver.results, NAMES)
         yield from self._subscriptions()
 
@@ -53,8 +50,6 @@ class AskingMetrics:
 
     def _keys(self) -> Iterator[Metric]:
         keyring = self.keyring
-        yield gauge("keys_held", "Authors' keys in memory.", keyring.held)
-        yield gauge("keys_held_limit", "How many there may be (discovery.keys_in_memory).", keyring.limit)
         yield gauge("key_lookups_under_way", "Authors' nodes that are being asked for keys.", keyring.under_way)
         yield counters("key_lookups", "Look-ups of authors' keys that were not in memory, by result.", "result", keyring.results, KEYS)
 

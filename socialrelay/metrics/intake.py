@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from attrs import frozen
 from prometheus_client.metrics_core import Metric
 
-from socialrelay.afterwards import Afterwards
 from socialrelay.metrics.families import counter, counters, gauge, gauges
 from socialrelay.relay import Relay
 from socialrelay.statistics import Tally
@@ -27,7 +26,6 @@ class IntakeMetrics:
     public: PublicSite
     relay: Relay
     tally: Tally
-    afterwards: Afterwards
 
     def collect(self) -> Iterator[Metric]:
         """As L{prometheus_client.registry.Collector}."""
@@ -72,12 +70,6 @@ class IntakeMetrics:
         found = {"yes": verified.key_at_hand, "no": verified.key_missing}
         yield counters("keys_at_hand", "Bodies whose author's key was in memory when they came, or was not.", "found", found)
         yield counter("rejections_not_kept", "Rejections whose reasons were not written down: too many at once.", self.tally.forgotten)
-        waiting, limit = self.afterwards.waiting, self.afterwards.most
-        yield gauge("erasures_waiting", "Names that are still to be taken out of what the bus keeps.", waiting)
-        yield gauge("erasures_waiting_limit", "How many there may be.", limit)
-        yield counter("erasures_dropped", "Names that were too many: they stay until bus.keep_days are over.", self.afterwards.dropped)
-        yield gauge("counts_in_memory", "Counts that are not written yet.", self.tally.waiting)
-        yield gauge("counts_in_memory_limit", "How many there may be; the rest goes to 'other'.", self.tally.limit)
 
     def _reasons(self, event: str) -> Mapping[str, float]:
         return {reason: many for (about, reason), many in self.tally.reasons.items() if about == event}

@@ -18,7 +18,7 @@ from socialrelay.metrics import census
 from socialrelay.metrics.families import counter, counters, gauge, gauges, histogram
 from socialrelay.scheduler.manager import QueueManager
 from socialrelay.scheduler.outcome import Trouble
-from socialrelay.scheduler.pacing import PACED_MAX, Pacer
+from socialrelay.scheduler.pacing import Pacer
 from socialrelay.scheduler.record import State
 from socialrelay.statistics import Tally
 
@@ -98,7 +98,7 @@ class DeliveryMetrics:
         yield gauge("body_cache_limit_bytes", "How many there may be (delivery.body_cache).", self.bodies.limit)
         yield gauge("deliveries_paced", "Deliveries of new posts that wait for their time.", self.pacer.deliveries)
         yield gauge("posts_paced", "Posts that are being spread over time.", len(self.pacer))
-        yield gauge("posts_paced_limit", "How many there may be.", PACED_MAX)
+        yield gauge("posts_paced_limit", "How many there may be (memory.paced).", self.pacer.limit)
         yield counter("posts_rushed", "Posts that went out faster than they should, since too many were paced.", self.pacer.rushed)
 
     def _came_of(self) -> Iterator[Metric]:

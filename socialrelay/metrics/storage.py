@@ -40,6 +40,7 @@ class StorageMetrics:
         found = self.figures.at_hand()
         yield from self._pool(found)
         yield gauge("incoming_rows", "Bodies that wait to be judged.", found.incoming_rows)
+        yield gauge("incoming_rows_limit", "How many there may be (receive.waiting_rows).", self.config().receive.waiting_rows)
         yield gauge("incoming_bytes", "Bytes of them.", found.incoming_bytes)
         yield gauge("incoming_limit_bytes", "How many there may be (receive.waiting_bytes).", self.config().receive.waiting_bytes)
         waiting = (("posts",), found.to_be_published), (("incoming",), found.to_be_kept)
@@ -53,7 +54,7 @@ class StorageMetrics:
         yield gauge("postgres_connections_limit", "How many there are when all are up (postgres.connections).", found.connections_limit)
         yield gauge("postgres_connections_busy", "Connections that wait for an answer.", found.busy)
         yield gauge("postgres_statements_waiting", "Statements that wait for a connection.", found.statements_waiting)
-        yield gauge("postgres_statements_waiting_limit", "How many there may be.", found.statements_waiting_limit)
+        yield gauge("postgres_statements_waiting_limit", "How many there may be (memory.statements).", found.statements_waiting_limit)
         yield counter("postgres_statements", "Statements that were begun.", found.statements)
         yield counter("postgres_connections_lost", "Connections that were lost or could not be opened.", found.connections_lost)
 
@@ -80,7 +81,5 @@ class StorageMetrics:
         yield gauge("cache_in_redis", "Whether the cache is in Redis now, and not in memory.", float(in_redis))
         fallbacks = cache.fallbacks if isinstance(cache, FallbackCache) else 0
         yield counter("cache_fallbacks", "Times that memory was asked in place of Redis.", fallbacks)
-        yield gauge("memory_cache_entries", "Entries of the cache in memory.", len(memory))
-        yield gauge("memory_cache_entries_limit", "How many there may be.", memory.max_entries)
         yield gauge("memory_cache_bytes", "Bytes of the cache in memory.", memory.bytes)
-        yield gauge("memory_cache_limit_bytes", "How many there may be.", memory.max_bytes)
+        yield gauge("memory_cache_limit_bytes", "How many there may be (memory.cache_bytes).", memory.max_bytes)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from socialrelay.config import Policy
-from socialrelay.ratelimit import TokenBuckets
+from socialrelay.bounds import Bound, bound_of
+from socialrelay.config import Memory, Policy
+from socialrelay.ratelimit import Lru, TokenBuckets
 from socialrelay.routing.hosts import host_of
 
 HOUR = 3600.0
-AUTHORS = 20_000
-HOSTS = 10_000
-"""
-So many are remembered.  Whoever has not posted for longest is forgotten first, and may post as if for the first time; to make use of that
-takes as many authors with keys, or hosts, within an hour.
-"""
 
 
 class HourlyLimits:
@@ -22,10 +17,17 @@ class HourlyLimits:
     As many posts at once as may come in an hour, and then one after the other at that pace.
 
     Only verified posts are counted, so that nobody can use up what is another's.
+
+    Only so many are remembered.  Whoever has not posted for longest is forgotten first, and may post as if for the first time; to make use
+    of that takes as many authors with keys, or hosts, within an hour.
     """
 
-    def __init__(self, policy: Policy, seconds: Callable[[], float]) -> None:
-        """@param seconds: a clock for durations."""
+    def __init__(self, policy: Policy, seconds: Callable[[], float], memory: Memory = Memory()) -> None:
+        """
+        @param seconds: a clock for durations.
+        @param memory: how many are remembered.
+        """
+        self._most = memory.counted_authors, memory.counted_hosts
         self._seconds = seconds
         self._authors: TokenBuckets | None = None
         self._hosts: TokenBuckets | None = None
@@ -37,7 +39,15 @@ class HourlyLimits:
         limits = (policy.posts_per_author, policy.posts_per_host)
         if limits != self._limits:
             self._limits = limits
-            self._authors, self._hosts = _buckets(limits[0], AUTHORS), _buckets(limits[1], HOSTS)
+            self._authors, self._hosts = _buckets(limits[0], self._most[0]), _buckets(limits[1], self._most[1])
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            bound_of("counted-authors", lambda: self._authors or Lru(self._most[0])),
+            bound_of("counted-hosts", lambda: self._hosts or Lru(self._most[1])),
+        )
 
     def take(self, author: str) -> str:
         """

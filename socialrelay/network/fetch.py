@@ -32,6 +32,7 @@ from twisted.web.iweb import IAgent, IAgentEndpointFactory, IBodyProducer, IResp
 from zope.interface import implementer
 
 from socialrelay.boundaries import Document, Fetcher, FetchFailed
+from socialrelay.config import Memory
 from socialrelay.network.addresses import Address, Network, Target, UrlRefused, allowed, vet_url
 from socialrelay.network.resolver import Endpoints, Resolver
 from socialrelay.network.texts import one_line, retry_after
@@ -197,6 +198,8 @@ class TreqFetcher:
     """
     L{Fetcher} over treq, one connection per request.
 
+    @ivar limit: documents that may be under way or wait for their turn.
+    @ivar turned_away: how many more would have.
     @ivar _asking: what is under way or waits for its turn.
     """
 
@@ -210,7 +213,7 @@ class TreqFetcher:
         timeout: float = 10.0,
         connect_timeout: float = 5.0,
         concurrency: int = 32,
-        max_waiting: int = 1000,
+        max_waiting: int = Memory().documents,
         allow: tuple[Network, ...] = (),
         ports: tuple[int, ...] = (443,),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -230,7 +233,8 @@ class TreqFetcher:
         self._user_agent = user_agent
         self._timeout = timeout
         self._turns = DeferredSemaphore(concurrency)
-        self._most = concurrency + max_waiting
+        self.limit = concurrency + max_waiting
+        self.turned_away = 0
         self._ports = ports
         self._now = now
         self._asking: set[Deferred[Document]] = set()
@@ -271,7 +275,8 @@ class TreqFetcher:
     def _in_turn(self, fetch: Callable[[], Any]) -> Deferred[Document]:
         if self._closed:
             return fail(FetchFailed("the relay is stopping"))
-        if len(self._asking) >= self._most:
+        if len(self._asking) >= self.limit:
+            self.turned_away += 1
             return fail(FetchFailed("too many documents are being fetched"))
         asking: Deferred[Document] = self._turns.run(self._in_time, fetch)
         self._asking.add(asking)

@@ -28,6 +28,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
+from socialrelay.bounds import Bound, bound_of_answers
+from socialrelay.config import Memory
 from socialrelay.network.addresses import Address, Network, allowed, is_public_name
 from socialrelay.network.overrides import Overrides
 
@@ -43,7 +45,6 @@ STALE = 86400.0
 """Seconds for which an answer is better than none."""
 NEGATIVE = 60.0
 NEGATIVE_MAX = 3600.0
-MAX_NAMES = 10_000
 PER_FAMILY = 2
 
 
@@ -213,7 +214,9 @@ class Resolver:
     The one resolver of the relay.
 
     @ivar results: what look-ups came to, and how often: C{found}, C{refused}, C{no-such-name} or C{no-answer}.
-    @ivar limit: how many names are kept in memory.
+    @ivar limit: how many names are kept in memory, and how many may be looked up at a time.
+    @ivar forgotten: how many were forgotten for want of room.
+    @ivar turned_away: how many were not looked up, since too many were.
     @ivar _names: the last used come last.
     @ivar _pending: names that are looked up now -> who waits; nobody any more when all ran out of time.
     """
@@ -228,7 +231,7 @@ class Resolver:
         timeout: float = 5.0,
         overrides: Overrides | None = None,
         allow: tuple[Network, ...] = (),
-        max_names: int = MAX_NAMES,
+        max_names: int = Memory().names,
     ) -> None:
         """
         @param timeout: seconds that a caller waits for an answer.
@@ -240,20 +243,20 @@ class Resolver:
         self._overrides = overrides or Overrides({})
         self._allow = allow
         self.limit = max_names
+        self.forgotten = self.turned_away = 0
         self.results: Counter[str] = Counter()
         self._overridden = lru_cache(4096)(self._override)
         self._names: OrderedDict[str, _Name] = OrderedDict()
         self._pending: dict[str, list[Deferred[None]]] = {}
 
     @property
-    def names(self) -> int:
-        """How many are in memory."""
-        return len(self._names)
-
-    @property
-    def pending(self) -> int:
-        """How many are being looked up."""
-        return len(self._pending)
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            Bound("names", lambda: len(self._names), lambda: self.limit, lambda: self.forgotten),
+            Bound("names-looked-up", lambda: len(self._pending), lambda: self.limit, lambda: self.turned_away),
+            bound_of_answers("overrides", [self._overridden]),
+        )
 
     def trust(self, hosts: Iterable[str]) -> None:
         """These names resolved in an earlier run: they do not queue behind unknown ones."""
@@ -303,6 +306,7 @@ class Resolver:
         waiting = self._pending.get(host)
         if waiting is None:
             if len(self._pending) >= self.limit:
+                self.turned_away += 1
                 return succeed(NameNotResolved("too many names are being looked up"))
             waiting = self._begin(host, self._names.get(host))
             if host not in self._pending:
@@ -361,6 +365,7 @@ class Resolver:
         self._learn(host, known, answer)
         while len(self._names) > self.limit:
             self._names.popitem(last=False)
+            self.forgotten += 1
         for turn in self._pending.pop(host, []):
             turn.callback(None)
 

@@ -34,8 +34,9 @@ from socialrelay.boundaries import (
     PollReport,
     Unavailable,
 )
+from socialrelay.bounds import Bound, bound_of
 from socialrelay.coalesce import Coalescing, Crowded
-from socialrelay.config import Polling
+from socialrelay.config import Memory, Polling
 from socialrelay.diaspora.preferences import PATH, InvalidPreferences, ReadPreferences, read_preferences
 from socialrelay.nodes.plan import (
     Answer,
@@ -59,7 +60,6 @@ READ_IN_THREAD = 32 * 1024
 """A longer document is read outside the reactor's thread."""
 ASKED_ADDITIONALLY = 20
 """Polls that somebody asked for may be under way in so many more than those that were due."""
-MAX_WAITERS = 1000
 VALIDATORS_KEPT = 86400.0
 ROUND = 5.0
 """Seconds between two rounds."""
@@ -113,6 +113,7 @@ class NodePoller:
         chance: Callable[[], float],
         alive: Callable[[str], object],
         in_thread: Callable[..., Deferred[Any]],
+        memory: Memory = Memory(),
     ) -> None:
         """
         @param now: the time to store and show.
@@ -130,14 +131,23 @@ class NodePoller:
         self._chance = chance
         self._alive = alive
         self._in_thread = in_thread
-        self._polls: Coalescing[PollReport] = Coalescing(config.concurrency + ASKED_ADDITIONALLY, MAX_WAITERS)
+        self._polls: Coalescing[PollReport] = Coalescing(config.concurrency + ASKED_ADDITIONALLY, memory.poll_waiters)
         self._fetches: set[Deferred[Document]] = set()
         self.due = 0
         self.asked = 0
         self.results: Counter[str] = Counter()
-        self._left_alone: Lru[str, float] = Lru(10_000)
+        self._left_alone: Lru[str, float] = Lru(memory.nodes_left_alone)
         self._next_recall = clock.seconds()
         self._stopping = False
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            bound_of("polls", lambda: self._polls),
+            Bound("poll-waiters", lambda: self._polls.waiters, lambda: self._polls.waiters_limit, lambda: self._polls.turned_away),
+            bound_of("nodes-left-alone", lambda: self._left_alone),
+        )
 
     def poll(self, host: str, source: str) -> Deferred[PollReport]:
         """
@@ -147,6 +157,7 @@ class NodePoller:
         @raise Unavailable: storage cannot be reached, so nothing was acted upon.
         """
         if host not in self._polls and self.asked >= ASKED_ADDITIONALLY:
+            self._polls.forgotten += 1
             return fail(Full("too many polls are under way"))
         return self._polls.ask(host, lambda: self._poll_asked(host, source)).addErrback(_crowded)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from math import inf
 
+from socialrelay.bounds import Bound
+from socialrelay.config import Memory
 from socialrelay.scheduler.entry import Entry
 
 AT_ONCE = 10
@@ -17,8 +19,6 @@ SLOWEST = 5.0
 """Deliveries a second, at least."""
 STEP = 0.1
 """Seconds between two releases of the same post."""
-PACED_MAX = 512
-"""Posts that are paced at a time; when there is one more, the oldest goes out at once."""
 
 
 class _Paced:
@@ -44,15 +44,18 @@ class _Paced:
 class Pacer:
     """
     @ivar spread: seconds over which a post goes out; 0: all at once.
+    @ivar limit: posts that are paced at a time; when there is one more, the oldest goes out at once.
     @ivar rushed: posts that went out faster than they should, since too many were paced.
     """
 
-    def __init__(self, spread: float, shuffle: Callable[[list[int]], None], at_once: int = AT_ONCE) -> None:
+    def __init__(self, spread: float, shuffle: Callable[[list[int]], None], at_once: int = AT_ONCE, limit: int = Memory().paced) -> None:
         """
         @param spread: seconds over which a post goes out; 0: all at once.
         @param shuffle: brings a list into an order by chance, so that it is not always the same nodes that wait.
         @param at_once: how many do not wait.
+        @param limit: posts that are paced at a time.
         """
+        self.limit = limit
         self.rushed = 0
         self._at_once = at_once
         self.spread = spread
@@ -62,6 +65,11 @@ class Pacer:
 
     def __len__(self) -> int:
         return len(self._paced)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (Bound("posts-paced", lambda: len(self._paced), lambda: self.limit, lambda: self.rushed),)
 
     def admit(self, entry: Entry, recipients: Iterable[int], now: float) -> tuple[list[int], list[tuple[Entry, list[int]]]]:
         """
@@ -77,7 +85,7 @@ class Pacer:
         self._paced[entry.position] = _Paced(entry, numbers[self._at_once :], rate, now)
         self._next = min(self._next, now + STEP)
         rushed = []
-        if len(self._paced) > PACED_MAX:
+        if len(self._paced) > self.limit:
             oldest = self._paced.pop(next(iter(self._paced)))
             self.rushed += 1
             rushed.append((oldest.entry, oldest.waiting))

@@ -20,6 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Cache, Unavailable
+from socialrelay.bounds import Bound
+from socialrelay.config import Memory
 from socialrelay.storage.memory_cache import MemoryCache
 
 if TYPE_CHECKING:
@@ -207,11 +209,13 @@ class FallbackCache(Service):
     """
 
     _log = Logger()
-    _REMEMBERED = 10_000
 
-    def __init__(self, redis: RedisCache, memory: MemoryCache, clock: IReactorTime, interval: float = 1.0) -> None:
+    def __init__(
+        self, redis: RedisCache, memory: MemoryCache, clock: IReactorTime, interval: float = 1.0, out_of_date: int = Memory().out_of_date
+    ) -> None:
         """
         @param interval: seconds between looks at Redis.
+        @param out_of_date: keys that changed while it was away, at most.
         """
         self.healthy = False
         self.detail = f"there is no connection to Redis at {redis.address} yet, the cache is in memory"
@@ -221,9 +225,19 @@ class FallbackCache(Service):
         self._clock = clock
         self._interval = interval
         self._stale: set[str] = set()
+        self._stale_limit = out_of_date
+        self._left_stale = 0
         self._complained = False
         self._look: IDelayedCall | None = None
         self._starting: Deferred[None] = succeed(None)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (
+            *self.memory.bounds,
+            Bound("cache-out-of-date", lambda: len(self._stale), lambda: self._stale_limit, lambda: self._left_stale),
+        )
 
     def startService(self) -> Deferred[None]:
         """
@@ -261,8 +275,11 @@ class FallbackCache(Service):
 
         def from_memory() -> Deferred[T]:
             self.fallbacks += 1
-            if changed and len(self._stale) < self._REMEMBERED:
-                self._stale.add(changed)
+            if changed and changed not in self._stale:
+                if len(self._stale) < self._stale_limit:
+                    self._stale.add(changed)
+                else:
+                    self._left_stale += 1
             return ask(self.memory)
 
         if not self.healthy:

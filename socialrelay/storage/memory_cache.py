@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from socialrelay.boundaries import Cache
+from socialrelay.bounds import Bound
+from socialrelay.config import Memory
 
 _OVERHEAD = 200
 
@@ -30,13 +32,15 @@ class MemoryCache(Service):
     @ivar bytes: what it holds, overhead included.
     @ivar max_entries: how many it may hold.
     @ivar max_bytes: likewise.
+    @ivar forgotten: how many entries gave way.
     """
 
     healthy = True
 
-    def __init__(self, clock: IReactorTime, max_entries: int = 50_000, max_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, clock: IReactorTime, max_entries: int = Memory().cache, max_bytes: int = Memory().cache_bytes) -> None:
         self.detail = "Redis is off, the cache is in memory"
         self.bytes = 0
+        self.forgotten = 0
         self._clock = clock
         self.max_entries = max_entries
         self.max_bytes = max_bytes
@@ -44,6 +48,11 @@ class MemoryCache(Service):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (Bound("cache", lambda: len(self), lambda: self.max_entries, lambda: self.forgotten),)
 
     def get(self, key: str) -> Deferred[bytes | None]:
         entry = self._find(key)
@@ -83,6 +92,7 @@ class MemoryCache(Service):
         self.bytes += _size(key, entry)
         while len(self._entries) > self.max_entries or self.bytes > self.max_bytes:
             self._forget(next(iter(self._entries)))
+            self.forgotten += 1
 
     def _forget(self, key: str) -> None:
         entry = self._entries.pop(key, None)

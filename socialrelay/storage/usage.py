@@ -43,7 +43,7 @@ class Usage:
         """
         if any(self.lacking(host, size)):
             raise HostFull("this author's host has as much waiting as it may")
-        if self.bytes + size > self.bounds.waiting_bytes:
+        if self.bytes + size > self.bounds.waiting_bytes or self.rows >= self.bounds.waiting_rows:
             raise Full("as much is waiting to be judged as may be")
         self._change(host, 1, size)
 

@@ -20,12 +20,12 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
     @return: an IPv4 address also where it is written as a mapped IPv6 one; C{None} if it is no address.
     """
-    return _parse(text.strip()) if len(text) <= LONGEST else None
+    return read_address(text.strip()) if len(text) <= LONGEST else None
 
 
 @lru_cache(maxsize=1024)
-def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    """Remembered, since few clients send most requests."""
+def read_address(text: str) -> IPv4Address | IPv6Address | None:
+    """The same of a text that is not too long; remembered, since few clients send most requests."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

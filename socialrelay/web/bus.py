@@ -29,7 +29,7 @@ from socialrelay.bus.message import Malformed, canonical, check_density, envelop
 from socialrelay.bus.pages import PageTexts
 from socialrelay.bus.query import BadQuery, Query, read_texts
 from socialrelay.bus.topics import Topics
-from socialrelay.config import Bus, BusToken
+from socialrelay.config import Bus, BusToken, Memory
 from socialrelay.jsontext import NotJSON, read_object
 from socialrelay.web.answers import JSON, answer, application
 from socialrelay.web.bus_tokens import Refusal, Tokens, may_publish
@@ -89,6 +89,7 @@ class BusPages:
 
     @ivar counters: C{bus-post-200} and so on, C{bus-get-200}: what was answered; C{bus-other-405}; C{bus-wrong-token}.  It only
         grows.
+    @ivar tokens: who may come in.
     @ivar readers: who is being answered, or waits.
     """
 
@@ -103,7 +104,9 @@ class BusPages:
         now: Callable[[], datetime],
         new_uuid: Callable[[], UUID],
         clock: IReactorTime,
+        clients: int = Memory().login_clients,
     ) -> None:
+        """@param clients: whose wrong tokens are counted, at most."""
         self.counters: Counter[str] = Counter()
         self.readers = 0
         self._ingest = ingest
@@ -114,18 +117,18 @@ class BusPages:
         self._clock = clock
         self._texts = PageTexts(clock.seconds, lambda: deferLater(clock, 0.0))
         self._max_message = config.max_message
-        self._tokens = Tokens(config.tokens, clock, self.counters)
+        self.tokens = Tokens(config.tokens, clock, self.counters, clients)
 
     def adjust(self, config: Bus) -> None:
         """Take the tokens of another configuration."""
-        self._tokens.replace(config.tokens)
+        self.tokens.replace(config.tokens)
 
     # Publishing
 
     @app.route("/bus/v1/messages", methods=["POST"])
     async def publish(self, request: Request) -> bytes:
         """Take a message, and answer when it is committed."""
-        sender = self._tokens.sender(request)
+        sender = self.tokens.sender(request)
         msg_id, topic, body = self._whole(self._body(request), sender)
         told: Deferred[Answer] = Deferred()
         self._ingest.take(msg_id, topic.encode("utf-8", "surrogatepass"), body, HTTP, told.callback, partial(may_publish, sender))
@@ -185,7 +188,7 @@ class BusPages:
     @app.route("/bus/v1/messages", methods=["GET"])
     async def messages(self, request: Request) -> bytes:
         """A page of what was said; if there is nothing and it was asked for, of what is said next."""
-        sender = self._tokens.sender(request)
+        sender = self.tokens.sender(request)
         if not sender.read:
             raise Refusal(403, "This token may not read (bus.tokens of the configuration: read = true).")
         query = _query_of(request)

@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.server import Request
 
-from socialrelay.config import BusToken
+from socialrelay.bounds import Bound, bound_of
+from socialrelay.config import BusToken, Memory
 from socialrelay.operators.who import shortened
 from socialrelay.web.addresses import limited_as
 from socialrelay.web.admin.throttle import Throttle
@@ -44,12 +45,22 @@ class Tokens:
 
     _log = Logger()
 
-    def __init__(self, tokens: Iterable[BusToken], clock: IReactorTime, counters: Counter[str]) -> None:
-        """@param counters: C{bus-wrong-token} is counted there."""
+    def __init__(
+        self, tokens: Iterable[BusToken], clock: IReactorTime, counters: Counter[str], clients: int = Memory().login_clients
+    ) -> None:
+        """
+        @param counters: C{bus-wrong-token} is counted there.
+        @param clients: whose wrong tokens are counted, at most.
+        """
         self._clock = clock
         self._counters = counters
-        self._throttle = Throttle()
+        self._throttle = Throttle(clients)
         self.replace(tokens)
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        return (bound_of("token-clients", lambda: self._throttle.clients),)
 
     def replace(self, tokens: Iterable[BusToken]) -> None:
         """From now on there are these."""

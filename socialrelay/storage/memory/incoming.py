@@ -31,7 +31,8 @@ class MemoryIncoming:
             return None
         if any(self._lacking(arrival.sender_host, len(arrival.body))):
             raise HostFull("this author's host has as much waiting as it may")
-        if sum(len(other.body) for other in kept) + len(arrival.body) > self._bounds.waiting_bytes:
+        bounds = self._bounds
+        if len(kept) >= bounds.waiting_rows or sum(len(other.body) for other in kept) + len(arrival.body) > bounds.waiting_bytes:
             raise Full("as much is waiting to be judged as may be")
         tables.arrivals += 1
         tables.incoming[tables.arrivals] = Kept(arrival, 0, arrival.received_at)

@@ -16,10 +16,11 @@ from twisted.web.server import Request
 from zope.interface import implementer
 
 from socialrelay.boundaries import Stream, Streams
+from socialrelay.bounds import Bound
+from socialrelay.config import Memory
 from socialrelay.running.logs import message, plain
 from socialrelay.web.admin.sessions import Session, Sessions
 
-KEPT = 500
 SERIOUS = 200
 """Warnings and errors that are kept beside: a busy relay logs hundreds of posts between two of them."""
 TOGETHER = 0.3
@@ -50,11 +51,13 @@ class LiveLog:
     """
     Keeps the last events of the log, and the last that are warnings or errors, and tells those who look on that there are more.
 
+    @ivar limit: how many events there may be.
     @ivar more: called after each event, in whatever thread it was logged.
     """
 
-    def __init__(self, limit: int = KEPT, more: Callable[[], None] = lambda: None, serious: int = SERIOUS) -> None:
+    def __init__(self, limit: int = Memory().events, more: Callable[[], None] = lambda: None, serious: int = SERIOUS) -> None:
         self.more = more
+        self.limit = limit
         self._entries: deque[_Kept] = deque(maxlen=limit)
         self._serious: deque[_Kept] = deque(maxlen=serious)
         self._numbers = count(1)
@@ -71,6 +74,12 @@ class LiveLog:
         if level in LEVELS[1:]:
             self._serious.append(kept)
         self.more()
+
+    @property
+    def bounds(self) -> tuple[Bound, ...]:
+        """What is in memory."""
+        most = (self._entries.maxlen or 0) + (self._serious.maxlen or 0)
+        return (Bound("events", lambda: len(self._entries) + len(self._serious), lambda: most),)
 
     def entries(self, after: int = 0, level: str = LEVELS[0]) -> list[Entry]:
         """

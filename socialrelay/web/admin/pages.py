@@ -19,7 +19,7 @@ from socialrelay.operators.plain import Plain
 from socialrelay.operators.terms import ActError
 from socialrelay.web.addresses import limited_as
 from socialrelay.web.admin.attention import matters
-from socialrelay.web.admin.events import KEPT, Feed
+from socialrelay.web.admin.events import Feed
 from socialrelay.web.admin.look import Look, away
 from socialrelay.web.admin.paging import DIRECTIONS, PAGE, Column, Paging, address, headings, page_number, query_of
 from socialrelay.web.admin.visits import known
@@ -188,7 +188,7 @@ class AdminPages:
         """What the relay logged lately."""
         level = query_of(request).get("level", "info")
         entries = self.feed.log.entries(level=level)[::-1]
-        facts = {"entries": entries, "level": level, "levels": SHOWN_LEVELS, "kept": KEPT}
+        facts = {"entries": entries, "level": level, "levels": SHOWN_LEVELS, "kept": self.feed.log.limit}
         return self.look.page(request, "events.html", known(request), facts, here="events")
 
     @app.route("/admin/events/stream", methods=["GET"])

@@ -10,11 +10,11 @@ from hashlib import sha256
 
 from attrs import Factory, define, field, frozen
 
+from socialrelay.config import Memory
 from socialrelay.ratelimit import Lru
 
 LONGEST = 30 * 86400.0
 """Seconds after which a session ends, however much it is used."""
-SESSIONS = 1000
 LINKS = 20
 LINK_LIFETIME = 300.0
 _BYTES = 32
@@ -71,7 +71,7 @@ class Sessions:
     @ivar lifetime: seconds without use after which one ends.
     """
 
-    def __init__(self, lifetime: float, seconds: Callable[[], float], limit: int = SESSIONS) -> None:
+    def __init__(self, lifetime: float, seconds: Callable[[], float], limit: int = Memory().sessions) -> None:
         """@param limit: with one more, the one that was not used for longest ends."""
         self.lifetime = lifetime
         self._seconds = seconds
@@ -79,6 +79,16 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def limit(self) -> int:
+        """How many there may be."""
+        return self._sessions.limit
+
+    @property
+    def forgotten(self) -> int:
+        """How many gave way."""
+        return self._sessions.forgotten
 
     def begin(self, user: str, way: str) -> tuple[str, Session]:
         """

@@ -16,6 +16,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import NotFound
 
 from socialrelay.boundaries import Streams
+from socialrelay.bounds import Bound, bound_of
 from socialrelay.config import Config
 from socialrelay.health import Health
 from socialrelay.operators.offers import Offer
@@ -87,15 +88,21 @@ class AdminSite:
     @ivar site: to be listened with, where the public cannot reach it.
     @ivar parts: first segment of a path -> what answers there; more may be put in.
     @ivar links: log in whoever has one.
+    @ivar sessions: who is logged in.
+    @ivar throttle: who tries wrong passwords.
     @ivar logins: how tries to log in ended, by the names of L{socialrelay.web.admin.login.RESULTS}; it only grows.
+    @ivar bounds: what is in memory.
     @ivar prepare: makes what depends on a configuration anew; what it returns puts it in place. With another password all sessions end.
     """
 
     site: GuardedSite
     parts: dict[bytes, IResource]
     links: Links
+    sessions: Sessions
+    throttle: Throttle
     logins: Counter[str]
     prepare: Callable[[Config], Callable[[], None]]
+    bounds: tuple[Bound, ...]
 
 
 def admin_site(
@@ -120,10 +127,10 @@ def admin_site(
     @param parts: first segment of a path -> what else answers there, to whoever can connect: it is not asked who that is.
     """
     links = Links(clock.seconds)
-    sessions = Sessions(config.admin.session, clock.seconds)
+    sessions = Sessions(config.admin.session, clock.seconds, config.memory.sessions)
     gate = Gate(sessions, config.admin.user_header)
     passwords = Passwords(config.admin.password, in_thread)
-    throttle = Throttle()
+    throttle = Throttle(config.memory.login_clients)
     logins: Counter[str] = Counter()
     feed = Feed(log, streams, sessions, clock, to_reactor)
 
@@ -163,4 +170,12 @@ def admin_site(
 
         return commit
 
-    return AdminSite(site, answering, links, logins, prepare)
+    bounds = (
+        bound_of("sessions", lambda: sessions),
+        bound_of("login-clients", lambda: throttle.clients),
+        Bound(
+            "operators-connections", lambda: site.connections, lambda: site.max_connections, lambda: site.counters["refused-connections"]
+        ),
+        *log.bounds,
+    )
+    return AdminSite(site, answering, links, sessions, throttle, logins, prepare, bounds)

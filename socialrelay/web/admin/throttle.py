@@ -6,12 +6,12 @@ from collections import deque
 
 from attrs import Factory, define, field
 
+from socialrelay.config import Memory
 from socialrelay.ratelimit import Lru
 
 PER_CLIENT = 5
 IN_ALL = 30
 WINDOW = 60.0
-CLIENTS = 10_000
 
 
 @define(eq=False)
@@ -21,11 +21,14 @@ class Throttle:
     whoever tries many at once would try too many.
 
     @ivar refused: tries that came too early.
+    @ivar most: clients that are remembered.
+    @ivar clients: the tries of each.
     """
 
+    most: int = Memory().login_clients
     refused: int = 0
     _all: deque[float] = field(init=False, factory=deque)
-    _clients: Lru[str, deque[float]] = field(init=False, default=Factory(lambda: Lru(CLIENTS)))
+    clients: Lru[str, deque[float]] = field(init=False, default=Factory(lambda self: Lru(self.most), takes_self=True))
 
     def begin(self, client: str, now: float) -> float:
         """
@@ -33,19 +36,19 @@ class Throttle:
 
         @return: 0.0 if it may; else for how many seconds nothing is tried, not even the right password.
         """
-        own = self._clients.get(client) or deque()
+        own = self.clients.get(client) or deque()
         wait = max(_wait(own, PER_CLIENT, now), _wait(self._all, IN_ALL, now))
         if wait:
             self.refused += 1
             return wait
         own.append(now)
         self._all.append(now)
-        self._clients[client] = own
+        self.clients[client] = own
         return 0.0
 
     def right(self, client: str) -> None:
         """The last try was right: it does not count."""
-        for tries in (self._clients.get(client), self._all):
+        for tries in (self.clients.get(client), self._all):
             if tries:
                 tries.pop()
 
