@@ -30,7 +30,7 @@ class BridgeAloneTests(TestCase):
         bridge = await self.bridge()
         said = await bridge.command("status", "--json")
         self.assertEqual((said.code, said.json["mode"], said.json["ready"]), (0, "bridge", True))
-        self.assertEqual([each["name"] for each in said.json["conditions"]], ["daemon", "postgres", "disk", "clock", "bus"])
+        self.assertEqual([each["name"] for each in said.json["conditions"]], ["daemon", "postgres", "disk", "clock", "bus", "tasks"])
         self.assertIn("the bridge of the bus alone", (await bridge.command("status")).out)
         said = await bridge.command("bus", "--json")
         self.assertEqual((said.json["inbound"], said.json["kept"]), ([bridge.inbound], {"own": 1}))
