@@ -101,8 +101,12 @@ class Bed:
             self.postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     @contextmanager
-    def relay(self, database: Database, configuration: str = AT_ONCE) -> Iterator[Relay]:
-        """A relay that is ready, on this database; afterwards it is stopped as an operator does."""
+    def relay(self, database: Database | None, configuration: str = AT_ONCE) -> Iterator[Relay]:
+        """
+        A relay that is ready; afterwards it is stopped as an operator does.
+
+        @param database: C{None}: it has the servers that it brings along.
+        """
         self.sinks.forget()
         relay = Relay(self, database, configuration)
         try:
@@ -133,9 +137,10 @@ class Database:
         """Run a statement; its rows. A server that was started anew since the last one is asked again."""
         try:
             return self._run(statement, parameters)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError):
-            if not self._connection.closed:
+        except psycopg2.Error as error:
+            if error.pgcode is not None:  # the server said so, and is there
                 raise
+            self._connection.close()
             self._connect()
             return self._run(statement, parameters)
 
@@ -191,21 +196,25 @@ class Cost:
 
 
 class Relay:
-    """The daemon as a process, on the bed's servers."""
+    """
+    The daemon as a process, on the bed's servers or on its own.
 
-    def __init__(self, bed: Bed, database: Database, configuration: str) -> None:
+    What the configuration says of PostgreSQL and Redis goes before what the bed has.
+    """
+
+    def __init__(self, bed: Bed, database: Database | None, configuration: str) -> None:
         self._bed = bed
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self._daemon = Daemon(None, listen=(f"tcp:{self.port}:interface=127.0.0.1",))
+        servers = {}
+        if database is not None:
+            servers = {"postgres": f"dsn = {json.dumps(database.dsn)}", "redis": f"url = {json.dumps(bed.valkey_url)}"}
         self._daemon.configuration = "\n".join(
             (
                 configuration,
-                "[postgres]",
-                f"dsn = {json.dumps(database.dsn)}",
-                "[redis]",
-                f"url = {json.dumps(bed.valkey_url)}",
+                *(f"[{name}]\n{option}" for name, option in servers.items() if f"[{name}]" not in configuration),
                 "[network]",
                 f"ca_file = {json.dumps(str(bed.sinks.ca_file))}",
                 'allow_addresses = ["127.0.0.0/8"]',
@@ -227,6 +236,11 @@ class Relay:
         return self._daemon.log
 
     @property
+    def state(self) -> Path:
+        """Its state directory."""
+        return self._daemon.state
+
+    @property
     def peak(self) -> float:
         """Peak memory, MB."""
         return processes.peak(self.pid)
@@ -246,19 +260,19 @@ class Relay:
         """Its established TCP connections."""
         return processes.connections(self.pid)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it, wait until it is ready, and give it its processor."""
         started = time.monotonic()
-        process = self.launch()
+        process = self.launch(*options)
         while not answers_ready(self.port):
             if process.poll() is not None or time.monotonic() > started + 120:
                 raise RuntimeError(f"the relay does not start:\n{self.log[-3000:]}")
             time.sleep(0.02)
         self.seconds_to_ready = time.monotonic() - started
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self, *options: str) -> subprocess.Popen[bytes]:
         """Start it, and do not wait."""
-        process = self._daemon.launch()
+        process = self._daemon.launch(*options)
         processes.pin([process.pid], processes.cores()[0])
         return process
 

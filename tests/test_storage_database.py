@@ -95,6 +95,16 @@ class DatabaseTests(TestCase):
         self.assertNotIsInstance(failure, OutcomeUnknown)
         self.assertEqual(await database.query("SELECT 1"), [(1,)])
 
+    async def test_slow_statement_is_no_silence(self):
+        """
+        A statement that takes long, on the only connection that is busy, does not mean that the server is silent.
+        """
+        database = await self.database(look=0.1)
+        silences = []
+        database.on_silence(lambda: silences.append(1))
+        await database.query("SELECT pg_sleep(1)")
+        self.assertEqual((silences, database.answering), ([], True))
+
     async def test_lost_connection(self):
         """
         What only reads is done again on another connection when one is lost; what writes may have taken effect.
@@ -242,6 +252,46 @@ class TroubleTests(TestCase):
         await until(storage.health, True)
         self.assertEqual(await published, await storage.log.end())
         self.assertIsNotNone(await storage.log.publish(publication()))
+
+    async def test_silent(self):
+        """
+        That a server hangs is known long before an answer is overdue: posts are refused at once until it goes on, and what was under way is
+        answered then.
+        """
+        server = self.server()
+        storage = await self.storage(server, look=0.1)
+        self.assertTrue(storage.health.answering)
+        silent = Deferred()
+        storage.health.on_silence(lambda: silent.callback(None))
+        server.pause()
+        published, end = storage.log.publish(publication()), storage.log.end()
+        waiting = storage.log.publish(publication())
+        await silent
+        self.assertEqual((storage.health.healthy, storage.health.answering), (True, False))
+        self.assertEqual(storage.health.detail, "the server does not answer")
+        for refused in (waiting, storage.log.publish(publication()), storage.incoming.keep(arrival())):
+            self.failureResultOf(refused, Unavailable)
+        self.assertNoResult(published)
+        server.resume()
+        await end
+        self.assertTrue(storage.health.answering)
+        self.assertEqual(await published, await storage.log.end())
+        self.assertIsNotNone(await storage.log.publish(publication()))
+
+    async def test_silent_because_it_is_gone(self):
+        """
+        That it is gone is told as silence too, and once.
+        """
+        server = self.server()
+        storage = await self.storage(server)
+        silences = []
+        storage.health.on_silence(lambda: silences.append(1))
+        server.kill()
+        await until(storage.health, False)
+        self.assertEqual((silences, storage.health.answering), ([1], False))
+        server.start()
+        await until(storage.health, True)
+        self.assertTrue(storage.health.answering)
 
     async def test_closed_while_hanging(self):
         """

@@ -131,6 +131,25 @@ class ReceptionTests(SynchronousTestCase):
         self.assertEqual([self.post(PRIVATE), self.post(PRIVATE + "/")], [(202, b""), (202, b"")])
         self.assertEqual((self.intake.public, len(self.intake.private)), ([], 2))
 
+    def test_away(self) -> None:
+        """
+        When storage falls silent whoever waits is told to come again; what was begun is finished, and who comes later waits as ever.
+        """
+        self.intake.waits = True
+        first, second = self.treq.post(URL, data=b"1"), self.treq.post(URL, data=b"2")
+        self.reception.away()
+        self.treq.flush()
+        for told in (first, second):
+            response = self.successResultOf(told)
+            self.assertEqual((response.code, response.headers.getRawHeaders("Retry-After")), (503, ["60"]))
+        third = self.treq.post(URL, data=b"3")
+        for answer in self.intake.answers:
+            answer.callback(None)
+        self.treq.flush()
+        self.assertEqual(self.successResultOf(third).code, 202)
+        self.assertEqual((self.intake.cancelled, self.room.kept), (0, 0))
+        self.successResultOf(self.reception.drain())
+
     def test_foreign_guid(self) -> None:
         """
         There is nobody else here.

@@ -128,6 +128,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         base_url=base_url(config),
         turned_away=lambda: engine.tally.count("refused", "too many bytes in hand"),
     )
+    storage.health.on_silence(public.reception.away)
     operations = Operations(
         about=about,
         stores=storage,

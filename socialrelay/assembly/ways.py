@@ -66,7 +66,7 @@ def heard_at(
 
 def watch_basics(given: Surroundings, storage: Storage) -> DiskSpace:
     """Watch the database, and the disk; how much room there is on it."""
-    given.health.watch("postgres", lambda: Condition("postgres", storage.health.healthy, essential=True, detail=storage.health.detail))
+    given.health.watch("postgres", lambda: Condition("postgres", storage.health.answering, essential=True, detail=storage.health.detail))
     space = DiskSpace(given.config.state_dir, given.in_thread)
     given.health.watch("disk", space.condition)
     given.health.watch("clock", given.calendar.condition)

@@ -6,6 +6,8 @@ txpostgres and psycopg2 are met only here.  What they taught:
   - Cancelling a statement opens a second connection, blocking, with the interpreter's lock held: against a server that hangs, the process
     hangs.  So a Deferred of theirs is never cancelled; when an answer is overdue the connection is abandoned: its socket is shut down,
     which never blocks, and then closed.
+  - That an answer is overdue says little about the server: a statement may take its time.  Whether it answers at all is known sooner: while
+    something is under way it is asked something easy.
   - A connection attempt has no time-out of its own when it is asynchronous; it gets a deadline and is abandoned likewise.
   - libpq looks names up in the calling thread; so they are looked up before, in another.
   - One message may hold several statements, which then are one transaction; the rows are those of the last.
@@ -49,10 +51,13 @@ class Queries(Protocol):
 
     @property
     def healthy(self) -> bool: ...
+    @property
+    def answering(self) -> bool: ...
 
     def query(self, statement: str, parameters: Parameters | None = None, *, idempotent: bool = False) -> Deferred[Rows]: ...
 
     def watch(self, changed: Callable[[bool], None]) -> None: ...
+    def on_silence(self, told: Callable[[], None]) -> None: ...
 
 
 @frozen
@@ -64,6 +69,7 @@ class Limits:
     @ivar connect: for opening a connection.
     @ivar statement: after which the server itself ends a statement.
     @ivar answer: after which a server that said nothing is taken to hang; longer than C{statement}.
+    @ivar look: between looks at whether it answers at all: in the third at the latest that it does not is known.
     @ivar backoff: waits between attempts to connect.
     """
 
@@ -72,10 +78,16 @@ class Limits:
     connect: float = 5.0
     statement: float = 8.0
     answer: float = 10.0
+    look: float = 0.3
     backoff: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 
 
 _DEFAULTS = Limits()
+_EASY = "SELECT 1"
+_LATE = 0.1
+"""Seconds by which a look may come too late: whatever is later, the process itself stood still, and answers lie in the sockets."""
+_QUIET = 60.0
+"""Seconds between two lines of the log that say the same."""
 _TRANSIENT = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
@@ -280,6 +292,7 @@ class _Link:
         self._cancel_alarm()
         connection.opened()
         self.up, self._failures = True, 0
+        self._pool.heard()
         self._pool.changed("")
 
     def _refused(self, failure: Failure, connection: _Connection) -> None:
@@ -292,12 +305,14 @@ class _Link:
         self._set_alarm(self._pool.limits.answer, self._overdue, job)
         cursor: Cursor = self._connection.cursor()
         cursor.execute(job.statement, job.parameters).addCallbacks(self._answered, self._failed, callbackArgs=(job,), errbackArgs=(job,))
+        self._pool.look_soon()
 
     def _answered(self, cursor: Cursor, job: _Job) -> None:
         if self.job is not job:
             return
         rows = cursor.fetchall() if cursor.description else []
         cursor.close()
+        self._pool.heard()
         self._end_job()
         job.answer.callback(rows)
         self._pool.dispatch()
@@ -309,6 +324,7 @@ class _Link:
         if self._connection is None or self._connection.closed:
             self.lose(_one_line(error))
             return
+        self._pool.heard()
         self._end_job()
         converted: Exception
         # What txpostgres makes of a statement that the server ended.
@@ -378,7 +394,8 @@ class Database:
     """
     A pool of connections.
 
-    It is I{healthy} while at least one connection is up; while none is, statements fail at once.
+    It is I{healthy} while at least one connection is up; while none is, statements fail at once.  It is I{answering} while, besides, the
+    server says something now and then if something is asked of it; while it is not, statements still wait for their answers.
 
     @ivar statements: how many were taken on since the start.
     @ivar losses: how often a connection was lost, or could not be opened.
@@ -405,6 +422,14 @@ class Database:
         self._drained: Deferred[None] | None = None
         self.statements = 0
         self.losses = 0
+        self._told_of_silence: list[Callable[[], None]] = []
+        self._look: Any = None
+        self._due = 0.0
+        self._heard = False
+        self._asked = False
+        self._silent = False
+        self._complained = False
+        self._quiet_until = 0.0
 
     @property
     def up(self) -> int:
@@ -427,14 +452,25 @@ class Database:
         return any(link.up for link in self._links)
 
     @property
+    def answering(self) -> bool:
+        """L{healthy}, and the server is not silent."""
+        return self.healthy and not self._silent
+
+    @property
     def detail(self) -> str:
-        """How many connections are up, or why none is."""
+        """How many connections are up, or why it is not well."""
+        if self._silent and self.healthy:
+            return "the server does not answer"
         up = self.up
         return f"{up} of {counted(len(self._links), 'connection')}" if up else self._reason
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Call this with the new value each time L{healthy} changes."""
         self._watchers.append(changed)
+
+    def on_silence(self, told: Callable[[], None]) -> None:
+        """Call this each time that L{answering} ends."""
+        self._told_of_silence.append(told)
 
     def start(self) -> Deferred[None]:
         """
@@ -502,6 +538,62 @@ class Database:
             if link.up:
                 link.lose(f"the server has not answered for {self.limits.answer:g} seconds")
 
+    def look_soon(self) -> None:
+        """Something is under way: see whether it is answered."""
+        if self._look is None:
+            self._heard = self._asked = False
+            self._look_again()
+
+    def heard(self) -> None:
+        """The server said something."""
+        self._heard = True
+        if self._silent:
+            self._silent = False
+            if self._complained:
+                self._complained = False
+                self._log.info("The database answers again.")
+
+    def _look_again(self) -> None:
+        self._due = self.reactor.seconds() + self.limits.look
+        self._look = self.reactor.callLater(self.limits.look, self._look_now)
+
+    def _look_now(self) -> None:
+        self._look = None
+        if not self.busy:
+            return
+        late = self.reactor.seconds() - self._due > _LATE
+        self._look_again()
+        if self._heard or late:
+            self._heard = self._asked = False
+        elif self._asked:
+            self._fall_silent()
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        """What is under way may be hard to answer; this is not. Where no connection is idle, enough is asked already."""
+        self._asked = True
+        for link in self._links:
+            if link.idle:
+                answer: Deferred[Rows] = Deferred()
+                answer.addErrback(lambda failure: [])
+                link.run(_Job(_EASY, None, True, answer))
+                break
+
+    def _fall_silent(self) -> None:
+        if self._silent or not self.healthy:
+            return
+        self._silent = True
+        now = self.reactor.seconds()
+        if now >= self._quiet_until and not self.closing:
+            self._quiet_until, self._complained = now + _QUIET, True
+            self._log.warn("The database does not answer: senders are told to come again until it does.")
+        self._tell_of_silence()
+
+    def _tell_of_silence(self) -> None:
+        for told in self._told_of_silence:
+            told()
+
     def changed(self, reason: str) -> None:
         """A connection came up (no reason) or was lost."""
         self._reason = reason or self._reason
@@ -522,6 +614,11 @@ class Database:
             self._log.warn("The database is away: {reason}", reason=self._reason)
         while self._jobs and not healthy:
             self._jobs.popleft().answer.errback(Failure(Unavailable(self._reason)))
+        if not healthy:
+            silent, self._silent = self._silent, False
+            self._complained = False
+            if not silent:
+                self._tell_of_silence()
         for changed in self._watchers:
             changed(healthy)
 
@@ -531,6 +628,9 @@ class Database:
             drained.callback(None)
 
     def _close(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         for link in self._links:
             link.drop()
         self._reason = "closed"

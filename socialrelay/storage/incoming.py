@@ -11,7 +11,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
-from socialrelay.boundaries import Arrival, Full, Incoming, Waiting
+from socialrelay.boundaries import Arrival, Full, Incoming, Unavailable, Waiting
 from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
@@ -147,6 +147,7 @@ class PostgresIncoming:
         self.commits: GroupCommit[_Hashed, int | None] = GroupCommit(
             self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
         )
+        database.on_silence(lambda: self.commits.refuse_waiting("the database is away"))
         self._loading: list[Deferred[None]] = []
         self._hopeless = 0
         """How many were postponed as such: while it stands still, nobody has more to give than before."""
@@ -155,6 +156,8 @@ class PostgresIncoming:
 
     def keep(self, arrival: Arrival) -> Deferred[int | None]:
         """See L{Incoming.keep}."""
+        if not self._database.answering:
+            return fail(Unavailable("the database is away"))
         if not self._usage.known:
             return self._known().addCallback(lambda _: self._keep(arrival))
         return self._keep(arrival)

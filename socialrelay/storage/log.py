@@ -254,10 +254,11 @@ class PostgresLog:
         self._alarm: Any = None
         self._closed = False
         database.watch(self._changed)
+        database.on_silence(lambda: self.commits.refuse_waiting("the database is away"))
 
     def publish(self, publication: Publication) -> Deferred[int | None]:
         """See L{PostLog.publish}."""
-        if self._retry is not None or not self._database.healthy:
+        if self._retry is not None or not self._database.answering:
             return fail(Unavailable("the database is away"))
         self._number += 1
         keys = (*publication.identities, *publication.forestalls)

@@ -37,11 +37,18 @@ class Health(Protocol):
         """Statements can be run now; while it is false they fail at once with L{Unavailable<socialrelay.boundaries.Unavailable>}."""
 
     @property
+    def answering(self) -> bool:
+        """C{healthy}, and it answers; while it does not, nothing is published or kept, and whatever else is asked waits."""
+
+    @property
     def detail(self) -> str:
         """One line for the operator."""
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Call this each time C{healthy} changes, with its new value."""
+
+    def on_silence(self, told: Callable[[], None]) -> None:
+        """Call this each time that C{answering} ends."""
 
 
 @frozen

@@ -133,6 +133,14 @@ class Reception:
         self._take(self._intake.accept, body, client, told.callback)
         return told
 
+    def away(self) -> None:
+        """Storage does not answer: whoever waits is told to come again. What was begun goes on."""
+        waiting, self._waiting = self._waiting, deque()
+        for each in waiting:
+            say, each.say = each.say, None
+            if say is not None:
+                say(AWAY)
+
     def stop(self) -> None:
         """Answer 503 from now on; what is in hand is finished."""
         self._stopping = True

@@ -115,6 +115,15 @@ class MemoryTables:
         """See L{socialrelay.storage.stores.Health}."""
         self._watchers.append(changed)
 
+    @property
+    def answering(self) -> bool:
+        """See L{socialrelay.storage.stores.Health}."""
+        return self.healthy
+
+    def on_silence(self, told: Callable[[], None]) -> None:
+        """See L{socialrelay.storage.stores.Health}."""
+        self.watch(lambda healthy: None if healthy else told())
+
     def reached(self, record: DestinationRecord) -> int:
         """Up to where a destination is settled."""
         upto = max(record.cursor, self.followed) if record.following else record.cursor

@@ -1,0 +1,159 @@
+"""A relay watched from outside while something happens to it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+from attrs import frozen
+
+from benchmarks.bed import Relay
+from socialrelay.web.admin.places import SOCKET_NAME as ADMIN
+from socialrelay.web.control import SOCKET_NAME as CONTROL
+
+EVERY = 0.02
+_PATIENCE = 60.0
+
+
+@frozen
+class Beat:
+    """
+    One look at it.
+
+    @ivar at: when it was asked, in seconds of C{time.monotonic}.
+    @ivar waited: seconds until it answered.
+    @ivar stood: seconds of these in which it, or who asked, wanted to run and another process had the processor.
+    @ivar status: 200: ready or degraded; 503: not ready; 0: the connection broke.
+    """
+
+    at: float
+    waited: float
+    stood: float
+    status: int
+
+
+class Pulse:
+    """
+    Asks a relay every few milliseconds, over one connection, whether it is ready: how long it takes to answer is how long its reactor did
+    not turn.
+
+    @ivar beats: what came of it.
+    """
+
+    def __init__(self, relay: Relay, path: str = "/health/ready") -> None:
+        self._port = relay.port
+        self._pid = relay.pid
+        self._path = path
+        self._over = False
+        self._thread = Thread(target=self._work, daemon=True)
+        self.beats: list[Beat] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self._thread.join()
+
+    @property
+    def longest(self) -> float:
+        """The longest wait, seconds, but for what other processes are to blame for."""
+        return max(beat.waited - min(beat.stood, beat.waited) for beat in self.beats)
+
+    def until(self, status: int, after: float, seconds: float) -> float:
+        """
+        Wait for an answer with this status.
+
+        @param after: asked for after this time.
+        @return: when that was; infinite if it did not come in so many seconds.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for beat in reversed(self.beats):
+                if beat.at < after:
+                    break
+                if beat.status == status:
+                    return next(each.at for each in self.beats if each.at >= after and each.status == status)
+            time.sleep(EVERY)
+        return float("inf")
+
+    def _work(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
+        while not self._over:
+            began, status = time.monotonic(), 0
+            before = self._stood()
+            try:
+                connection.request("GET", self._path)
+                answer = connection.getresponse()
+                answer.read()
+                status = answer.status
+            except (OSError, http.client.HTTPException):
+                connection.close()
+            now = time.monotonic()
+            self.beats.append(Beat(began, now - began, self._stood() - before, status))
+            time.sleep(max(began + EVERY - now, 0.0))
+        connection.close()
+
+    def _stood(self) -> float:
+        """See "scheduler statistics" in Linux's documentation; the second number is what was spent waiting for a processor."""
+        total = 0
+        for thread in (f"/proc/{self._pid}/schedstat", "/proc/thread-self/schedstat"):
+            with suppress(OSError):
+                total += int(Path(thread).read_text().split()[1])
+        return total / 1e9
+
+
+def metrics(relay: Relay) -> dict[str, float]:
+    """All metrics of a relay, by name and labels, without the prefix."""
+    text = _over_socket(relay.state / "run" / ADMIN, "GET", "/metrics").decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name.removeprefix("socialrelay_"): float(value) for name, _, value in lines}
+
+
+def late(relay: Relay) -> dict[float, float]:
+    """How often a relay's reactor was late by so many seconds or more, by its own measure."""
+    found = metrics(relay)
+    looks = found["loop_lag_seconds_count"]
+    name = 'loop_lag_seconds_bucket{le="'
+    return {float(key[len(name) : -2]): looks - count for key, count in found.items() if key.startswith(name) and "Inf" not in key}
+
+
+def act(relay: Relay, what: str, **fields: object) -> Any:
+    """Have a relay do what the operators' command would."""
+    return json.loads(_over_socket(relay.state / "run" / CONTROL, "POST", f"/v1/{what}", json.dumps(fields)))
+
+
+def view(relay: Relay, what: str) -> Any:
+    """What the operators' command would be told."""
+    return json.loads(_over_socket(relay.state / "run" / CONTROL, "GET", f"/v1/{what}"))
+
+
+class _OverSocket(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("relay", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _over_socket(path: Path, method: str, what: str, body: str | None = None) -> bytes:
+    connection = _OverSocket(path)
+    try:
+        connection.request(method, what, body, {} if body is None else {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{what}: {answer.status}: {data.decode()[:500]}")
+        return data
+    finally:
+        connection.close()
