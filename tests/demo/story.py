@@ -8,6 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
+from os import getpid
 from typing import Any
 
 from attrs import Factory, define
@@ -45,7 +46,7 @@ class Story:
     seconds: float
     rate: float
     tell: Callable[[str], None]
-    relay: Daemon = Factory(lambda self: Daemon(self.reactor, folder=new_folder("socialrelay-demo-")), takes_self=True)
+    relay: Daemon = Factory(lambda self: Daemon(self.reactor, folder=new_folder(f"socialrelay-demo-{getpid()}-")), takes_self=True)
     world: World = Factory(lambda self: World(self.reactor, self.relay.folder), takes_self=True)
     members: list[Member] = Factory(list)
     authors: list[Author] = Factory(list)
