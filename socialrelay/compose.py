@@ -234,7 +234,7 @@ def compose(config: Config, reactor: Any, reread: Callable[[], Config], *, stays
         children.append(("the embedded PostgreSQL", postgres))
         embedded["postgres"] = postgres.supervisor
         dsn = lambda: postgres.dsn  # noqa: E731
-    cache = _cache(config, reactor, children, embedded)
+    cache = make_cache(config, reactor, children, embedded)
     surroundings = Surroundings(
         config=config,
         reactor=reactor,
@@ -291,9 +291,10 @@ def _check_readable(option: str, path: str) -> None:
         raise StartFailed(option, f"{path} cannot be read: {error.strerror}") from None
 
 
-def _cache(
+def make_cache(
     config: Config, reactor: Any, children: list[tuple[str, IService]], embedded: dict[str, Supervisor]
 ) -> FallbackCache | MemoryCache:
+    """The cache; the server that is brought along for it goes to C{children} and C{embedded}."""
     memory = MemoryCache(reactor, config.memory.cache, config.memory.cache_bytes)
     if config.redis.url == "off" or not config.federation.enabled:
         return memory

@@ -17,6 +17,9 @@ from socialrelay.config import Memory
 OTHER = "other"
 """The subject of what has none that is known to be true, and of what would be one more than there may be."""
 
+NAMED = 0.9
+"""Which part of the counts may have subjects of their own; the rest is for L{OTHER}."""
+
 REASONED = frozenset({"rejected", "ignored", "refused"})
 """Events whose subjects are reasons: names that stand in the code, so that there are only some."""
 
@@ -61,14 +64,19 @@ class Tally:
         if not self._hour <= now < self._next_hour:
             self._hour = now.replace(minute=0, second=0, microsecond=0)
             self._next_hour = self._hour + timedelta(hours=1)
-        key = (self._hour, event, subject)
-        if key not in self._counts and len(self._counts) >= self._limit:
-            key = (self._hour, event, OTHER)
-            self._nameless += 1
-        self._counts[key] += many
+        self._add((self._hour, event, subject), many)
         self.totals[event] += many
         if event in REASONED:
             self.reasons[event, subject] += many
+
+    def _add(self, key: tuple[datetime, str, str], many: int) -> None:
+        if key not in self._counts and len(self._counts) >= self._limit * NAMED:
+            hour, event, _ = key
+            key = (hour, event, OTHER)
+            self._nameless += 1
+            if key not in self._counts and len(self._counts) >= self._limit:
+                return
+        self._counts[key] += many
 
     @property
     def bounds(self) -> tuple[Bound, ...]:
@@ -108,5 +116,6 @@ class Tally:
         except Unavailable as reason:
             self._log.debug("Counts are not written now: {reason}", reason=str(reason))
         finally:
-            self._counts.update(counts)
-            self._rejected[:0] = rejected
+            for key, many in counts.items():
+                self._add(key, many)
+            self._rejected[:0] = rejected[: self._most_rejected - len(self._rejected)]

@@ -15,7 +15,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from socialrelay.assembly import Assembly, Given, assemble
-from socialrelay.config import Config, NodeList, Polling
+from socialrelay.compose import make_cache
+from socialrelay.config import Config, NodeList, Polling, Redis
 from socialrelay.health import Health, Phase
 from socialrelay.identity import RelayIdentity
 from socialrelay.metrics.process import LogCounts
@@ -23,7 +24,6 @@ from socialrelay.running.lag import LoopLag
 from socialrelay.running.reloading import Reloader
 from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.storage.memory import memory_storage
-from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.stores import Storage
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -70,7 +70,7 @@ def assembled(case: TestCase, **tables: Any) -> Assembled:
     given = Given(
         config=config,
         reactor=reactor,
-        cache=MemoryCache(Clock()),
+        cache=make_cache(evolve(config, redis=Redis("redis://127.0.0.1:1")), Clock(), [], {}),
         health=Health(Phase.RUNNING),
         operators_at=(),
         reloader=reloader,

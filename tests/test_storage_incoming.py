@@ -197,6 +197,16 @@ class IncomingContract:
         self.assertEqual(answers.count(HostFull), 4)
         self.assertEqual((await incoming.usage())[0], 5)
 
+    async def test_rows_in_all(self):
+        """
+        There are no more rows than there may be, however small they are and however many hosts they are of.
+        """
+        incoming = (await self.storage(receive=Receive(waiting_rows=3))).incoming
+        kept = [await incoming.keep(arrival(sender_host=f"pod-{number}.example")) for number in range(3)]
+        await self.assertFailure(incoming.keep(arrival(sender_host="pod-3.example")), Full)
+        await incoming.finish(kept[:1])
+        self.assertIsNotNone(await incoming.keep(arrival(sender_host="pod-3.example")))
+
     async def test_bytes(self):
         """
         Bytes are bounded per host and in all.
