@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
+from socialrelay.scheduler.outcome import RETRY_AFTER_MAX
+from socialrelay.scheduler.record import DestinationRecord, State
+
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
 HOST_STEPS = (30.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR)
@@ -15,6 +18,8 @@ POST_STEPS = (10 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR)
 """The same for one post that keeps failing at a host that takes others."""
 
 DEAD_PROBE = 7 * DAY
+
+SPREAD = 0.2
 
 
 @frozen
@@ -27,7 +32,7 @@ class Backoff:
 
     steps: Sequence[float]
     chance: Callable[[], float]
-    spread: float = 0.2
+    spread: float = SPREAD
 
     def delay(self, failures: int) -> float:
         """Seconds to wait after so many failures in a row, 1 or more."""
@@ -36,3 +41,11 @@ class Backoff:
     def vary(self, seconds: float) -> float:
         """The same, give or take."""
         return seconds * (1 + self.spread * (2 * self.chance() - 1))
+
+
+def longest_wait(record: DestinationRecord) -> float:
+    """Seconds that a host may have to wait at most after what is stored of it: whatever is stored, it may come from a wrong clock."""
+    if record.state is State.DEAD:
+        return DEAD_PROBE * (1 + SPREAD)
+    step = HOST_STEPS[min(max(record.failures, 1), len(HOST_STEPS)) - 1] * (1 + SPREAD)
+    return max(step, RETRY_AFTER_MAX) if record.last_reason.startswith("HTTP") else step  # it may have asked for it

@@ -7,7 +7,6 @@ The model is Postfix's queue manager (postfix:/postfix/README_FILES/SCHEDULER_RE
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from math import inf
 
 from socialrelay.scheduler.alarms import Alarms
@@ -25,7 +24,7 @@ from socialrelay.scheduler.roster import Roster
 WAKE_PAUSE = 60.0
 POST_RETRY = 600.0
 GONE_ANSWERS = 3
-GONE_AFTER = timedelta(days=1)
+GONE_AFTER = 86400.0
 
 
 class Breaker:
@@ -86,9 +85,8 @@ class Breaker:
             return
         host.failures += 1
         host.cohort += 1
-        host.failing_since = host.failing_since or now.wall
         host.last_reason = reason
-        dead = (now.wall - host.failing_since).total_seconds() >= self.lifetime
+        dead = host.fails(now) >= self.lifetime
         delay = self._backoff.vary(DEAD_PROBE) if dead else max(self._backoff.delay(host.failures), wait or 0.0)
         was, host.state = host.state, State.DEAD if dead else State.DEFERRED
         host.next_attempt = now.seconds + delay
@@ -110,9 +108,8 @@ class Breaker:
 
         @return: it has said so often and long enough: what was pending for it is cancelled.
         """
-        host.gone_answers += 1
-        host.gone_since = host.gone_since or now.wall
-        if host.gone_answers < GONE_ANSWERS or now.wall - host.gone_since < GONE_AFTER:
+        lasted = host.says_gone(now)
+        if host.gone_answers < GONE_ANSWERS or lasted < GONE_AFTER:
             return False
         host.state = State.GONE
         host.last_reason = reason

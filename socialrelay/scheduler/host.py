@@ -21,11 +21,12 @@ class Host:
     @ivar next_attempt: monotonic seconds; while the host is deferred or dead nothing is sent before.
     @ivar cohort: grows with each counted failure: what was begun in an earlier one, and fails too, tells nothing new.
     @ivar refused: different posts refused in a row.
+    @ivar failing_since: to be stored and shown; for how long that is says C{failing_from}, in monotonic seconds. Likewise C{gone_since}.
     """
 
     __slots__ = (
-        "cohort", "failing_since", "failures", "feedback", "gone_answers", "gone_since", "in_flight", "last_reason", "last_success", "name",
-        "next_attempt", "refused", "state", "woken_at",
+        "cohort", "failing_from", "failing_since", "failures", "feedback", "gone_answers", "gone_from", "gone_since", "in_flight",
+        "last_reason", "last_success", "name", "next_attempt", "refused", "state", "woken_at",
     )  # fmt: skip
 
     def __init__(self, name: str, window: int) -> None:
@@ -36,11 +37,13 @@ class Host:
         self.in_flight = 0
         self.failures = 0
         self.failing_since: datetime | None = None
+        self.failing_from = 0.0
         self.cohort = 0
         self.next_attempt = 0.0
         self.refused = 0
         self.gone_answers = 0
         self.gone_since: datetime | None = None
+        self.gone_from = 0.0
         self.last_success: datetime | None = None
         self.last_reason = ""
         self.woken_at = _NEVER
@@ -49,13 +52,26 @@ class Host:
         """Take up what was stored."""
         self.state = record.state
         self.failures = record.failures
-        self.failing_since = record.failing_since
         self.last_success = record.last_success
         self.last_reason = record.last_reason
         self.gone_answers = record.gone_answers
-        self.gone_since = record.gone_since
+        self.failing_since, self.failing_from = _lasting(record.failing_since, record.next_attempt, now)
+        self.gone_since, self.gone_from = _lasting(record.gone_since, record.next_attempt, now)
         if record.next_attempt is not None:
             self.next_attempt = now.seconds_at(record.next_attempt, longest_wait)
+
+    def fails(self, now: Moment) -> float:
+        """The host failed: for how many seconds it has done so without a success."""
+        if self.failing_since is None:
+            self.failing_since, self.failing_from = now.wall, now.seconds
+        return now.seconds - self.failing_from
+
+    def says_gone(self, now: Moment) -> float:
+        """The host says that it is gone: for how many seconds it has said so."""
+        self.gone_answers += 1
+        if self.gone_since is None:
+            self.gone_since, self.gone_from = now.wall, now.seconds
+        return now.seconds - self.gone_from
 
     @property
     def probing(self) -> bool:
@@ -91,3 +107,17 @@ class Host:
         self.gone_answers = 0
         self.gone_since = None
         self.next_attempt = 0.0
+
+
+def _lasting(stored: datetime | None, next_attempt: datetime | None, now: Moment) -> tuple[datetime | None, float]:
+    """
+    Since when something lasts that began before the relay was started, on both clocks.
+
+    It is nobody's fault that a host was not tried when its next attempt was due: then the relay did not run, or the clock was put forward.
+    That time does not count.
+    """
+    if stored is None:
+        return None, now.seconds
+    until = now.wall if next_attempt is None else min(now.wall, next_attempt)
+    began = now.seconds - max((until - stored).total_seconds(), 0.0)
+    return now.wall_at(began), began

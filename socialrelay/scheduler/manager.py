@@ -23,7 +23,7 @@ from math import inf
 
 from socialrelay.routing.recipients import Recipients
 from socialrelay.scheduler.alarms import WHOLE, Alarms
-from socialrelay.scheduler.backoff import DEAD_PROBE, Backoff
+from socialrelay.scheduler.backoff import Backoff
 from socialrelay.scheduler.breaker import POST_RETRY, Breaker
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.entry import Entry
@@ -31,7 +31,7 @@ from socialrelay.scheduler.journal import Journal
 from socialrelay.scheduler.ledger import Ledger
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.orders import Abandon, Attempt, Event, Limits, Load, Settled
-from socialrelay.scheduler.outcome import Judgement
+from socialrelay.scheduler.outcome import RETRY_AFTER_MAX, Judgement
 from socialrelay.scheduler.pacing import Pacer
 from socialrelay.scheduler.reader import QUEUE_MAX, Reader
 from socialrelay.scheduler.reckoning import DEFERRED_POSTS_MAX, Reckoning
@@ -145,7 +145,7 @@ class QueueManager:
             self._journal.changed(destination)
         for entry in deferred:
             destination.deferred[entry.position] = entry
-            self._alarms.put(now.seconds_at(entry.next_attempt, DEAD_PROBE), record.number, entry.position)
+            self._alarms.put(now.seconds_at(entry.next_attempt, RETRY_AFTER_MAX), record.number, entry.position)
         self._reader.abandon_the_past(destination, "cancelled", "it takes nothing any more")
         self._consider(destination, now)
 

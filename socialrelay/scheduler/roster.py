@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from socialrelay.scheduler.backoff import DEAD_PROBE
+from socialrelay.scheduler.backoff import longest_wait
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.host import Host
 from socialrelay.scheduler.moment import Moment
@@ -31,7 +31,7 @@ class Roster:
             host = others[0].host
         else:
             host = Host(record.host, self.window)
-            host.restore(record, now, DEAD_PROBE)
+            host.restore(record, now, longest_wait(record))
         destination = self.at[record.number] = Destination(record, host)
         self._of_host[host.name] = (*others, destination)
         return destination
