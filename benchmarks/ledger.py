@@ -6,18 +6,25 @@ from attrs import frozen
 
 from benchmarks.bed import Database
 
-# A destination that follows has come up to the shared position: what is between that and its own cursor was delivered.
+# A destination that follows has come up to the shared position: what is between that and its own cursor was delivered, and what it is noted
+# to have taken above that.
 _LEDGER = """
-    WITH reached AS (
+    WITH shared AS (
+        SELECT taken.position, taken.takers FROM log_state, unnest(log_state.taken, log_state.takers) AS taken (position, takers)
+    ), reached AS (
         SELECT *, CASE WHEN following THEN greatest(cursor, (SELECT followed FROM log_state)) ELSE cursor END AS reached
           FROM destination
     ), named AS (
         SELECT number,
                count(*) AS matching,
-               count(*) FILTER (WHERE position > reached AND position <> ALL(ahead)) AS pending,
-               count(*) FILTER (WHERE position > cursor AND position <= reached AND position <> ALL(ahead)) AS followed
-          FROM post JOIN reached
+               count(*) FILTER (WHERE position > reached AND position <> ALL(ahead) AND NOT taken) AS pending,
+               count(*) FILTER (WHERE position > cursor AND (position <= reached OR taken) AND position <> ALL(ahead)) AS followed
+          FROM (SELECT post.position, recipients, takers FROM post LEFT JOIN shared USING (position)) AS post
+          JOIN reached
             ON CASE WHEN octet_length(recipients) > number >> 3 THEN get_bit(recipients, number) = 1 ELSE false END
+         CROSS JOIN LATERAL (
+               SELECT following AND CASE WHEN octet_length(takers) > number >> 3 THEN get_bit(takers, number) = 1 ELSE false END AS taken
+         ) AS taken
          GROUP BY number
     ), single AS (
         SELECT destination AS number, count(*) AS pending FROM deferred_delivery GROUP BY destination

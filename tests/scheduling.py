@@ -49,6 +49,7 @@ class World:
     @ivar gaps: that were written down.
     @ivar bounces: likewise.
     @ivar arrived: (host, position), in the order of the answers.
+    @ivar again: of these, the most that one host will get again because of one crash.
     """
 
     reply: Callable[[str, int], Reply] = lambda host, position: OK
@@ -58,6 +59,7 @@ class World:
     now: Moment = START
     log: list[tuple[LogEntry, frozenset[int]]] = field(factory=list)
     arrived: list[tuple[str, int]] = field(factory=list)
+    again: int = 0
     tried: list[tuple[str, int]] = field(factory=list)
     events: list[Event] = field(factory=list)
     settled: list[Settled] = field(factory=list)
@@ -67,11 +69,13 @@ class World:
     under_way: list[Attempt] = field(factory=list)
     storage: bool = True
     followed: int = 0
+    taken: dict[int, int] = field(factory=dict)
     rows: int = 0
     gaps: list[Gap] = field(factory=list)
     reading: list[Load] = field(factory=list)
     counting: list[Abandon] = field(factory=list)
     manager: QueueManager = field(init=False)
+    _before: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.manager = self._new_manager()
@@ -133,6 +137,8 @@ class World:
 
     def ask(self) -> list[Attempt]:
         """Begin what the manager wants; what is newly under way."""
+        if self.manager.pressing and self.storage:
+            self.save()
         begun = self.manager.take(self.now)
         self.reading += self.manager.loads(self.now)
         self.counting += self.manager.abandons()
@@ -196,7 +202,8 @@ class World:
         if not self.storage:
             self.manager.restore(progress)
             return
-        self.followed = max(self.followed, progress.followed)
+        self.manager.written(self.now)
+        self.followed, self.taken = progress.followed, dict(progress.taken)
         for found in progress.destinations:
             self.stored[found.number] = evolve(found, subscribed=self.stored[found.number].subscribed)
         self.gaps += progress.gaps
@@ -220,19 +227,29 @@ class World:
             if found.subscribed:
                 waiting = [entry for entry in self.deferred.values() if entry.destination == number]
                 self.manager.open(found, self.now, waiting)
+        self._count_again()
+
+    def _count_again(self) -> None:
+        since, self._before = self.arrived[self._before :], len(self.arrived)
+        for destination in self.manager.all():
+            taken = {position for host, position in since if host == destination.host.name}
+            self.again = max(self.again, sum(destination.pending(each) or each in destination.deferred for each in taken))
 
     def _settle_followers(self) -> None:
         """As L{socialrelay.boundaries.Destinations.settle_followers}."""
         for number, found in self.stored.items():
-            if found.following and found.subscribed and found.cursor < self.followed:
-                taken = self._named(number, found.cursor, self.followed)
+            if found.following and found.subscribed:
+                cursor = max(found.cursor, self.followed)
+                taken = {entry.position for entry in self._named(number, found.cursor, self.followed)}
+                taken |= {position for position, takers in self.taken.items() if position > found.cursor and takers >> number & 1}
                 self.stored[number] = evolve(
                     found,
-                    cursor=self.followed,
-                    ahead=tuple(p for p in found.ahead if p > self.followed),
-                    delivered=found.delivered + sum(entry.position not in found.ahead for entry in taken),
+                    cursor=cursor,
+                    ahead=tuple(sorted(p for p in taken.union(found.ahead) if p > cursor)),
+                    delivered=found.delivered + len(taken.difference(found.ahead)),
                 )
             self.stored[number] = evolve(self.stored[number], following=False)
+        self.taken = {}
 
     def _note(self) -> None:
         events, settled = self.manager.news()

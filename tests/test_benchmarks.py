@@ -321,14 +321,14 @@ class LedgerTests(SynchronousTestCase):
 
     def test_followers(self) -> None:
         """
-        What stands between the cursor of a destination that follows and the shared position was delivered.
+        What stands between the cursor of a destination that follows and the shared position was delivered, and what it took above that.
         """
         self.database.subscribe(["n0", "n1"])
         fill(self.database, 10, everyone(2), 2, bodies=10)
-        self.database.run("UPDATE log_state SET followed = 8")
-        self.database.run("UPDATE destination SET cursor = 4, ahead = ARRAY[6], delivered = 5, following = true WHERE number = 0")
+        self.database.run(r"UPDATE log_state SET followed = 7, taken = ARRAY[9, 10], takers = ARRAY['\x03', '\x02']::bytea[]")
+        self.database.run("UPDATE destination SET cursor = 4, ahead = ARRAY[6, 8], delivered = 6, following = true WHERE number = 0")
         first, second = ledger(self.database)
-        self.assertEqual(first, Account("n0", 10, 8, 0, 2))
+        self.assertEqual(first, Account("n0", 10, 9, 0, 1))
         self.assertEqual(second.pending, 10)
 
     def test_rows_read(self) -> None:

@@ -216,6 +216,23 @@ class DispatcherTests(SynchronousTestCase):
         self.relay.run(5.0)
         self.assertEqual(len(under_way), 2)
 
+    def test_writes_in_time(self) -> None:
+        """A node that takes much is written of at once, and gets no more than five posts before that is done."""
+        under_way: list[Deferred[None]] = []
+
+        def save(progress: object) -> Deferred[None]:
+            under_way.append(Deferred())
+            return under_way[-1]
+
+        self.relay.dispatcher._destinations = type("Slow", (), {"save": staticmethod(save)})()
+        for number in range(9):
+            self.relay.relay.accept(ALICE.post(f"{number}"), "192.0.2.1")
+        self.relay.run(0.0)
+        self.assertEqual((len(self.relay.transport.sent), len(under_way)), (5, 1))
+        under_way[0].callback(None)
+        self.relay.run(0.0)
+        self.assertEqual((len(self.relay.transport.sent), len(under_way)), (9, 2))
+
     def test_counting_while_storage_is_away(self) -> None:
         """What a node that left was not sent is counted when storage is back."""
         self.relay.transport.reply = lambda url: NoAnswer(Trouble.CONNECT)

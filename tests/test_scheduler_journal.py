@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import LogEntry
 from socialrelay.scheduler.destination import Destination
 from socialrelay.scheduler.host import Host
-from socialrelay.scheduler.journal import LAZY_EVERY, SLICE, Journal
+from socialrelay.scheduler.journal import LAZY_EVERY, SLICE, TAKEN_MAX, Journal
 from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress, State
 from tests.scheduling import EPOCH, START, record
 
@@ -73,15 +73,68 @@ class FollowersTests(SynchronousTestCase):
     def test_one_number_for_all(self) -> None:
         """What they take is written as one position, without their rows."""
         for destination in self.destinations:
-            self.journal.delivered(destination, START.seconds)
+            self.journal.delivered(destination, 11, START.seconds)
         self.assertEqual(self.take(end=12), Progress(followed=12, number=2))
+
+    def test_some_took_it(self) -> None:
+        """While one has still to take a post, it is written who took it, and what comes after; with everybody past it nothing is."""
+        slow = self.waiting(0, 11)
+        for number, position in ((1, 11), (2, 12), (1, 12)):
+            self.journal.delivered(self.destinations[number], position, START.seconds)
+        self.assertEqual(self.take(end=12), Progress(followed=10, number=2, taken=((11, 0b10), (12, 0b110))))
+        slow.queue.clear()
+        self.journal.delivered(slow, 11, START.seconds)
+        self.assertEqual(self.take(end=12), Progress(followed=12, number=3))
+
+    def test_many_positions(self) -> None:
+        """Of more positions than are kept together each row says what its destination took."""
+        self.waiting(0, 11)
+        for position in range(11, 11 + TAKEN_MAX):
+            self.journal.delivered(self.destinations[1], position, START.seconds)
+        self.journal.delivered(self.destinations[1], 11 + TAKEN_MAX, START.seconds)
+        self.journal.delivered(self.destinations[2], 11, START.seconds)
+        progress = self.take(end=11 + TAKEN_MAX)
+        self.assertEqual((len(progress.taken), progress.taken[0]), (TAKEN_MAX, (11, 0b110)))
+        self.assertEqual([(found.number, found.following) for found in progress.destinations], [(1, True)])
+
+    def test_unwritten(self) -> None:
+        """What somebody took is unwritten until the write that has it is done, however often that had to be tried."""
+        quick = self.destinations[1]
+
+        def taken() -> int:
+            self.journal.unwritten(quick)
+            self.journal.delivered(quick, 11, START.seconds)
+            return quick.unwritten
+
+        self.assertEqual(taken(), 1)
+        lost = self.take(end=11)
+        self.assertEqual((taken(), self.journal.pressing), (2, False))
+        self.journal.put_back(lost, {each.number: each for each in self.destinations})
+        self.assertEqual(quick.unwritten, 2)
+        self.take(end=11)
+        self.assertEqual((taken(), self.journal.pressing), (3, True))
+        self.assertEqual((self.journal.written(), quick.unwritten), ([quick], 1))
+        self.take(end=11)
+        self.assertFalse(self.journal.pressing)
+        self.assertEqual((self.journal.written(), quick.unwritten, self.journal.written()), ([quick], 0, []))
+
+    def test_unwritten_slices(self) -> None:
+        """Where a row has to wait for others, what it says is unwritten as long."""
+        many = [Destination(record(number, cursor=10), Host(f"node-{number}.example", 2)) for number in range(3, SLICE + 5)]
+        for destination in many:
+            self.journal.unwritten(destination)
+            self.journal.delivered(destination, 11, START.seconds)
+        self.take(end=11)
+        self.assertEqual((len(self.journal.written()), sum(each.unwritten for each in many)), (SLICE, 2))
+        self.take(end=11)
+        self.assertEqual((len(self.journal.written()), sum(each.unwritten for each in many)), (2, 0))
 
     def test_counts_later(self) -> None:
         """Their counts are written once a minute, or when all is to be written."""
-        self.journal.delivered(self.destinations[1], START.seconds)
+        self.journal.delivered(self.destinations[1], 11, START.seconds)
         self.assertEqual(self.take(seconds=LAZY_EVERY - 1).destinations, ())
         self.assertEqual([found.number for found in self.take(seconds=LAZY_EVERY).destinations], [1])
-        self.journal.delivered(self.destinations[2], START.seconds)
+        self.journal.delivered(self.destinations[2], 11, START.seconds)
         self.assertEqual([found.number for found in self.take(everything=True).destinations], [2])
 
     def test_nothing_happens(self) -> None:

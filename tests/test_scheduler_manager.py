@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.scheduler import reader
 from socialrelay.scheduler.backoff import DAY, HOUR
-from socialrelay.scheduler.destination import AHEAD_MAX
+from socialrelay.scheduler.destination import AHEAD_MAX, UNWRITTEN_MAX
 from socialrelay.scheduler.orders import Limits, What
 from socialrelay.scheduler.outcome import Answer, Reply
 from socialrelay.scheduler.reader import CATCH_UP, LOADS, QUEUE_MAX
@@ -768,6 +768,38 @@ class SharedPositionTests(SynchronousTestCase):
         world.save()
         self.assertEqual(world.followed, 0)
         self.after_a_crash(world)
+        self.assertEqual(len(world.arrived), 3)
+
+    def test_ahead_of_a_slow_one(self) -> None:
+        """What the others took while one was slow is sent to none of them again, and counted once."""
+        world = World()
+        world.subscribe(0, 1, 2)
+        world.save()
+        world.post([0, 1, 2])
+        [_, *quick] = world.ask()
+        for attempt in quick:
+            world.answer(attempt)
+        for _ in range(4):
+            world.post([1, 2])
+            for attempt in world.ask():
+                world.answer(attempt)
+        self.after_a_crash(world)
+        self.assertEqual((len(world.arrived), world.again), (11, 0))
+
+    def test_so_much_at_risk(self) -> None:
+        """However much waits for a destination, at most five posts that it took are not written down."""
+        world = World(limits=Limits(window=5))
+        world.subscribe(0)
+        world.save()
+        for _ in range(8):
+            world.post([0])
+        world.storage = False
+        world.run()
+        self.assertEqual(len(world.arrived), UNWRITTEN_MAX)
+        world.storage = True
+        world.save()
+        world.run()
+        self.assertEqual(len(world.arrived), 8)
 
     def test_nothing_twice(self) -> None:
         """What was taken by all is sent to nobody again, although no row says so."""
@@ -833,6 +865,7 @@ class ConservationTests(SynchronousTestCase):
             world.answer(attempt, OK)
         world.wait(5 * DAY)
         self.assertEqual(world.manager.changes(world.now, everything=True).followed, len(world.log))
+        self.assertLessEqual(world.again, UNWRITTEN_MAX)
         got = set(world.arrived)
         bounced = {(settled.host, settled.position) for settled in world.settled if settled.outcome in ("bounced", "expired")}
         for number in range(4):
@@ -1016,6 +1049,7 @@ class Turmoil:
         self.case.assertLessEqual(manager._late, 3)
         self.case.assertLessEqual(len(manager._reader._holding), 4)
         self.case.assertLessEqual(len(self.world.reading), LOADS)
+        self.case.assertLessEqual(self.world.again, UNWRITTEN_MAX)
         if not self.crashed:
             self.case.assertEqual(len(self.world.arrived), len(set(self.world.arrived)))
 

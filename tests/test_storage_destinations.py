@@ -234,6 +234,36 @@ class DestinationsContract:
         await storage.destinations.settle_followers()
         self.assertEqual(await storage.destinations.load(), expected)
 
+    async def test_settle_what_some_took(self):
+        """
+        What is noted of posts above the shared position counts for the rows that follow: delivered, unless their own row says so already.
+        """
+        storage = await self.storage()
+        hosts = [await self.open(storage, f"{letter}.example") for letter in "abcd"]
+        for _ in range(4):
+            await storage.log.publish(publication(recipients=frozenset(range(4))))
+        rows = [
+            evolve(hosts[0], cursor=0, following=True, delivered=10),
+            evolve(hosts[1], cursor=2, following=True, ahead=(4,), delivered=3),
+            evolve(hosts[2], cursor=3, following=True, delivered=3),
+            evolve(hosts[3], cursor=0),
+        ]
+        everybody = 0b1111
+        progress = Progress(destinations=tuple(rows), followed=1, taken=((2, 0b1), (3, everybody)), number=1)
+        await storage.destinations.save(evolve(progress, taken=((2, everybody),)))
+        await storage.destinations.save(evolve(progress, taken=((3, everybody), (4, 0b11)), number=2))
+        await storage.destinations.settle_followers()
+        expected = [
+            evolve(rows[0], cursor=1, following=False, delivered=13, ahead=(3, 4)),
+            evolve(rows[1], cursor=2, following=False, delivered=4, ahead=(3, 4)),
+            evolve(rows[2], following=False),
+            rows[3],
+        ]
+        self.assertEqual(await storage.destinations.load(), expected)
+        await storage.destinations.save(Progress(destinations=(evolve(expected[0], following=True),), followed=1, number=3))
+        await storage.destinations.settle_followers()
+        self.assertEqual(await storage.destinations.load(), expected)
+
     async def test_followed_never_goes_back(self):
         """
         The shared position only grows.

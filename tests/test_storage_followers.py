@@ -33,6 +33,25 @@ class FollowersTallyTests(SynchronousTestCase):
         }
         self.assertEqual({row["number"]: (row["delivered"], row["ahead"]) for row in tally.settled(upto)}, expected)
 
+    @given(FOLLOWERS, POSTS, POSITIONS)
+    def test_above_the_position(self, found: dict[int, tuple[int, frozenset[int]]], posts: dict[int, frozenset[int]], upto: int) -> None:
+        """
+        Of a post above the shared position each is counted that is said to have taken it, once, and has it ahead.
+        """
+        above = {
+            number: (max(cursor, upto), sorted(position for position in ahead if position > max(cursor, upto)))
+            for number, (cursor, ahead) in found.items()
+        }
+        tally = FollowersTally(Follower(number, cursor, ahead) for number, (cursor, ahead) in above.items())
+        taken = {position: takers for position, takers in sorted(posts.items()) if position > upto}
+        for position, takers in taken.items():
+            tally.add_taken(position, pack(takers))
+        expected = {}
+        for number, (cursor, ahead) in above.items():
+            new = {position for position, takers in taken.items() if number in takers and position > cursor and position not in ahead}
+            expected[number] = len(new), sorted(new.union(ahead))
+        self.assertEqual({row["number"]: (row["delivered"], row["ahead"]) for row in tally.settled(upto)}, expected)
+
     def test_nobody_follows(self):
         """
         Where nobody follows nothing is counted.

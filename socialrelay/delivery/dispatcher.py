@@ -40,6 +40,7 @@ DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 AT_ONCE = 128
 """Deliveries begun before the reactor has its turn."""
 SAVE_PAUSE = 0.25
+"""Seconds from a change until it is written, if nobody waits for that."""
 SAVE_RETRY = 2.0
 EXPIRE_EVERY = 600.0
 """Seconds between looking for what became too old while its destination could not take it."""
@@ -113,6 +114,7 @@ class Dispatcher:
         self._turn: IDelayedCall | None = None
         self._alarm: IDelayedCall | None = None
         self._save: IDelayedCall | None = None
+        self._save_from = 0.0
         self._work: set[Deferred[object]] = set()
         self._sending: dict[Attempt, Deferred[None]] = {}
         self._saving: Deferred[bool | None] | None = None
@@ -332,8 +334,7 @@ class Dispatcher:
         for abandon in self._manager.abandons():
             self._keep(self._abandon(abandon))
         self._set_alarm(self._until_something_is_due(now))
-        if self._manager.unsaved:
-            self._save_soon(SAVE_PAUSE)
+        self._save_soon()
         self._manager_turn_is_over()
 
     def _manager_turn_is_over(self) -> None:
@@ -499,9 +500,15 @@ class Dispatcher:
 
     # Writing down
 
-    def _save_soon(self, pause: float) -> None:
-        if self._running and self._save is None and self._saving is None:
-            self._save = self._clock.callLater(pause, self._begin_save)
+    def _save_soon(self) -> None:
+        if not self._running or self._saving is not None or not self._manager.unsaved:
+            return
+        now = self._clock.seconds()
+        at = max(now if self._manager.pressing else now + SAVE_PAUSE, self._save_from)
+        if self._save is None:
+            self._save = self._clock.callLater(at - now, self._begin_save)
+        elif at < self._save.getTime():
+            self._save.reset(at - now)
 
     def _begin_save(self) -> None:
         self._save = None
@@ -511,8 +518,9 @@ class Dispatcher:
 
     def _saved(self, written: bool | None) -> None:
         self._saving = None
-        if self._manager.unsaved:
-            self._save_soon(SAVE_PAUSE if written else SAVE_RETRY)
+        if not written:
+            self._save_from = self._clock.seconds() + SAVE_RETRY
+        self._save_soon()
 
     async def _write(self, everything: bool = False) -> bool:
         """Write what changed; whether it is written."""
@@ -526,6 +534,8 @@ class Dispatcher:
             self._log.debug("Progress is not written now: {reason}", reason=str(error))
             return False
         self.saves.went_well()
+        self._manager.written(self._moment())
+        self._soon()
         return True
 
 

@@ -20,6 +20,11 @@ from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, St
 
 AHEAD_MAX = 1024
 DOUBTS_MAX = 64
+UNWRITTEN_MAX = 5
+"""
+Posts that a destination may have, or be about to get, without its being written down: what it is sent again if the relay is killed.  Where
+its window is wider, as many as that.
+"""
 
 RANGE = 5000
 """Positions of the log that are read at a time, at most."""
@@ -43,6 +48,7 @@ class Destination:
     @ivar suspects: positions that got a 5xx answer since the host began to fail: the next probe takes another post.
     @ivar abandoning: stretches of the log that are being counted so as to be given up; meanwhile nothing is sent.
     @ivar alarm: monotonic seconds at which it is thought of again.
+    @ivar unwritten: posts that it took, which is not known to be written down yet.
     @ivar waits_in: the line of those that are to read the log in which it stands, if it does.
     @ivar reach: positions to read the next time: few where many name it, so that what is read is also taken.
     @ivar stale: posts were cancelled since the stretch of the log that is on its way was asked for.
@@ -51,7 +57,8 @@ class Destination:
     __slots__ = (
         "abandoning", "ahead", "alarm", "begin", "bounced", "cancelled", "cursor", "deferred", "delivered", "doubtful", "expired",
         "following", "host", "in_flight", "joined", "lapsed", "last_bounce", "late", "loading", "missed", "number", "protocol", "queue",
-        "reach", "read", "ready", "requeued", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "url", "waits_in",
+        "reach", "read", "ready", "requeued", "retries", "stale", "subscribed", "suspects", "tried", "unsure", "unwritten", "url",
+        "waits_in",
     )  # fmt: skip
 
     def __init__(self, record: DestinationRecord, host: Host) -> None:
@@ -83,6 +90,7 @@ class Destination:
         self.reach = RANGE
         self.following = False
         self.loading = self.stale = self.ready = self.late = False
+        self.unwritten = 0
         self.waits_in: object = None
         self.abandoning = 0
 
@@ -100,6 +108,8 @@ class Destination:
 
     def has_room(self) -> bool:
         """One more of what waits for it may be under way."""
+        if self.unwritten and len(self.in_flight) + self.unwritten >= max(UNWRITTEN_MAX, self.host.feedback.width):
+            return False
         return self.host.has_room(len(self.queue) + sum(len(stretch.waiting) for stretch in self.missed))
 
     @property

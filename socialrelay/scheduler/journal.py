@@ -11,6 +11,10 @@ from socialrelay.scheduler.record import Bounce, DeferredDelivery, Gap, Progress
 
 LAZY_EVERY = 60.0
 """Seconds until the counts of a destination that just takes what it is sent are written down."""
+PRESSING = 3
+"""Posts that one of them took since the last time, after which it is time to write: at L{UNWRITTEN_MAX} it has to wait."""
+TAKEN_MAX = 512
+"""Posts above the shared position of which it is kept together who took them; of the others each row says it."""
 SLICE = 500
 """Rows that are written at a time, as far as they can wait: ten thousand at once would hold up the reactor."""
 
@@ -21,15 +25,24 @@ class Journal:
 
     A destination that changes often is written once, as it is then.  One that follows the log and takes all that names it has I{joined}: it
     is not written at all, but for its counts now and then; where it stands is the shared position, up to which all that have joined are
-    settled, and what lies between its row and that position was delivered.
+    settled, and what lies between its row and that position was delivered.  Of each post above the position that only some of them took
+    there is one number that says who.
 
     @ivar followed: the shared position, as it was last taken.
+    @ivar pressing: somebody took so much that is not written that it may soon have to wait for that.
+    @ivar _taken: position -> who took it of those who had joined then.
+    @ivar _unwritten: who took something since the last time.
+    @ivar _writing: who took something that is in what was last taken, and how much.
     @ivar _left: who had joined, and in what was last taken does not any more: until that is written, their rows say that they do.
     """
 
     def __init__(self, followed: int = 0) -> None:
         self.followed = followed
         self._changed: dict[int, Destination] = {}
+        self._taken: dict[int, int] = {}
+        self._unwritten: dict[int, Destination] = {}
+        self._writing: list[tuple[Destination, int]] = []
+        self.pressing = False
         self._lazy: dict[int, Destination] = {}
         self._lazy_since = 0.0
         self._due: dict[int, Destination] = {}
@@ -61,13 +74,25 @@ class Journal:
         """It is not as it was written."""
         self._changed[destination.number] = destination
 
-    def delivered(self, destination: Destination, now: float) -> None:
+    def unwritten(self, destination: Destination) -> None:
+        """It took a post: until that is written, the post is sent again if the relay is killed."""
+        destination.unwritten += 1
+        self._unwritten[destination.number] = destination
+        if destination.unwritten >= PRESSING:
+            self.pressing = True
+
+    def delivered(self, destination: Destination, position: int, now: float) -> None:
         """It took a post, and nothing else happened to it."""
         self._moved = True
-        if destination.joined and destination.following:
-            if not self._lazy:
-                self._lazy_since = now
-            self._lazy[destination.number] = destination
+        if not (destination.joined and destination.following):
+            self.changed(destination)
+            return
+        if not self._lazy:
+            self._lazy_since = now
+        self._lazy[destination.number] = destination
+        others = self._taken.get(position, 0)
+        if others or len(self._taken) < TAKEN_MAX:
+            self._taken[position] = others | 1 << destination.number
         else:
             self.changed(destination)
 
@@ -131,6 +156,8 @@ class Journal:
         self._left = frozenset(each.number for each in chosen if not each.joined and each.number in had_joined)
         self._requeueing = frozenset(key for key, bounce in self._bounces.items() if bounce is None)
         self._number += 1
+        self._taken = {position: takers for position, takers in self._taken.items() if position > self.followed}
+        self._begin_to_write()
         progress = Progress(
             tuple(destination.record(now) for destination in chosen),
             tuple(self._deferred.values()),
@@ -140,9 +167,27 @@ class Journal:
             tuple(_dated(key, bounce, now) for key, bounce in self._bounces.items() if bounce is not None),
             tuple(self._requeueing),
             self._number,
+            tuple(sorted(self._taken.items())),
         )
         self._deferred, self._over, self._gaps, self._bounces, self._moved = {}, set(), [], {}, False
         return progress
+
+    def _begin_to_write(self) -> None:
+        left = {number: each for number, each in self._unwritten.items() if number in self._changed}
+        self._writing = [(each, each.unwritten) for number, each in self._unwritten.items() if number not in left]
+        self._unwritten = left
+        self.pressing = False
+
+    def written(self) -> list[Destination]:
+        """
+        What was last taken is written.
+
+        @return: who took some of that.
+        """
+        written, self._writing = self._writing, []
+        for destination, posts in written:
+            destination.unwritten -= posts
+        return [destination for destination, _ in written]
 
     def _make_due(self, now: float, everything: bool) -> None:
         if not self._due and self._lazy and (everything or now - self._lazy_since >= LAZY_EVERY):
@@ -206,6 +251,8 @@ class Journal:
             self._bounces.setdefault((bounce.destination, bounce.position), bounce)
         for key in progress.requeued:
             self._bounces.setdefault(key, None)
+        self._unwritten.update((destination.number, destination) for destination, _ in self._writing)
+        self._writing = []
         self._moved = True
 
 

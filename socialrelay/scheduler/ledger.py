@@ -49,6 +49,7 @@ class Ledger:
 
         @param delay: as in L{Settled}, and so is C{digest}.
         """
+        self.journal.unwritten(destination)
         if position in destination.deferred:
             self.end_deferred(destination, position, "delivered", reason, digest)
             return
@@ -56,7 +57,7 @@ class Ledger:
             self.journal.changed(destination)
         destination.settle(position, self.end, self._pacer.floor)
         destination.delivered += 1
-        self.journal.delivered(destination, now.seconds)
+        self.journal.delivered(destination, position, now.seconds)
         self.settlements.append(Settled("delivered", destination.host.name, position, reason, 1, delay, digest))
 
     def finish(self, destination: Destination, position: int, outcome: str, reason: str, digest: str = "") -> None:

@@ -483,7 +483,7 @@ class QueueManager:
 
     def changes(self, now: Moment, everything: bool = False) -> Progress:
         """
-        What is to be written now, in one transaction; it counts as written, unless it comes back with L{restore}.
+        What is to be written now, in one transaction. Either L{written} or L{restore} is called before the next.
 
         @param everything: also counts that would have time.
         """
@@ -493,6 +493,12 @@ class QueueManager:
         """The rows of those that nothing happened to are to be written, too: to be asked for once an hour or so."""
         self._journal.refresh(self._roster.all())
 
+    def written(self, now: Moment) -> None:
+        """The last changes are written: whoever had to wait for that goes on."""
+        for destination in self._journal.written():
+            if destination.sendable:
+                self._consider(destination, now)
+
     def restore(self, progress: Progress) -> None:
         """It could not be written: it belongs to the next changes."""
         self._journal.put_back(progress, self._roster.at)
@@ -501,6 +507,11 @@ class QueueManager:
     def unsaved(self) -> bool:
         """Whether there is anything to write."""
         return bool(self._journal)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether it is to be written at once: else destinations may have to wait."""
+        return self._journal.pressing
 
     # Within
 

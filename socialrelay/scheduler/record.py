@@ -113,6 +113,7 @@ class Progress:
     @ivar requeued: (destination, position) of such as are tried once more.
     @ivar number: grows; what comes after one with a greater number changes nothing. 0: none.
     @ivar followed: the shared position: all destinations whose row says C{following} after this was written are settled up to here.
+    @ivar taken: positions above that, ascending, each with whom of these took it: bit C{n} stands for destination C{n}.
     """
 
     destinations: tuple[DestinationRecord, ...] = ()
@@ -123,3 +124,4 @@ class Progress:
     bounces: tuple[Bounce, ...] = ()
     requeued: tuple[tuple[int, int], ...] = ()
     number: int = 0
+    taken: tuple[tuple[int, int], ...] = ()

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries import Destinations
 from socialrelay.boundaries.destinations import BOUNCES_KEPT
+from socialrelay.routing.recipients import Recipients
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage.database import Queries
 from socialrelay.storage.followers import Follower, FollowersTally
 from socialrelay.storage.lookups import DestinationLookups
-from socialrelay.storage.rows import LAZY, LOG_LOCK, rows
+from socialrelay.storage.rows import LOG_LOCK, rows
 
 _COLUMNS = """
     number, host, protocol, url, cursor, subscribed, state, ahead, failures, failing_since, next_attempt, last_success, last_reason,
@@ -23,10 +24,12 @@ _COLUMNS = """
 """
 
 _FOLLOWERS = """
-    SELECT followed, number, cursor, ahead
+    SELECT number, cursor, ahead
       FROM destination, log_state
-     WHERE subscribed AND following AND cursor < followed
+     WHERE subscribed AND following AND (cursor < followed OR taken <> '{}')
 """
+
+_SHARED = "SELECT followed, taken, takers FROM log_state"
 
 _BITMAPS = """
     SELECT position, recipients
@@ -45,10 +48,11 @@ _RECORDS = 1000
 # Twice is as good as once: it takes only rows that follow, and leaves none.
 _SETTLE_FOLLOWERS = """
     UPDATE destination
-       SET delivered = destination.delivered + now.delivered, ahead = now.ahead, cursor = %(followed)s
+       SET delivered = destination.delivered + now.delivered, ahead = now.ahead, cursor = greatest(destination.cursor, %(followed)s)
       FROM json_to_recordset(%(followers)s) AS now (number integer, delivered bigint, ahead bigint[])
-     WHERE destination.number = now.number AND destination.following AND destination.cursor < %(followed)s;
+     WHERE destination.number = now.number AND destination.following;
     UPDATE destination SET following = false WHERE following;
+    UPDATE log_state SET taken = '{}', takers = '{}';
 """
 
 _LOAD = f"SELECT {_COLUMNS} FROM destination WHERE number > %(after)s ORDER BY number LIMIT %(limit)s"
@@ -176,7 +180,13 @@ _REQUEUED = """
      WHERE bounce.destination = requeued.destination AND bounce.position = requeued.position;
 """
 
-_FOLLOWED = "UPDATE log_state SET followed = %(followed)s WHERE followed < %(followed)s;"
+_FOLLOWED = """
+    UPDATE log_state
+       SET followed = %(followed)s, taken = now.taken, takers = now.takers
+      FROM (SELECT coalesce(array_agg(position), '{}') AS taken, coalesce(array_agg(takers), '{}') AS takers
+              FROM json_to_recordset(%(taken)s) AS taken (position bigint, takers bytea)) AS now
+     WHERE followed <= %(followed)s;
+"""
 
 
 # A write of which nobody knows whether it was done may be done after the next one, and would take back what that says: it fails instead.
@@ -204,9 +214,9 @@ class PostgresDestinations(DestinationLookups):
         return Deferred.fromCoroutine(self._settle_followers())
 
     async def _settle_followers(self) -> None:
+        [(followed, taken, takers)] = await self._database.query(_SHARED, idempotent=True)
         found = await self._database.query(_FOLLOWERS, idempotent=True)
-        followed = found[0][0] if found else 0
-        tally = FollowersTally(Follower(*row) for _, *row in found)
+        tally = FollowersTally(Follower(*row) for row in found)
         after = tally.after
         while after < followed:
             # A few at a time: they are long, and the server ends a statement that takes seconds.
@@ -215,6 +225,8 @@ class PostgresDestinations(DestinationLookups):
             for position, recipients in posts:
                 tally.add(position, recipients)
             after = posts[-1][0] if len(posts) == _AT_ONCE else followed
+        for position, some in zip(taken, takers, strict=True):
+            tally.add_taken(position, some)
         parameters = {"followed": followed, "followers": rows(tally.settled(followed))}
         await self._database.query(_SETTLE_FOLLOWERS, parameters, idempotent=True)
 
@@ -264,6 +276,7 @@ class PostgresDestinations(DestinationLookups):
         """See L{Destinations.save}."""
         statements: list[str] = []
         parameters: dict[str, object] = {"followed": progress.followed, "run": self._run, "number": progress.number}
+        parameters["taken"] = rows(_takers(*each) for each in progress.taken)
         if progress.number:
             statements.append(_IN_TIME)
         # Of two values for one row the last counts; a statement may touch a row only once.
@@ -278,9 +291,8 @@ class PostgresDestinations(DestinationLookups):
             if entries:
                 statements.append(statement)
                 parameters[name] = rows(entries.values())
-        if progress.followed:
-            statements.append(_FOLLOWED)
-        return self._database.query(LAZY + "".join(statements), parameters, idempotent=True).addCallback(_nothing)
+        statements.append(_FOLLOWED)
+        return self._database.query("".join(statements), parameters, idempotent=True).addCallback(_nothing)
 
 
 def _record(row: tuple[Any, ...]) -> DestinationRecord:
@@ -338,6 +350,10 @@ def _gap(gap: Gap) -> dict[str, object]:
         "outcome": gap.outcome,
         "reason": gap.reason,
     }
+
+
+def _takers(position: int, takers: int) -> dict[str, object]:
+    return {"position": position, "takers": Recipients(takers).packed()}
 
 
 def _bounce(bounce: Bounce) -> dict[str, object]:

@@ -44,6 +44,7 @@ class FollowersTally:
         self._waiting = list(self._followers)
         self._counting = 0
         self._columns: list[int] = []
+        self._taken: list[tuple[int, bytes]] = []
 
     def add(self, position: int, recipients: bytes | memoryview) -> None:
         """One more post; they are told in the order of their positions."""
@@ -57,6 +58,15 @@ class FollowersTally:
         if carry:
             self._columns.append(carry)
 
+    def add_taken(self, position: int, takers: bytes | memoryview) -> None:
+        """
+        A post above the shared position, of which only some of them are settled.
+
+        @param takers: those who took it.
+        """
+        self.add(position, takers)
+        self._taken.append((position, bytes(takers)))
+
     def settled(self, upto: int) -> list[dict[str, Any]]:
         """
         What is to be written: C{number}, C{ahead} above the shared position, and how many more were C{delivered}.
@@ -69,7 +79,13 @@ class FollowersTally:
             {
                 "number": follower.number,
                 "delivered": sum((column[follower.number >> 3] >> (follower.number & 7) & 1) << n for n, column in enumerate(columns)),
-                "ahead": [position for position in follower.ahead if position > upto],
+                "ahead": self._ahead_of(follower, upto),
             }
             for follower in self._followers
         ]
+
+    def _ahead_of(self, follower: Follower, upto: int) -> list[int]:
+        place, bit = follower.number >> 3, 1 << (follower.number & 7)
+        new = [position for position, takers in self._taken if place < len(takers) and takers[place] & bit]
+        taken = {position for position in new if position > max(upto, follower.cursor)}
+        return sorted(taken.union(position for position in follower.ahead if position > upto))

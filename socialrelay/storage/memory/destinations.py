@@ -28,15 +28,18 @@ class MemoryDestinations:
         """See L{Destinations.settle_followers}."""
         rows = self._tables.destinations
         for number, row in rows.items():
-            behind = row.subscribed and row.following and row.cursor < self._tables.followed
-            rows[number] = evolve(self._caught_up(row) if behind else row, following=False)
+            rows[number] = evolve(self._caught_up(row) if row.subscribed and row.following else row, following=False)
+        self._tables.taken = {}
 
     def _caught_up(self, row: DestinationRecord) -> DestinationRecord:
         followed, posts = self._tables.followed, self._tables.posts
         span = set(range(row.cursor + 1, followed + 1)) - set(row.ahead)
         delivered = sum(1 for position in span if position in posts and row.number in posts[position].recipients)
-        ahead = tuple(position for position in row.ahead if position > followed)
-        return evolve(row, delivered=row.delivered + delivered, cursor=followed, ahead=ahead)
+        cursor = max(row.cursor, followed)
+        taken = {position for position, takers in self._tables.taken.items() if takers >> row.number & 1 and position > cursor}
+        ahead = {position for position in row.ahead if position > cursor}
+        delivered += len(taken - ahead)
+        return evolve(row, delivered=row.delivered + delivered, cursor=cursor, ahead=tuple(sorted(taken | ahead)))
 
     @answering
     def load(self) -> list[DestinationRecord]:
@@ -168,7 +171,8 @@ class MemoryDestinations:
         for key in progress.requeued:
             tables.bounces.pop(key, None)
         self._limit_bounces({bounce.destination for bounce in progress.bounces})
-        tables.followed = max(tables.followed, progress.followed)
+        if tables.followed <= progress.followed:
+            tables.followed, tables.taken = progress.followed, dict(progress.taken)
 
     def _limit_bounces(self, numbers: set[int]) -> None:
         for number in numbers:

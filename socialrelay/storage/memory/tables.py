@@ -61,6 +61,7 @@ class MemoryTables:
     @ivar run: how often stores were put over these tables.
     @ivar written: in this run, L{socialrelay.scheduler.record.Progress.number} of the last progress that was written.
     @ivar followed: destinations whose row says C{following} are settled up to here.
+    @ivar taken: L{socialrelay.scheduler.record.Progress.taken}.
     """
 
     posts: dict[int, Publication] = Factory(dict)
@@ -81,6 +82,7 @@ class MemoryTables:
     run: int = 0
     written: int = 0
     accounts: dict[int, tuple[int, int]] = Factory(dict)
+    taken: dict[int, int] = Factory(dict)
     nodes: dict[str, NodeRecord] = Factory(dict)
     polls: dict[str, list[PollNote]] = Factory(dict)
     subscriptions: dict[str, ManualSubscription] = Factory(dict)
