@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
-from tests.chaos import black_holes, dead_names, postgres_away
+from tests.chaos import black_holes, dead_names, postgres_away, valkey_away
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150
@@ -38,7 +38,7 @@ CONTRACT = {
         "0 lost; 503 with Retry-After within 1 s; goes on within 5 s; no gap of the reactor above 200 ms",
         postgres_away.prove,
     ),
-    "P3": Promise("Redis is only a cache", "0 lost, 0 more duplicates, p99 of the intake at most twice as long"),
+    "P3": Promise("Redis is only a cache", "0 lost, 0 more duplicates, p99 of the intake at most twice as long", valkey_away.prove),
     "P4": Promise("Of each post at each node it is known what became of it", "10 000 examples; an imbalance of 0 at all times"),
     "P5": Promise(
         "Black holes are no concern of other nodes",
