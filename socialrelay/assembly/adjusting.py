@@ -89,7 +89,8 @@ class Adjustable:
 
         def commit() -> None:
             site.max_body, site.deadline = receive.max_body, receive.deadline
-            site.max_connections, site.max_per_address = receive.connections, receive.connections_per_address
+            site.max_connections = min(receive.connections, self.engine.network.descriptors.intake)
+            site.max_per_address = receive.connections_per_address
             site.proxies, site.room.limit = proxies, receive.bytes_in_hand
             self.admin.site.proxies = proxies
             self.engine.quota.rows, self.engine.quota.bytes = receive.waiting_rows_per_address, receive.waiting_bytes_per_address
@@ -116,7 +117,7 @@ class Adjustable:
 
     def _delivery(self, config: Config) -> None:
         delivery = config.delivery
-        self.engine.manager.adjust(limits(delivery, self.engine.network.budget))
+        self.engine.manager.adjust(limits(delivery, self.engine.network.descriptors.deliveries))
         self.engine.dispatcher.adjust(delivery.queue_lifetime)
         self.engine.pacer.spread = delivery.origin_spread
         self.engine.bodies.limit = delivery.body_cache

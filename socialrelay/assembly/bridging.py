@@ -22,6 +22,7 @@ from socialrelay.operators.alone import AloneViews
 from socialrelay.operators.offers import Offer, bus_offers
 from socialrelay.rounds import Rounds
 from socialrelay.running import disk
+from socialrelay.running.limits import raise_descriptor_limit, share_descriptors
 from socialrelay.services import Periodic
 from socialrelay.storage.stores import Storage
 from socialrelay.web.admin.events import LiveLog
@@ -79,6 +80,7 @@ def bridge_alone(given: Surroundings, storage: Storage) -> tuple[tuple[tuple[str
         log=seen,
         streams=streams,
         to_reactor=reactor.callFromThread,
+        connections=share_descriptors(config, raise_descriptor_limit()).operators,
         parts={b"metrics": MetricsPage(registry), b"bus": bus.pages},
     )
     registry.register(OperatorMetrics(admin))

@@ -122,7 +122,11 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
     )
     pacer = Pacer(config.delivery.origin_spread, random.shuffle, limit=config.memory.paced)
     manager = QueueManager(
-        limits(config.delivery, network.budget), Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), given.log_end, pacer
+        limits(config.delivery, network.descriptors.deliveries),
+        Backoff(HOST_STEPS, chance),
+        Backoff(POST_STEPS, chance),
+        given.log_end,
+        pacer,
     )
     bodies = BodyCache(config.delivery.body_cache)
     dispatcher = Dispatcher(

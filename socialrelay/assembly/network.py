@@ -6,6 +6,7 @@ from functools import partial
 from ipaddress import ip_network
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from socialrelay import __version__
 from socialrelay.assembly.given import Given
@@ -15,20 +16,27 @@ from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import Resolver, SystemLookup
 from socialrelay.network.trust import load_trust
-from socialrelay.running.limits import in_flight_budget, raise_descriptor_limit
+from socialrelay.running.limits import Descriptors, raise_descriptor_limit, share_descriptors
 
 LIST_TIMEOUT = 60.0
 """Seconds for a list of rules, which may have 4 MiB."""
+
+FEW_DESCRIPTORS = (
+    "The system allows {limit} open files: enough for {deliveries} deliveries at a time and {intake} connections to the public site, fewer "
+    "than delivery.in_flight and receive.connections say. Raise LimitNOFILE, or `ulimit -n`."
+)
+
+_log = Logger()
 
 
 @frozen(kw_only=True, eq=False)
 class Network:
     """
-    @ivar budget: deliveries that the system has descriptors for.
+    @ivar descriptors: who may take how many.
     @ivar of_authors: fetches authors' keys; C{of_nodes}: preferences and node lists; C{of_lists}: lists of rules.
     """
 
-    budget: int
+    descriptors: Descriptors
     user_agent: str
     names: SystemLookup
     resolver: Resolver
@@ -66,7 +74,10 @@ def make_network(given: Given) -> Network:
     @raise OSError: C{network.ca_file} cannot be read.
     """
     config, reactor = given.config, given.reactor
-    budget = in_flight_budget(config.delivery.in_flight, raise_descriptor_limit())
+    descriptors = share_descriptors(config, raise_descriptor_limit())
+    budget = descriptors.deliveries
+    if budget < config.delivery.in_flight or descriptors.intake < config.receive.connections:
+        _log.warn(FEW_DESCRIPTORS, limit=descriptors.limit, deliveries=budget, intake=descriptors.intake)
     user_agent = f"socialrelay/{__version__} (+https://{given.identity.host}/)"
     allow = tuple(ip_network(cidr) for cidr in config.network.allow_addresses)
     trust = load_trust(config.network.ca_file, config.state_dir)
@@ -93,7 +104,7 @@ def make_network(given: Given) -> Network:
         memory=config.memory,
     )
     return Network(
-        budget=budget,
+        descriptors=descriptors,
         user_agent=user_agent,
         names=names,
         resolver=resolver,

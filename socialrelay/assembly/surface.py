@@ -127,6 +127,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         started_at=about.started_at,
         base_url=base_url(config),
         turned_away=lambda: engine.tally.count("refused", "too many bytes in hand"),
+        connections=min(config.receive.connections, engine.network.descriptors.intake),
     )
     storage.health.on_silence(public.reception.away)
     operations = Operations(
@@ -184,6 +185,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         log=seen,
         streams=streams,
         to_reactor=reactor.callFromThread,
+        connections=engine.network.descriptors.operators,
         parts=parts,
     )
     registry.register(OperatorMetrics(admin))

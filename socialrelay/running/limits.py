@@ -1,8 +1,27 @@
-"""How many descriptors this process may open, and how many of them deliveries may take."""
+"""How many descriptors this process may open, and who may take how many of them."""
 
 from __future__ import annotations
 
 import resource
+
+from attrs import frozen
+
+from socialrelay.config import Config
+
+OWN = 64
+"""What the process itself needs: files, pipes, listening sockets, the control socket's connections."""
+
+FOR_A_MOMENT = 100
+"""Connections that are being ended, and those that are accepted in one turn of the reactor before they are."""
+
+OPERATORS = 200
+"""Connections to the operators' site, at most; of few descriptors a sixteenth."""
+
+LISTENERS = 8
+"""Publishers and listeners of the bus take descriptors as they come; one in so many is left for them where there is a bus."""
+
+LISTS = 2
+"""Lists of rules that are fetched at a time."""
 
 
 def raise_descriptor_limit() -> int:
@@ -20,6 +39,42 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def in_flight_budget(wanted: int, descriptors: int) -> int:
-    """Deliveries that may be in flight: what the operator wants, but at most half of the descriptors."""
-    return wanted if descriptors == resource.RLIM_INFINITY else max(1, min(wanted, descriptors // 2))
+@frozen
+class Descriptors:
+    """
+    Who may take how many, so that all of them together never meet the system's limit: a connection that is refused comes again, and a
+    process that can open nothing any more does nothing well.
+
+    @ivar limit: how many there are.
+    @ivar own: for the process itself: databases, names, documents, files.
+    @ivar operators: connections to the operators' site.
+    @ivar listeners: for who connects to the bus.
+    @ivar deliveries: connections to nodes.
+    @ivar intake: connections to the public site.
+    """
+
+    limit: int
+    own: int
+    operators: int
+    listeners: int
+    deliveries: int
+    intake: int
+
+
+def share_descriptors(config: Config, limit: int) -> Descriptors:
+    """
+    Share them.
+
+    Deliveries get what is asked for, and the public site all that is left; if that is too few for both, each gets half.
+
+    @param limit: how many there are.
+    """
+    if limit == resource.RLIM_INFINITY:
+        limit = 2**31
+    own = OWN + FOR_A_MOMENT + config.postgres.connections + config.dns.threads + config.dns.suspect_threads
+    own += config.discovery.concurrency + config.polling.concurrency + LISTS
+    operators = min(OPERATORS, limit // 16)
+    listeners = limit // LISTENERS if config.bus.enabled else 0
+    left = max(limit - own - operators - listeners, 2)
+    deliveries = min(config.delivery.in_flight, left // 2)
+    return Descriptors(limit, own, operators, listeners, deliveries, left - deliveries)

@@ -73,6 +73,7 @@ def public_site(
     started_at: datetime | None = None,
     base_url: str = "",
     turned_away: Callable[[], None] = lambda: None,
+    connections: int | None = None,
 ) -> PublicSite:
     """
     The public site over its collaborators.
@@ -82,6 +83,7 @@ def public_site(
     @param started_at: since when the relay runs.
     @param base_url: where the relay is reached, without final slash; by default C{https://} and its host.
     @param turned_away: called for each body that is refused because too many bytes are in hand.
+    @param connections: how many there may be, if that is not as the configuration says.
     """
     introduction = Introduction(
         base_url=base_url or f"https://{identity.host}",
@@ -121,7 +123,7 @@ def public_site(
         clock=clock,
         max_body=limits.max_body,
         deadline=limits.deadline,
-        max_connections=limits.connections,
+        max_connections=limits.connections if connections is None else connections,
         max_connections_per_address=limits.connections_per_address,
         room=room,
         shortcuts=reception.shortcuts,

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import cast
 
 from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
@@ -27,10 +28,15 @@ _NONE_TRUSTED = TrustedProxies()
 
 
 class _TurnedAway(Protocol):
-    """A connection beyond a limit: closed at once, TLS or not."""
+    """A connection beyond a limit: closed at once, and under TLS in the next turn of the reactor."""
 
     def connectionMade(self) -> None:
-        cast(ITCPTransport, self.transport).abortConnection()
+        transport = self.transport
+        if isinstance(transport, Connection):
+            # To abort it would keep its descriptor until the next turn, and hundreds may be turned away in this one.
+            transport.connectionLost(connectionDone)
+        else:
+            cast(ITCPTransport, transport).abortConnection()
 
 
 class GuardedSite(server.Site):

@@ -20,6 +20,7 @@ from socialrelay.bounds import Bound, bound_of
 from socialrelay.config import Config
 from socialrelay.health import Health
 from socialrelay.operators.offers import Offer
+from socialrelay.running.limits import OPERATORS
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.admin.acts import ActPages
 from socialrelay.web.admin.consequences import Consequences
@@ -40,7 +41,6 @@ from socialrelay.web.room import SHARE, Room
 from socialrelay.web.site import GuardedSite
 from socialrelay.web.templating import static_file
 
-CONNECTIONS = 200
 DEADLINE = 60.0
 STATIC = {
     "site.css": "text/css; charset=utf-8",
@@ -117,6 +117,7 @@ def admin_site(
     log: LiveLog,
     streams: Streams,
     to_reactor: Callable[[Callable[[], None]], object],
+    connections: int = OPERATORS,
     parts: Mapping[bytes, IResource] = MappingProxyType({}),
 ) -> AdminSite:
     """
@@ -124,6 +125,7 @@ def admin_site(
 
     @param in_thread: runs a function with its arguments elsewhere.
     @param to_reactor: runs a function in the reactor's thread.
+    @param connections: how many there may be.
     @param parts: first segment of a path -> what else answers there, to whoever can connect: it is not asked who that is.
     """
     links = Links(clock.seconds)
@@ -152,8 +154,8 @@ def admin_site(
         clock=clock,
         max_body=MAX_UPLOAD + 64 * 1024,
         deadline=DEADLINE,
-        max_connections=CONNECTIONS,
-        max_connections_per_address=CONNECTIONS,
+        max_connections=connections,
+        max_connections_per_address=connections,
         room=Room(2 * SHARE * MAX_UPLOAD, clock),
         trusted_proxies=TrustedProxies.parse(config.receive.trusted_proxies),
     )
