@@ -361,6 +361,6 @@ class Subscribers:
 
 def waits_to_be_closed(record: DestinationRecord, end: int) -> bool:
     """What was pending when it was closed may not be cancelled yet."""
-    if not record.begin or record.cursor >= end:
-        return False
-    return bool(record.missed) or record.cursor < record.begin or end - record.begin < LATE
+    if record.cursor >= end:
+        return bool(record.missed)
+    return bool(record.missed) or record.cursor < record.begin or end - max(record.begin, record.cursor) < LATE

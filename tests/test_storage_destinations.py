@@ -370,7 +370,7 @@ class DestinationsContract:
         for days in (40, 20, 1):
             await storage.log.publish(publication(published_at=ago(days=days)))
         gap = Gap(record.number, 0, 2, 2, "expired", "the node is dead")
-        await storage.destinations.save(Progress(gaps=(gap,)))
+        await storage.destinations.save(Progress((evolve(record, cursor=2, expired=2),), gaps=(gap,)))
         await storage.log.prune(NOW)
         self.assertEqual(await storage.destinations.gaps(record.number, 9), [DatedGap(gap, None, ago(days=20))])
 

@@ -251,6 +251,26 @@ class LogContract:
         self.assertEqual(sorted(await storage.log.bodies(positions)), positions[2:])
         self.assertEqual(await storage.log.oldest(ago(days=7)), positions[1])
 
+    async def test_prune_keeps_what_is_not_accounted_for(self):
+        """
+        A post that waits for somebody, in order, on its own, or to be given up, stays in the log however old it is.
+        """
+        storage = await self.storage()
+        first, second = [await storage.destinations.open(host, "diaspora", f"https://{host}/", NOW) for host in ("a.example", "b.example")]
+        for _ in range(4):
+            await storage.log.publish(publication(published_at=ago(days=60), recipients=frozenset({0, 1})))
+        alone = DeferredDelivery(1, 1, 1, NOW, "HTTP 400")
+        await storage.destinations.save(Progress((evolve(first, cursor=1), evolve(second, cursor=4)), (alone,)))
+        await storage.log.prune(NOW)
+        self.assertEqual(await storage.log.pending(0, 0, 9), 4)
+        await storage.destinations.save(Progress(settled=((1, 1),)))
+        await storage.destinations.close(0)
+        await storage.log.prune(NOW)
+        self.assertEqual(await storage.log.pending(0, 0, 9), 3)
+        await storage.destinations.save(Progress((evolve(first, cursor=4, cancelled=3),)))
+        await storage.log.prune(NOW)
+        self.assertEqual(await storage.log.pending(0, 0, 9), 1)
+
     async def test_prune_log(self):
         """
         Posts are forgotten after a month, their identities after three.

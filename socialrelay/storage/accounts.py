@@ -21,7 +21,7 @@ _EXAMINE = (
     + f"""
     WITH looked_at AS MATERIALIZED (
         SELECT number, host, cursor, missed = '[]' AS whole, {SETTLED} AS settled,
-               CASE WHEN least(account.position, cursor) >= (SELECT min(position) - 1 FROM post) OR account.position = cursor
+               CASE WHEN least(account.position, cursor) >= (SELECT forgotten FROM log_state) OR account.position = cursor
                     THEN account.position END AS position,
                account.posts
           FROM destination LEFT JOIN account ON account.destination = number

@@ -67,25 +67,28 @@ _EXCESS = (
 """
 )
 
-# The last post stays: by it the log knows its end.
+# The last post stays: by it the log knows its end.  So does what waits for somebody: the queue gives it up long before, and counts it.
 _POSTS = (
     LAZY
-    + """
+    + f"""
     WITH doomed AS (
         SELECT position
           FROM post
          WHERE published_at < %(posts)s
            AND position < (SELECT max(position) FROM post)
+           AND position <= coalesce((SELECT min({REACHED}) FROM destination, log_state WHERE subscribed OR cursor < begin), position)
+           AND NOT EXISTS (SELECT FROM deferred_delivery tried WHERE tried.position = post.position)
          ORDER BY published_at, position
          LIMIT %(batch)s
     ), bodies AS (
         DELETE FROM post_body WHERE position = ANY(ARRAY(SELECT position FROM doomed))
-    ), tried AS (
-        DELETE FROM deferred_delivery WHERE position = ANY(ARRAY(SELECT position FROM doomed))
     ), gone AS (
         DELETE FROM post WHERE position = ANY(ARRAY(SELECT position FROM doomed)) RETURNING position
     ), noted AS (
-        UPDATE log_state SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)) WHERE EXISTS (SELECT FROM gone)
+        UPDATE log_state
+           SET bodies_removed = greatest(bodies_removed, (SELECT max(position) FROM gone)),
+               forgotten = greatest(forgotten, (SELECT max(position) FROM gone))
+         WHERE EXISTS (SELECT FROM gone)
     )
     SELECT count(*) FROM gone
 """

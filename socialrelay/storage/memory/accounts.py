@@ -34,8 +34,7 @@ class MemoryAccounts:
         """Its account, and how many positions were counted for it."""
         accounts, settled = self._tables.accounts, self._settled(row)
         position, posts = accounts.get(row.number, (None, 0))
-        oldest = min(self._tables.posts, default=None)
-        if position is None or (position != row.cursor and (oldest is None or min(position, row.cursor) < oldest - 1)):
+        if position is None or (position != row.cursor and min(position, row.cursor) < self._tables.forgotten):
             if not row.missed:
                 accounts[row.number] = row.cursor, settled
             return Account(row.number, row.host, None if row.missed else 0), 0

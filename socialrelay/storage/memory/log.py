@@ -167,7 +167,11 @@ class MemoryPostLog:
 
     def _prune_rows(self, horizons: Horizons) -> int:
         tables = self._tables
-        posts = [position for position, post in tables.posts.items() if post.published_at < horizons.posts and position < tables.end]
+        waiting = {position for _, position in tables.deferred}
+        rows = (row for row in tables.destinations.values() if row.subscribed or row.cursor < row.begin)
+        settled = min(map(tables.reached, rows), default=tables.end)
+        old = (position for position, post in tables.posts.items() if post.published_at < horizons.posts and position < tables.end)
+        posts = [position for position in old if position <= settled and position not in waiting]
         identities = [identity for identity, seen_at in tables.identities.items() if seen_at < horizons.identities]
         quarantined = [number for number, row in tables.quarantine.items() if row.at < horizons.rejections]
         counts = [key for key in tables.counts if key[0] < horizons.statistics]
@@ -180,7 +184,7 @@ class MemoryPostLog:
             del tables.posts[position]
             tables.bodies.pop(position, None)
             tables.bodies_removed = max(tables.bodies_removed, position)
-        tables.deferred = {key: row for key, row in tables.deferred.items() if row.position in tables.posts}
+            tables.forgotten = max(tables.forgotten, position)
         for identity in identities:
             del tables.identities[identity]
         for number in quarantined:

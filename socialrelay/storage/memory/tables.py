@@ -58,6 +58,7 @@ class MemoryTables:
     @ivar bus_published: see L{socialrelay.boundaries.Extent}.
     @ivar bus_pruned: up to here all is forgotten; C{bus_pruned_own}: the relay's own are.
     @ivar accounts: destination -> up to where it was counted what names it, and how much that is.
+    @ivar forgotten: the greatest position that was removed from C{posts}.
     @ivar run: how often stores were put over these tables.
     @ivar written: in this run, L{socialrelay.scheduler.record.Progress.number} of the last progress that was written.
     @ivar followed: destinations whose row says C{following} are settled up to here.
@@ -79,6 +80,7 @@ class MemoryTables:
     gaps: dict[tuple[int, int, str], Gap] = Factory(dict)
     bounces: dict[tuple[int, int], Bounce] = Factory(dict)
     followed: int = 0
+    forgotten: int = 0
     run: int = 0
     written: int = 0
     accounts: dict[int, tuple[int, int]] = Factory(dict)
