@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
-from tests.chaos import black_holes, dead_names, postgres_away, valkey_away
+from tests.chaos import black_holes, dead_names, killed, postgres_away, valkey_away
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150
@@ -32,6 +32,7 @@ CONTRACT = {
     "P1": Promise(
         "A post that was answered 202 reaches every node that is well, also if the relay is killed",
         "0 lost; twice: at most what was under way at the kill (5 for each node), and below 0.5 %",
+        killed.prove,
     ),
     "P2": Promise(
         "PostgreSQL may crash and hang",
