@@ -181,6 +181,7 @@ class LiveStreamsTests(SynchronousTestCase):
         """
         for connection in [self.connect(), self.connect()]:
             connection.hang_up()
+        self.clock.advance(0)
         self.assertEqual((self.clock.getDelayedCalls(), self.live.ended), ([], 2))
         self.live.opened[0].send("stats", "too late")
 

@@ -18,6 +18,7 @@ from socialrelay.federation import NotAnEnvelope
 from socialrelay.web.receive import ACCEPTED, FULL, PATIENCE, STOPPING, Answer, Reception
 from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
+from socialrelay.web.turns import Turns
 
 GUID = "f00dcafe0123456789abcdef01234567"
 URL = "https://relay.example/receive/public"
@@ -101,7 +102,7 @@ class ReceptionTests(SynchronousTestCase):
         self.clock = Clock()
         self.intake = FakeIntake()
         self.room = Room(IN_HAND, self.clock)
-        self.reception = Reception(self.intake, GUID, self.clock, self.room)
+        self.reception = Reception(self.intake, GUID, self.clock, self.room, Turns(self.clock))
         self.treq: Any = StubTreq(self.reception.app.resource())
 
     def post(self, url: str = URL, body: bytes = b"<me:env/>", **options: object) -> tuple[int, bytes]:
@@ -303,7 +304,7 @@ class ShortcutTests(SynchronousTestCase):
         self.clock = Clock()
         self.intake = FakeIntake()
         self.room = Room(IN_HAND, self.clock)
-        self.reception = Reception(self.intake, GUID, self.clock, self.room)
+        self.reception = Reception(self.intake, GUID, self.clock, self.room, Turns(self.clock))
         resource = self.reception.app.resource()
         self.site = make_site(resource, self.clock, self.room, shortcuts=self.reception.shortcuts)
         self.through_klein = make_site(resource, self.clock, self.room)

@@ -122,13 +122,16 @@ class Listener(Service):
             ) from None
         if isinstance(port, FileDescriptor):
             port.stopReading()
-        if description.startswith("systemd:"):
+        if isinstance(port, FileDescriptor) and "backlog=" not in description:
             port.socket.listen(_WAITING)  # type: ignore[attr-defined]
         return port
 
 
 _WAITING = 1024
-"""Connections that wait while the daemon restarts: Twisted, which takes systemd's socket over, has 50 wait, and so would it stay then."""
+"""
+Connections that the kernel keeps until the daemon takes them: while it restarts, where systemd has the socket, and when hundreds come at
+once.  Twisted has 50 wait; who comes after them is told nothing, and tries again after one second and after three.
+"""
 
 
 def _words(error: BaseException | None) -> str:

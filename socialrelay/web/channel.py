@@ -23,6 +23,7 @@ from twisted.web.server import Request
 
 from socialrelay.web.framing import fault
 from socialrelay.web.room import Room
+from socialrelay.web.turns import Turns
 
 LINGER = 2.0
 """Seconds that a connection may take to end once its last answer is written."""
@@ -36,8 +37,8 @@ PROMPT = 8.0
 PACE = 32 * 1024
 """So many bytes of a body that came are good for another second."""
 
-IN_TURN = 8
-"""Requests of one connection that are answered one after another, if they come at once."""
+_UNREAD = 16 * 1024
+"""Bytes of answers that the system does not take, since the client does not read them; no request is answered beyond these."""
 
 _LONGEST_LENGTH = 64
 """No honest Content-Length line is longer; Python refuses to read numbers of more than 4300 digits with an error of its own."""
@@ -62,6 +63,7 @@ class Keeper(Protocol):
     @ivar max_body: bytes of a request's body.
     @ivar counters: what was refused and why, and what was answered.
     @ivar room: how many bytes of bodies there may be.
+    @ivar turns: when requests are handled.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
     """
 
@@ -70,6 +72,7 @@ class Keeper(Protocol):
     max_body: int
     counters: Counter[str]
     room: Room
+    turns: Turns
     shortcuts: Mapping[bytes, Callable[[Any], None]]
 
     def hold(self, size: int) -> None:
@@ -89,7 +92,7 @@ class Channel(HTTPChannel):
     """
     @ivar site: the site, which counts, limits and knows the time.
     @ivar peer: the address of whoever connected, C{"unix"} on a UNIX socket.
-    @ivar limited: what its connections are counted under, if they are.
+    @ivar limited: what its connections are counted under.
     @ivar held: bytes of the body that is being received.
     @ivar refused: a refusal was written; whatever comes now is thrown away.
     @ivar gone: the connection has ended.
@@ -98,7 +101,7 @@ class Channel(HTTPChannel):
     site: Keeper
     transport: Any
     peer = ""
-    limited: str | None = None
+    limited = ""
     held = 0
     refused = False
     gone = False
@@ -108,14 +111,14 @@ class Channel(HTTPChannel):
     """When the first byte of the request came that is being received; a connection begins with one."""
     _alarm: IDelayedCall | None = None
     _drained = 0
-    _in_turn = 0
     _done: Request | None = None
-    """A request that is answered, while more are here which have to wait."""
+    """A request whose answer nobody reads, while the next one is here."""
 
     # time
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self.transport.bufferSize = _UNREAD
         self._clock = self.site.reactor
         self._receiving_since = self._begun = self._clock.seconds()
         self._alarm = self._clock.callLater(min(PROMPT, self.site.deadline), self._look)
@@ -150,7 +153,7 @@ class Channel(HTTPChannel):
     def give_way(self) -> None:
         """End at once: somebody else needs the place."""
         self.refused = True
-        self._let_go()
+        self.let_go()
         self.transport.abortConnection()
 
     def _end_within(self, seconds: float) -> None:
@@ -169,7 +172,7 @@ class Channel(HTTPChannel):
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        self._let_go()
+        self.let_go()
         self.site.closed(self)
         super().connectionLost(reason)
 
@@ -185,7 +188,7 @@ class Channel(HTTPChannel):
             return
         self.refused = True
         self.site.counters[f"refused-{reason}"] += 1
-        self._let_go()
+        self.let_go()
         for request in self.requests:
             request.content = BytesIO()
         self.length = None  # else Twisted takes a request without a body as complete and serves it
@@ -230,14 +233,13 @@ class Channel(HTTPChannel):
         self.held += size
         self.site.hold(size)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """The body is no longer the connection's concern."""
         held, self.held = self.held, 0  # before the site looks who holds most
         self.site.hold(-held)
 
     def dataReceived(self, data: bytes) -> None:
         if not self.refused:
-            if not self._busyReceiving:
-                self._in_turn = 0
             idle = self._begun is None and self._receiving_since is not None
             if idle:
                 self._begun = self._clock.seconds()
@@ -288,31 +290,20 @@ class Channel(HTTPChannel):
         if self.refused:
             return
         self._receiving_since = None
-        self._let_go()
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
-        """
-        Go on with the next request.  If many are here already, others who have something to say are heard in between, else whoever sends a
-        thousand at once is heard to the end first; and no answers are piled up for a client that reads none.
-        """
+        """Go on with the next request; not while the client does not read its answers, of which none are to be piled up."""
         self._receiving_since = self._clock.seconds()
         more = bool(self._buffer or any(self._dataBuffer))
         self._begun = self._receiving_since if more else None
-        self._in_turn += 1
-        if not (more and self.persistent and (self._waitingForTransport or self._in_turn >= IN_TURN)):
+        if more and self.persistent and self._waitingForTransport:
+            self._done = request
+        else:
             super().requestDone(request)
-            return
-        self._done = request
-        if not self._waitingForTransport:
-            self._clock.callLater(0.0, self._go_on)
 
     def resumeProducing(self) -> None:
         super().resumeProducing()
-        self._go_on()
-
-    def _go_on(self) -> None:
         done, self._done = self._done, None
-        self._in_turn = 0
         if done is not None and not self.gone:
             super().requestDone(done)

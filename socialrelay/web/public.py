@@ -25,6 +25,7 @@ from socialrelay.web.pages import Pages
 from socialrelay.web.receive import Reception
 from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
+from socialrelay.web.turns import Turns
 
 
 class Root(Resource):
@@ -117,7 +118,8 @@ def public_site(
 
     limits = config.receive
     room = Room(limits.bytes_in_hand, clock, turned_away)
-    reception = Reception(intake, identity.guid, clock, room, counters)
+    turns = Turns(clock)
+    reception = Reception(intake, identity.guid, clock, room, turns, counters)
     site = GuardedSite(
         resource(config),
         clock=clock,
@@ -126,6 +128,7 @@ def public_site(
         max_connections=limits.connections if connections is None else connections,
         max_connections_per_address=limits.connections_per_address,
         room=room,
+        turns=turns,
         shortcuts=reception.shortcuts,
         trusted_proxies=TrustedProxies.parse(limits.trusted_proxies),
         counters=counters,

@@ -26,6 +26,7 @@ from socialrelay.web.addresses import limited_as
 from socialrelay.web.answers import answer, application, sentence
 from socialrelay.web.request import Request, client_address
 from socialrelay.web.room import Room
+from socialrelay.web.turns import Turns
 
 PATIENCE = 10.0
 """Seconds for which a sender is kept waiting for storage; what was begun goes on without it."""
@@ -86,15 +87,19 @@ class Reception:
     app = application()
     _log = Logger()
 
-    def __init__(self, intake: Intake, guid: str, clock: IReactorTime, room: Room, counters: Counter[str] | None = None) -> None:
+    def __init__(
+        self, intake: Intake, guid: str, clock: IReactorTime, room: Room, turns: Turns, counters: Counter[str] | None = None
+    ) -> None:
         """
         @param guid: the relay's own.
         @param room: for the bodies that are in hand.
+        @param turns: when they are judged.
         """
         self._intake = intake
         self._guid = guid
         self._clock = clock
         self._room = room
+        self._turns = turns
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._stopping = False
         self._in_hand = 0
@@ -205,6 +210,9 @@ class Reception:
         self._waiting.append(waiting)
         if self._alarm is None:
             self._alarm = self._clock.callLater(PATIENCE, self._out_of_patience)
+        self._turns.run(partial(self._begin, accept, body, client, waiting))
+
+    def _begin(self, accept: Accept, body: bytes, client: str, waiting: _Waiting) -> None:
         try:
             accepted = accept(body, client)
         except Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 from urllib.parse import unquote_to_bytes
 
@@ -48,14 +49,21 @@ class Request(server.Request):
         if take is None:
             if command != b"POST":
                 self.content = BytesIO()  # nobody reads it, and the answer may take a while
-            super().requestReceived(command, path, version)
+                self.channel.let_go()
+            self.channel.site.turns.run(partial(self._in_turn, command, path, version))
             return
+        self.channel.let_go()
         self.site = self.channel.site
         self.method, self.uri, self.path, self.clientproto = command, path, path, version
         try:
             take(self)
         except Exception:
             self.processingFailed(Failure())
+
+    def _in_turn(self, command: bytes, path: bytes, version: bytes) -> None:
+        if not self.gone and not self.channel.refused:
+            self.channel.let_go()
+            super().requestReceived(command, path, version)
 
     def process(self) -> None:
         try:

@@ -20,8 +20,9 @@ from socialrelay.web.addresses import UNIX, TrustedProxies, limited_as
 from socialrelay.web.channel import Channel, Keeper
 from socialrelay.web.request import Request, peer_of
 from socialrelay.web.room import Room
+from socialrelay.web.turns import Turns
 
-TIME_ENOUGH = 3.0
+TIME_ENOUGH = 0.5
 """Seconds after which a client that still sends may lose its connection, when others cannot connect."""
 
 _NONE_TRUSTED = TrustedProxies()
@@ -51,6 +52,7 @@ class GuardedSite(server.Site):
     @ivar proxies: who is believed about the client's address.
     @ivar counters: what was refused and why, and what was answered; it only grows.
     @ivar room: how many bytes of bodies there may be.
+    @ivar turns: when requests are handled.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
     """
 
@@ -67,6 +69,7 @@ class GuardedSite(server.Site):
         max_connections: int,
         max_connections_per_address: int,
         room: Room,
+        turns: Turns | None = None,
         shortcuts: Mapping[bytes, Callable[[Request], None]] = MappingProxyType({}),
         trusted_proxies: TrustedProxies = _NONE_TRUSTED,
         counters: Counter[str] | None = None,
@@ -81,6 +84,7 @@ class GuardedSite(server.Site):
         self._channels: set[Channel] = set()
         self._per_address: Counter[str] = Counter()
         self.room = room
+        self.turns = Turns(clock) if turns is None else turns
         self.shortcuts = shortcuts
         self._second = 0
         self._date = b""
@@ -109,42 +113,40 @@ class GuardedSite(server.Site):
         Connections of trusted proxies are many clients' and count only in all.
         """
         peer = peer_of(addr)
-        limited = None if peer == UNIX or self.proxies.trusts(peer) else limited_as(peer)
+        limited = limited_as(peer)
+        many = peer == UNIX or self.proxies.trusts(peer)
+        if not many and self._per_address[limited] >= self.max_per_address:
+            self.counters["refused-connections-address"] += 1
+            return _TurnedAway()
         if len(self._channels) >= self.max_connections and not self._make_room(limited):
             self.counters["refused-connections"] += 1
-            return _TurnedAway()
-        if limited is not None and self._per_address[limited] >= self.max_per_address:
-            self.counters["refused-connections-address"] += 1
             return _TurnedAway()
         channel = cast(Channel, super().buildProtocol(addr))
         channel.peer = peer
         channel.limited = limited
         self._channels.add(channel)
-        if limited is not None:
-            self._per_address[limited] += 1
+        self._per_address[limited] += 1
         return channel
 
-    def _make_room(self, limited: str | None) -> bool:
+    def _make_room(self, limited: str) -> bool:
         """
-        End the connection whose client lets us wait longest, if it had time enough: honest senders are done in a moment, so those who hold
-        connections open for nothing keep nobody out.  If none had, then one of the address that has most, if the newcomer's has fewer.
+        End the connection whose client lets us wait longest: of the address that has most, if the newcomer's has fewer; else of all, if it
+        had time enough.  Honest senders are done in a moment, so those who hold connections open for nothing keep nobody out.
         """
-        slowest = min(self._channels, key=Channel.waits_since)
-        had_time = slowest.waits_since() <= self.reactor.seconds() - TIME_ENOUGH
-        leaves = slowest if had_time else self._slowest_of_many(limited)
+        leaves = self._slowest_of_many(limited)
         if leaves is None:
-            return False
+            leaves = min(self._channels, key=Channel.waits_since)
+            if leaves.waits_since() > self.reactor.seconds() - TIME_ENOUGH:
+                return False
         self.counters["gave-way"] += 1
         self.closed(leaves)
         leaves.give_way()
         return True
 
-    def _slowest_of_many(self, limited: str | None) -> Channel | None:
-        """Whose client lets us wait, of the address that has most connections, if it has two more than that of the newcomer."""
-        most = max(self._per_address.values(), default=0)
-        if most < 2 or (limited is not None and most < self._per_address[limited] + 2):
+    def _slowest_of_many(self, limited: str) -> Channel | None:
+        address, most = self._per_address.most_common(1)[0]
+        if most < self._per_address[limited] + 2:
             return None
-        address = next(each for each, many in self._per_address.items() if many == most)
         slowest = min((each for each in self._channels if each.limited == address), key=Channel.waits_since)
         return None if math.isinf(slowest.waits_since()) else slowest
 
@@ -153,10 +155,9 @@ class GuardedSite(server.Site):
         if channel not in self._channels:
             return
         self._channels.remove(channel)
-        if channel.limited is not None:
-            self._per_address[channel.limited] -= 1
-            if not self._per_address[channel.limited]:
-                del self._per_address[channel.limited]
+        self._per_address[channel.limited] -= 1
+        if not self._per_address[channel.limited]:
+            del self._per_address[channel.limited]
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only: the limits here know no other."""
