@@ -31,6 +31,12 @@ ATTEMPTS = 3
 CLAIM = timedelta(minutes=10)
 """A claimed row is due again after so long, should its claim be forgotten; at the next start of the relay at the latest."""
 KEYLESS = timedelta(hours=24)
+KEYLESS_HERE = timedelta(hours=1)
+KEYLESS_AT_LAST = timedelta(days=3)
+"""
+A day without a key is one of a relay that runs: after a stop, or a step of the clock, the age of a body says less.  So only one of three
+days is given up by a relay that has looked for its key for no longer than an hour.
+"""
 AT_ONCE = 64
 EVERY = 2.0
 RETRY = timedelta(seconds=30)
@@ -76,6 +82,7 @@ class Judge:
         self._on_cancelled = on_cancelled
         self.rounds = Rounds("judging", EVERY, clock.seconds)
         self._running = False
+        self._began = clock.seconds()
         self._recovered = False
         self._again = False
         self._suspect = False
@@ -88,6 +95,7 @@ class Judge:
     def start(self) -> None:
         """Begin with what waits from before."""
         self._running = True
+        self._began = self._clock.seconds()
         self.rounds.begun()
         self.poke()
 
@@ -102,8 +110,9 @@ class Judge:
             await self._stopped
 
     def recall(self) -> None:
-        """The clock was put back: what was put off may be put off for years."""
+        """The clock has stepped: what was put off may be put off for years, and nothing is as old as it seems."""
         self._recovered = False
+        self._began = self._clock.seconds()
         self.poke()
 
     def poke(self) -> None:
@@ -239,13 +248,19 @@ class Judge:
         try:
             return await self._keyring.key(sealed.sender)
         except KeyUnavailable as missing:
-            if self._now() - row.received_at >= KEYLESS:
+            if self._now() >= self._given_up_at(row):
                 self._relay.news.refused("unknown-key", sealed.sender, body=row.body)
                 await self._incoming.finish([row.id])
                 self._quota.released(row.id)
             else:
-                await self._postpone(row, min(missing.retry_at, row.received_at + KEYLESS), missing.hopeless)
+                await self._postpone(row, min(missing.retry_at, self._given_up_at(row)), missing.hopeless)
             return None
+
+    def _given_up_at(self, row: Waiting) -> datetime:
+        """When its key will have been missing for too long."""
+        began = self._now() - timedelta(seconds=self._clock.seconds() - self._began)
+        soonest = min(began + KEYLESS, max(row.received_at + KEYLESS_AT_LAST, began + KEYLESS_HERE))
+        return max(row.received_at + KEYLESS, soonest)
 
     async def _refreshed(self, sealed: Sealed, key: HeldKey) -> HeldKey:
         """The key as it is published now; the one at hand if that cannot be learned."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.running.calendar import ABSENT, AHEAD, BACK, BELIEVED, BELIEVED_AT_START, Calendar
+from socialrelay.running.calendar import ABSENT, ABSENT_BELIEVED, AHEAD, BACK, BELIEVED, Calendar
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
@@ -73,7 +73,7 @@ class CalendarTests(SynchronousTestCase):
 
     def test_start_after_a_while(self) -> None:
         """A relay that was stopped for a day, or never ran, starts with the system's time."""
-        for last in (None, START - DAY, START - ABSENT):
+        for last in (None, START - DAY, START - ABSENT, START + BACK):
             self.calendar.begin(last)
             self.assertEqual((self.calendar.now(), self.calendar.condition().well), (START, True))
 
@@ -82,13 +82,19 @@ class CalendarTests(SynchronousTestCase):
         last = START - YEARS
         self.calendar.begin(last)
         self.assertEqual((self.calendar.now(), self.calendar.condition().well), (last, False))
-        self.pass_time(BELIEVED_AT_START)
+        self.pass_time(ABSENT_BELIEVED)
         self.assertEqual((self.calendar.now(), self.stepped), (self.wall, [self.wall]))
 
     def test_start_in_the_past(self) -> None:
-        """A clock that is behind what was written down last is followed: by an older time nothing is removed."""
-        self.calendar.begin(START + YEARS)
-        self.assertEqual((self.calendar.now(), self.calendar.condition().well), (START, True))
+        """Time goes on from what was written down last if the clock is behind it, until it is corrected, or believed after a day."""
+        last = self.wall + YEARS
+        self.calendar.begin(last)
+        self.assertEqual((self.calendar.now(), self.calendar.condition().well), (last, False))
+        self.wall += YEARS + DAY  # a machine that was off for a day, and started without a clock
+        self.assertEqual((self.calendar.now(), self.calendar.condition().well), (self.wall, True))
+        self.calendar.begin(self.wall + YEARS)
+        self.pass_time(BELIEVED)
+        self.assertEqual(self.stepped, [self.wall])
 
     def test_said(self) -> None:
         """The condition says what has happened, what the relay does, and what can be done."""

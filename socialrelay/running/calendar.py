@@ -27,8 +27,8 @@ BELIEVED = timedelta(days=1)
 """A step that lasts for so long is taken for the truth."""
 ABSENT = timedelta(days=3)
 """A relay that was stopped is not taken to have been so for longer, before the system's clock has said so for a while."""
-BELIEVED_AT_START = timedelta(hours=1)
-"""That while: what corrects a clock after the machine was started needs no longer."""
+ABSENT_BELIEVED = timedelta(hours=1)
+"""That while: mostly it was, and what corrects the clock of a machine that was just started needs no longer."""
 
 
 def system_time() -> datetime:
@@ -65,16 +65,18 @@ class Calendar:
         self._off = timedelta()
         self._since: float | None = None
         """When the system's clock was first seen to be off by that; C{None} while it is followed."""
+        self._ahead = AHEAD
         self._believed = BELIEVED
 
     def begin(self, last: datetime | None) -> None:
         """
         The relay starts.
 
-        @param last: when it last wrote something down. If that is long ago it is doubted that now is now.
+        @param last: when it last wrote something down. If that is long ago, or is still to come, it is doubted that now is now.
         """
-        if last is not None and self._wall() - last > ABSENT:
-            self._time, self._at, self._believed = last, self._steady(), BELIEVED_AT_START
+        if last is not None and not -BACK <= (off := self._wall() - last) <= ABSENT:
+            self._time, self._at, self._ahead = last, self._steady(), ABSENT
+            self._believed = ABSENT_BELIEVED if off > ABSENT else BELIEVED
             self.now()
 
     def now(self) -> datetime:
@@ -82,7 +84,7 @@ class Calendar:
         wall, steady = self._wall(), self._steady()
         own = self._time + timedelta(seconds=steady - self._at)
         off = wall - own
-        if -BACK <= off <= AHEAD:
+        if -BACK <= off <= self._ahead:
             if self._since is not None:
                 self._log.info("The system's clock is right again.")
             self._follow(wall, steady)
@@ -102,7 +104,8 @@ class Calendar:
         return own
 
     def _follow(self, wall: datetime, steady: float) -> None:
-        self._time, self._at, self._off, self._since, self._believed = wall, steady, timedelta(), None, BELIEVED
+        self._time, self._at, self._off, self._since = wall, steady, timedelta(), None
+        self._ahead, self._believed = AHEAD, BELIEVED
 
     @property
     def off(self) -> float:

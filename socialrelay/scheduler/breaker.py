@@ -133,7 +133,7 @@ class Breaker:
             return False
         if host.state is State.GONE and reopen:
             host.state = State.DEFERRED
-            host.gone_answers, host.gone_since = 0, None
+            host.gone_answers, host.gone_from = 0, None
             host.woken_at = -inf
         if host.probing and now.seconds - host.woken_at >= WAKE_PAUSE:
             host.woken_at = now.seconds

@@ -21,12 +21,12 @@ class Host:
     @ivar next_attempt: monotonic seconds; while the host is deferred or dead nothing is sent before.
     @ivar cohort: grows with each counted failure: what was begun in an earlier one, and fails too, tells nothing new.
     @ivar refused: different posts refused in a row.
-    @ivar failing_since: to be stored and shown; for how long that is says C{failing_from}, in monotonic seconds. Likewise C{gone_since}.
+    @ivar failing_from: monotonic seconds; C{None} while it does not fail. It is stored as a time of the day; so is C{gone_from}.
     """
 
     __slots__ = (
-        "cohort", "failing_from", "failing_since", "failures", "feedback", "gone_answers", "gone_from", "gone_since", "in_flight",
-        "last_reason", "last_success", "name", "next_attempt", "refused", "state", "woken_at",
+        "cohort", "failing_from", "failures", "feedback", "gone_answers", "gone_from", "in_flight", "last_reason", "last_success", "name",
+        "next_attempt", "refused", "state", "woken_at",
     )  # fmt: skip
 
     def __init__(self, name: str, window: int) -> None:
@@ -36,14 +36,12 @@ class Host:
         self.state = State.ACTIVE
         self.in_flight = 0
         self.failures = 0
-        self.failing_since: datetime | None = None
-        self.failing_from = 0.0
+        self.failing_from: float | None = None
         self.cohort = 0
         self.next_attempt = 0.0
         self.refused = 0
         self.gone_answers = 0
-        self.gone_since: datetime | None = None
-        self.gone_from = 0.0
+        self.gone_from: float | None = None
         self.last_success: datetime | None = None
         self.last_reason = ""
         self.woken_at = _NEVER
@@ -55,22 +53,22 @@ class Host:
         self.last_success = record.last_success
         self.last_reason = record.last_reason
         self.gone_answers = record.gone_answers
-        self.failing_since, self.failing_from = _lasting(record.failing_since, record.next_attempt, now)
-        self.gone_since, self.gone_from = _lasting(record.gone_since, record.next_attempt, now)
+        self.failing_from = _lasting(record.failing_since, record.next_attempt, now)
+        self.gone_from = _lasting(record.gone_since, record.next_attempt, now)
         if record.next_attempt is not None:
             self.next_attempt = now.seconds_at(record.next_attempt, longest_wait)
 
     def fails(self, now: Moment) -> float:
         """The host failed: for how many seconds it has done so without a success."""
-        if self.failing_since is None:
-            self.failing_since, self.failing_from = now.wall, now.seconds
+        if self.failing_from is None:
+            self.failing_from = now.seconds
         return now.seconds - self.failing_from
 
     def says_gone(self, now: Moment) -> float:
         """The host says that it is gone: for how many seconds it has said so."""
         self.gone_answers += 1
-        if self.gone_since is None:
-            self.gone_since, self.gone_from = now.wall, now.seconds
+        if self.gone_from is None:
+            self.gone_from = now.seconds
         return now.seconds - self.gone_from
 
     @property
@@ -103,21 +101,20 @@ class Host:
         """It answers like a node that is well."""
         self.state = State.ACTIVE
         self.failures = 0
-        self.failing_since = None
+        self.failing_from = None
         self.gone_answers = 0
-        self.gone_since = None
+        self.gone_from = None
         self.next_attempt = 0.0
 
 
-def _lasting(stored: datetime | None, next_attempt: datetime | None, now: Moment) -> tuple[datetime | None, float]:
+def _lasting(stored: datetime | None, next_attempt: datetime | None, now: Moment) -> float | None:
     """
-    Since when something lasts that began before the relay was started, on both clocks.
+    Since when something lasts that began before the relay was started, in monotonic seconds.
 
     It is nobody's fault that a host was not tried when its next attempt was due: then the relay did not run, or the clock was put forward.
     That time does not count.
     """
     if stored is None:
-        return None, now.seconds
+        return None
     until = now.wall if next_attempt is None else min(now.wall, next_attempt)
-    began = now.seconds - max((until - stored).total_seconds(), 0.0)
-    return now.wall_at(began), began
+    return now.seconds - max((until - stored).total_seconds(), 0.0)

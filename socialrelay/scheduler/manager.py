@@ -19,6 +19,7 @@ The model is Postfix's queue manager (postfix:/postfix/README_FILES/SCHEDULER_RE
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from datetime import timedelta
 from math import inf
 
 from socialrelay.routing.recipients import Recipients
@@ -42,6 +43,7 @@ from socialrelay.scheduler.turns import Turns
 LATE_AT_ONCE = 32
 """Posts that were missed, and probes, begun between two looks at what is new."""
 _OUTLIVED = "older than the queue lifetime, or than what is kept"
+A_SECOND = timedelta(seconds=1)
 NOT_BUSY = 0.5
 """Part of what may be under way in all: above it, what holds deliveries back is the relay and not the host's window."""
 
@@ -135,6 +137,8 @@ class QueueManager:
         destination = self._roster.at.get(record.number)
         if destination is None:
             destination = self._roster.add(record, now)
+            if record.next_attempt is not None and now.wall_at(destination.host.next_attempt) < record.next_attempt - A_SECOND:
+                self._journal.changed(destination)  # it was stored by a clock that was ahead, and would be so again after the next start
             destination.unsure = self.end if _was_being_tried(record, now) else record.tried
             destination.tried = max(destination.tried, destination.unsure)
         else:
