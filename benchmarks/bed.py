@@ -241,6 +241,11 @@ class Relay:
         return self._daemon.state
 
     @property
+    def output(self) -> Path:
+        """What it writes to standard output goes there."""
+        return self._daemon.folder / "log"
+
+    @property
     def peak(self) -> float:
         """Peak memory, MB."""
         return processes.peak(self.pid)

@@ -49,6 +49,17 @@ class RunningServer:
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         command, account = self._server.prepare()
@@ -103,8 +114,9 @@ class RunningServer:
 class RunningPostgres(RunningServer):
     """A PostgreSQL that does not wait for the disk."""
 
-    def __init__(self, settings: dict[str, str] | None = None) -> None:
-        directory = _directory()
+    def __init__(self, settings: dict[str, str] | None = None, directory: Path | None = None) -> None:
+        """@param directory: where it keeps all that it has; taken away at the end."""
+        directory = directory or _directory()
         self._postgres = PostgresServer(directory, Embedded(), {"fsync": "off", "max_connections": "60", **(settings or {})})
         super().__init__(self._postgres, directory)
 

@@ -6,6 +6,7 @@ import json
 import os
 import syslog
 from datetime import datetime
+from errno import ENOSPC
 from io import StringIO
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,20 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from socialrelay.running.logs import Destination, Lines, Quiet, as_json, as_text, choose, chosen, for_journal, in_journal, observer, plain
+from socialrelay.running.logs import (
+    Destination,
+    Lines,
+    LogFile,
+    Quiet,
+    as_json,
+    as_text,
+    choose,
+    chosen,
+    for_journal,
+    in_journal,
+    observer,
+    plain,
+)
 
 HOSTILE = "evil\n2026-01-01 [info] relay: all is well\x1b[2J\r\x07\u202e"
 
@@ -220,6 +234,25 @@ class ObserverTests(SynchronousTestCase):
         self.assertEqual(read, [["before", "between"], ["after"]])
         self.assertEqual(os.stat(name).st_mode & 0o777, 0o640)
         self.assertEqual(len(handlers), 1)
+
+    def test_cannot_be_rotated(self) -> None:
+        """A log that is long, and cannot be begun anew, goes on: it is not lost with the first file that cannot be opened."""
+        refusals = iter((False, True, True))
+
+        class Reluctant(LogFile):
+            def _openFile(self) -> None:
+                if next(refusals, False):
+                    raise OSError(ENOSPC, "No space left on device")
+                super()._openFile()
+
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        file = Reluctant("log", str(folder), rotateLength=10)
+        write = Lines(file, lambda event: str(event["text"]))
+        for text in ("first line\n", "lost\n", "second line\n"):
+            write({"text": text})
+        file.close()
+        self.assertEqual([(folder / name).read_text() for name in ("log.1", "log")], ["first line\n", "second line\n"])
 
     def test_cannot_be_reopened(self) -> None:
         """If no new file can be made the old one goes on, and says so."""

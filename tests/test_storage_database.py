@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from attrs import evolve
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.task import LoopingCall, deferLater
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay.boundaries import Unavailable
@@ -14,6 +18,7 @@ from socialrelay.scheduler.record import Progress
 from socialrelay.storage.database import Database, Limits, OutcomeUnknown, StorageError, connect_arguments, resolve
 from socialrelay.storage.postgres import open_storage
 from tests import servers
+from tests.chaos.small_disk import SmallDisk
 from tests.storing import NOW, arrival, publication
 
 
@@ -104,6 +109,20 @@ class DatabaseTests(TestCase):
         database.on_silence(lambda: silences.append(1))
         await database.query("SELECT pg_sleep(1)")
         self.assertEqual((silences, database.answering), ([], True))
+
+    async def test_full_disk(self):
+        """
+        That there is no room is no fault of the statement; it is known for a moment, and told once.
+        """
+        database = await self.database()
+        with capturedLogs() as logs:
+            for _ in range(2):
+                no_room = database.query("DO $$ BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END $$")
+                await self.assertFailure(no_room, Unavailable)
+        self.assertEqual((database.full, database.answering), (True, True))
+        self.assertTrue(database.detail.startswith("could not extend file"))
+        self.assertEqual([event["log_level"].name for event in logs if "disk is full" in event.get("log_format", "")], ["error"])
+        await self.assertFailure(database.query("DO $$ BEGIN RAISE 'x' USING ERRCODE = 'internal_error'; END $$"), StorageError)
 
     async def test_lost_connection(self):
         """
@@ -277,6 +296,27 @@ class TroubleTests(TestCase):
         self.assertTrue(storage.health.answering)
         self.assertEqual(await published, await storage.log.end())
         self.assertIsNotNone(await storage.log.publish(publication()))
+
+    async def test_no_file_may_grow(self):
+        """
+        A quota, for which PostgreSQL has no error of its own, is a disk that is full.
+        """
+        server = self.server()
+        storage = await self.storage(server)
+        await storage.log.publish(publication())
+        # Longer than the files of its log ever are, which it would not survive.
+        disk = SmallDisk(Path(), "without room", 20_000_000)
+        disk.fill([server.pid])
+        published = 0
+        while not storage.health.full:
+            try:
+                await storage.log.publish(publication(body=os.urandom(1_000_000)))
+                published += 1
+            except Unavailable:
+                pass
+        self.assertLess(published, 20)
+        disk.free([server.pid])
+        await self.publish(storage, [publication(body=os.urandom(1_000_000))], {"refused": 0})
 
     async def test_silent_because_it_is_gone(self):
         """

@@ -66,7 +66,10 @@ def heard_at(
 
 def watch_basics(given: Surroundings, storage: Storage) -> DiskSpace:
     """Watch the database, and the disk; how much room there is on it."""
-    given.health.watch("postgres", lambda: Condition("postgres", storage.health.answering, essential=True, detail=storage.health.detail))
+    stored = storage.health
+    given.health.watch(
+        "postgres", lambda: Condition("postgres", stored.answering and not stored.full, essential=True, detail=stored.detail)
+    )
     space = DiskSpace(given.config.state_dir, given.in_thread)
     given.health.watch("disk", space.condition)
     given.health.watch("clock", given.calendar.condition)

@@ -255,6 +255,20 @@ def _second_signal(event: LogEvent) -> bool:
 class LogFile(RotatingFile):
     """A file that is rotated when it is long, and opened anew when somebody else has turned it."""
 
+    def write(self, data: bytes | str) -> None:
+        """As files do; one that could not be opened anew after it had been closed is tried again with every line."""
+        if self._file.closed:
+            self._openFile()
+        super().write(data)
+
+    def rotate(self) -> None:
+        """Begin a new file; if that cannot be had go on in the old one."""
+        try:
+            super().rotate()
+        except OSError:
+            if self._file.closed:
+                self._openFile()
+
     def reopen(self) -> None:
         """
         Go on in the file that has the name now, which is made if there is none.

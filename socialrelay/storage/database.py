@@ -86,6 +86,8 @@ _DEFAULTS = Limits()
 _EASY = "SELECT 1"
 _LATE = 0.1
 """Seconds by which a look may come too late: whatever is later, the process itself stood still, and answers lie in the sockets."""
+_FULL = 5.0
+"""Seconds for which a disk is taken to be full that was: only who writes learns of it, and only who fails."""
 _QUIET = 60.0
 """Seconds between two lines of the log that say the same."""
 _TRANSIENT = (
@@ -93,6 +95,21 @@ _TRANSIENT = (
     psycopg2.InterfaceError,
     psycopg2.errors.ReadOnlySqlTransaction,  # a standby, after a failover
 )
+
+
+_FILES = frozenset({"md.c", "fd.c", "xlog.c", "slru.c"})
+"""Where PostgreSQL writes its files."""
+
+
+def _could_not_write(error: BaseException | None) -> bool:
+    """
+    Whether the server had no room to write something down, which says nothing about the statement.
+
+    PostgreSQL has a name for a full disk, and none for a quota: that it calls an internal error.
+    """
+    if isinstance(error, psycopg2.errors.DiskFull):
+        return True
+    return isinstance(error, psycopg2.errors.InternalError_) and error.diag.source_file in _FILES
 
 
 def _one_line(error: BaseException | None) -> str:
@@ -326,11 +343,14 @@ class _Link:
             return
         self._pool.heard()
         self._end_job()
+        unwritten = _could_not_write(error)
+        if unwritten:
+            self._pool.no_room(_one_line(error))
         converted: Exception
         # What txpostgres makes of a statement that the server ended.
         if isinstance(error, CancelledError):
             converted = Unavailable("the statement took too long")
-        elif isinstance(error, _TRANSIENT):
+        elif unwritten or isinstance(error, _TRANSIENT):
             converted = Unavailable(_one_line(error))
         else:
             converted = StorageError(_one_line(error))
@@ -430,6 +450,9 @@ class Database:
         self._silent = False
         self._complained = False
         self._quiet_until = 0.0
+        self._full_until = 0.0
+        self._no_room = ""
+        self._tell_full_at = 0.0
 
     @property
     def up(self) -> int:
@@ -457,10 +480,17 @@ class Database:
         return self.healthy and not self._silent
 
     @property
+    def full(self) -> bool:
+        """It answers, and said a moment ago that its disk is full."""
+        return self.healthy and self.reactor.seconds() < self._full_until
+
+    @property
     def detail(self) -> str:
         """How many connections are up, or why it is not well."""
         if self._silent and self.healthy:
             return "the server does not answer"
+        if self.full:
+            return self._no_room
         up = self.up
         return f"{up} of {counted(len(self._links), 'connection')}" if up else self._reason
 
@@ -552,6 +582,14 @@ class Database:
             if self._complained:
                 self._complained = False
                 self._log.info("The database answers again.")
+
+    def no_room(self, reason: str) -> None:
+        """The server could not write something down for want of room."""
+        now = self.reactor.seconds()
+        self._full_until, self._no_room = now + _FULL, reason
+        if now >= self._tell_full_at:
+            self._tell_full_at = now + _QUIET
+            self._log.error("The database's disk is full, and senders are told to come again: {reason}", reason=reason)
 
     def _look_again(self) -> None:
         self._due = self.reactor.seconds() + self.limits.look

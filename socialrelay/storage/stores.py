@@ -41,6 +41,10 @@ class Health(Protocol):
         """C{healthy}, and it answers; while it does not, nothing is published or kept, and whatever else is asked waits."""
 
     @property
+    def full(self) -> bool:
+        """It said a moment ago that its disk is full."""
+
+    @property
     def detail(self) -> str:
         """One line for the operator."""
 

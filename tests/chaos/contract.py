@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
-from tests.chaos import black_holes, clock, dead_names, killed, memory, postgres_away, valkey_away
+from tests.chaos import black_holes, clock, dead_names, full_disk, killed, memory, postgres_away, valkey_away
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150
@@ -78,6 +78,7 @@ CONTRACT = {
     "P17": Promise(
         "A full disk loses nothing",
         "nothing taken while it is full; 0 lost; goes on by itself within 10 s; a log that is full stops nothing",
+        full_disk.prove,
     ),
     "P18": Promise("The clock may jump", "at most one try for each host; nobody waits longer than ever", clock.prove),
     "P19": Promise("Memory is bounded", "after 24 h at most 5 % more than after one; every cache within its cap", memory.prove),

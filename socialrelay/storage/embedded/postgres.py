@@ -47,6 +47,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "timezone": "UTC",
         "log_timezone": "UTC",
         "log_checkpoints": "off",
+        # With a statement that fails, on a full disk say, the bodies would be logged that are in it.
+        "log_min_error_statement": "panic",
         "logging_collector": "off",
         "cluster_name": "socialrelay",
     }

@@ -76,14 +76,17 @@ class Limits:
 
     @ivar ready: from start to the first answer; PostgreSQL recovers after a crash.
     @ivar take_over: how long a server that was found may take to answer.
+    @ivar longest_pause: before a restart; short, since posts are refused until then, and what was in the way (a full disk) may be gone.
     @ivar steady: after so long a run the pause before a restart is the shortest again.
+    @ivar quiet: between two lines of the daemon's log that tell of starts that fail.
     """
 
     ready: float = 60.0
     take_over: float = 3.0
     shortest_pause: float = 0.5
-    longest_pause: float = 30.0
+    longest_pause: float = 5.0
     steady: float = 60.0
+    quiet: float = 60.0
     log: int = 4 * 1024 * 1024
 
 
@@ -147,6 +150,7 @@ class Supervisor:
     async def _run(self) -> None:
         pause = self._limits.shortest_pause
         first = True
+        quiet_until = 0.0
         while not self._stopping:
             try:
                 await self._bring_up()
@@ -155,7 +159,14 @@ class Supervisor:
                 if first:
                     self._ready.errback(error)
                     return
-                self._log.error("The embedded {server} does not start: {reason}", server=self._server.name, reason=str(error))
+                now = self._reactor.seconds()
+                if now >= quiet_until:
+                    quiet_until = now + self._limits.quiet
+                    # A field is cut behind 256 characters, and what is wrong stands last.
+                    reason = str(error).rpartition("\n")[2]
+                    self._log.error(
+                        "The embedded {server} does not start and is tried again: {reason}", server=self._server.name, reason=reason
+                    )
             else:
                 began = self._reactor.seconds()
                 if first and not self._stopping:
@@ -164,21 +175,25 @@ class Supervisor:
                 await self._watch()
                 if self._reactor.seconds() - began >= self._limits.steady:
                     pause = self._limits.shortest_pause
+                if not self._stopping:
+                    await self._tell_of_end(pause)
             if self._stopping:
                 break
-            said = await self._at_least_try(lambda: tail(self._server.log)) or ""
-            self._log.error(
-                "The embedded {server} is down and is started again in {delay} s; its log ends: {tail}",
-                server=self._server.name,
-                delay=pause,
-                tail=said.rpartition("\n")[2],  # a field is cut behind 256 characters
-            )
             await self._sleep(pause)
             pause = min(self._limits.longest_pause, pause * 2)
             self.restarts += 1
         await self._end()
         if first:
             self._ready.errback(EmbeddedError(f"the embedded {self._server.name} was stopped before it was ready"))
+
+    async def _tell_of_end(self, pause: float) -> None:
+        said = await self._at_least_try(lambda: tail(self._server.log)) or ""
+        self._log.error(
+            "The embedded {server} is down and is started again in {delay} s; its log ends: {tail}",
+            server=self._server.name,
+            delay=pause,
+            tail=said.rpartition("\n")[2],  # a field is cut behind 256 characters
+        )
 
     async def _bring_up(self) -> None:
         """Find it or start it, and wait until it answers, or until a stop is asked for."""

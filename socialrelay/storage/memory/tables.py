@@ -124,6 +124,11 @@ class MemoryTables:
         """See L{socialrelay.storage.stores.Health}."""
         return self.healthy
 
+    @property
+    def full(self) -> bool:
+        """See L{socialrelay.storage.stores.Health}."""
+        return False
+
     def on_silence(self, told: Callable[[], None]) -> None:
         """See L{socialrelay.storage.stores.Health}."""
         self.watch(lambda healthy: None if healthy else told())

@@ -1,0 +1,304 @@
+"""Disks are full, under load, and free again: the database's, the relay's own, and the log's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+import psycopg2
+from attrs import frozen
+
+from benchmarks.bed import POSTGRES
+from benchmarks.processes import family
+from benchmarks.sinks import names
+from socialrelay.storage import migrate
+from socialrelay.storage.embedded.postgres import dsn_at
+from tests.chaos.counting import Deliveries
+from tests.chaos.finding import Finding
+from tests.chaos.pulse import Pulse, act, view
+from tests.chaos.sending import Sender
+from tests.chaos.small_disk import SmallDisk, small_disk
+from tests.chaos.stage import AT_ONCE, Database, Relay, Stage, account
+from tests.servers import RunningPostgres
+
+NODES = 8
+RATE = 40.0
+"""Posts a second that are offered; while they are refused each is offered again and again."""
+PATIENCE = 60.0
+
+BACK = 10.0
+LINES = 30
+"""Of the log for each time that a disk is full."""
+BUS = """[bus]
+enabled = true
+relay_inbound = ["ipc://{0}/in"]
+relay_outbound = ["ipc://{0}/out"]
+relay_ingest = ["ipc://{0}/ingest"]
+"""
+
+
+@frozen
+class Seen:
+    """
+    What came of one disk that was full.
+
+    @ivar what: whose.
+    @ivar while_full: posts that were accepted meanwhile: room within files that were there.
+    @ivar resumed: seconds from the time at which there was room until a post was accepted that was brought after that.
+    @ivar statuses: that senders met.
+    @ivar went_on: whether all else went on as it must.
+    @ivar refuses: whether posts may be refused while it is full.
+    """
+
+    what: str
+    accepted: int
+    while_full: int
+    lost: int
+    imbalance: int
+    resumed: float
+    statuses: frozenset[int]
+    lines: int
+    went_on: bool
+    refuses: bool
+
+    def held(self) -> bool:
+        """Whether the targets are met."""
+        return (
+            self.accepted > 0
+            and self.lost == self.imbalance == 0
+            and self.resumed <= BACK
+            and self.statuses <= ({202, 503} if self.refuses else {202})
+            and self.lines <= LINES
+            and self.went_on
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what}: {self.lost} of {self.accepted * NODES} deliveries lost, {self.while_full} posts accepted (and delivered) while it "
+            f"was full, accepted again {self.resumed:.1f} s after there was room, {self.lines} lines in the log"
+        )
+
+
+def prove(full: bool) -> Finding:
+    seconds = 30.0 if full else 5.0
+    with Stage() as stage:
+        stage.posts.first(int(RATE * (seconds + 30)))
+        with small_disk() as disk:
+            own = _database(stage, disk, seconds)
+        with small_disk() as disk:
+            brought = _state(stage, disk, seconds)
+        with small_disk() as disk:
+            log = _log(stage, disk, seconds / 2, "--logfile")
+        with small_disk() as disk:
+            output = _log(stage, disk, seconds / 2, "")
+    seen = (own, brought, log, output)
+    return Finding(
+        done=f"{RATE:g} posts a second to {NODES} nodes; PostgreSQL's disk full for {seconds:g} s, until it crashed for want of room for its "
+        f"WAL; the state directory with the PostgreSQL and the Valkey that the relay brings along likewise; and the disks of its log and of "
+        f"its output for {seconds / 2:g} s each",
+        figure="; ".join(map(str, seen)),
+        held=all(each.held() for each in seen),
+        figures={
+            "lost": sum(each.lost for each in seen),
+            "accepted_while_full": own.while_full + brought.while_full,
+            "resumed_after": max(own.resumed, brought.resumed),
+        },
+        remark=disk.how,
+    )
+
+
+# The database's disk
+
+
+def _database(stage: Stage, disk: SmallDisk, seconds: float) -> Seen:
+    """A PostgreSQL that somebody else looks after; the bus is on as well, and shares its fate."""
+    postgres = RunningPostgres(POSTGRES, disk.folder)
+    postgres.start()
+    database = Database(_new_database(postgres))
+    database.subscribe(names("n", NODES))
+    sockets = stage.folder / "bus"
+    sockets.mkdir()
+    try:
+        # What a thread has started ends with it.
+        with _looked_after(postgres, disk):
+            with stage.relay(database, AT_ONCE + BUS.format(sockets)) as relay:
+
+                def crash() -> None:
+                    _switch(database.dsn, lambda: not postgres.alive)
+
+                before = view(relay, "bus")["last_seq"]
+                seen = _through(stage, relay, disk, lambda: [postgres.pid] if postgres.alive else [], seconds, crash)
+                went_on = _until(lambda: view(relay, "bus")["last_seq"] > before)
+            return seen("PostgreSQL's", account(database).difference, went_on)
+    finally:
+        database.close()
+        postgres.remove()
+
+
+def _new_database(postgres: RunningPostgres) -> str:
+    dsn = postgres.new_database()
+    migrate.apply(dsn, migrate.known_migrations())
+    return dsn
+
+
+@contextmanager
+def _looked_after(postgres: RunningPostgres, disk: SmallDisk) -> Iterator[None]:
+    """Start it anew whenever it has ended, as systemd would."""
+    over = False
+
+    def work() -> None:
+        while not over:
+            time.sleep(0.5)
+            if not (over or postgres.alive or (disk.how and disk.full)):
+                with suppress(RuntimeError):
+                    postgres.start()
+
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over = True
+        thread.join()
+
+
+def _switch(dsn: str, ended: Callable[[], bool]) -> None:
+    """Have it begin one file of its WAL after another, until there is no room for one."""
+    deadline = time.monotonic() + 5.0
+    while not ended() and time.monotonic() < deadline:
+        try:
+            connection = psycopg2.connect(dsn)
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")
+            connection.close()
+        except psycopg2.Error:
+            return
+        time.sleep(0.05)
+
+
+# All that the relay has
+
+
+def _state(stage: Stage, disk: SmallDisk, seconds: float) -> Seen:
+    """The state directory: the servers that the relay brings along, their logs, and where its sockets are."""
+    relay = Relay(stage, None, AT_ONCE)
+    state = disk.folder / "state"
+    state.mkdir()
+    state.chmod(0o711)
+    relay.state.symlink_to(state)
+    stage.sinks.forget()
+    try:
+        relay.start()
+        for host in names("n", NODES):
+            act(relay, "subscribe", host=host, tags=[], everything=True)
+
+        def crash() -> None:
+            for each in _children(relay, "valkey-server", "redis-server"):
+                os.kill(each, signal.SIGKILL)
+            [server] = _children(relay, "postgres")
+            _switch(dsn_at(state / "run"), lambda: not Path(f"/proc/{server}").exists())
+
+        seen = _through(stage, relay, disk, lambda: _children(relay, "postgres"), seconds, crash)
+        went_on = _until(lambda: bool(_children(relay, "valkey-server", "redis-server")))
+        imbalance = 0
+        return seen("the state directory's", imbalance, went_on)
+    finally:
+        relay.stop()
+
+
+def _children(relay: Relay, *programs: str) -> list[int]:
+    found = []
+    for each in family(relay.pid)[1:]:
+        with suppress(OSError):
+            parent = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[1]
+            if Path(f"/proc/{each}/comm").read_text().strip() in programs and int(parent) == relay.pid:
+                found.append(each)
+    return found
+
+
+# The log's disk
+
+
+def _log(stage: Stage, disk: SmallDisk, seconds: float, option: str) -> Seen:
+    """@param option: of the file for the log; without one it is standard output."""
+    with stage.database() as database:
+        database.subscribe(names("n", NODES))
+        relay = Relay(stage, database, AT_ONCE)
+        stage.sinks.forget()
+        file = disk.folder / "log"
+        if not option:
+            relay.output.symlink_to(file)
+        try:
+            relay.start(*((option, str(file)) if option else ()))
+            sizes: list[int] = []
+            seen = _through(stage, relay, disk, lambda: [relay.pid], seconds, lambda: sizes.append(file.stat().st_size), refuses=False)
+            # Full it was: nothing was written; and then it is written again.
+            went_on = len(sizes) == 1 and _until(lambda: file.stat().st_size > sizes[0])
+        finally:
+            relay.stop()
+        return seen(f"the log's ({option or 'standard output'})", account(database).difference, went_on)
+
+
+# All of them
+
+
+def _through(
+    stage: Stage,
+    relay: Relay,
+    disk: SmallDisk,
+    users: Callable[[], Sequence[int]],
+    seconds: float,
+    worse: Callable[[], None],
+    refuses: bool = True,
+) -> Callable[[str, int, bool], Seen]:
+    """
+    Fill the disk under load, make it worse, wait, and free it.
+
+    @param users: the processes whose disk it is.
+    @param refuses: whether posts may be refused meanwhile.
+    """
+    deliveries = Deliveries(stage.sinks, NODES)
+    bodies = stage.posts.first(int(RATE * (seconds + 25)))
+    with Pulse(relay):
+        sender = Sender(relay.port, bodies, rate=RATE).start()
+        _until(lambda: len(sender.accepted) > RATE)
+        lines = relay.log.count("\n") - relay.log.count(": Accepted ")
+        began = time.monotonic()
+        disk.fill(users())
+        half = began + seconds / 2
+        while time.monotonic() < half:
+            time.sleep(0.1)
+            disk.top_up()
+        worse()
+        while time.monotonic() < began + seconds:
+            time.sleep(0.1)
+            disk.top_up()
+        ended = time.monotonic()
+        disk.free(users())
+        again = _until(lambda: any(each.status == 202 and each.at - each.waited > ended for each in reversed(sender.answers)))
+        resumed = (
+            min((each.at for each in sender.answers if each.status == 202 and each.at - each.waited > ended), default=float("inf")) - ended
+        )
+        lines = relay.log.count("\n") - relay.log.count(": Accepted ") - lines
+        _until(lambda: len(sender.accepted) > RATE * 2)
+        sender.stop()
+        lost = deliveries.wait(sender.accepted.keys(), PATIENCE)
+    while_full = sum(began < when < ended for when in sender.accepted.values())
+    return lambda what, imbalance, went_on: Seen(
+        what, len(sender.accepted), while_full, lost, imbalance, resumed, frozenset(sender.statuses()), lines, went_on and again, refuses
+    )
+
+
+def _until(true: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
