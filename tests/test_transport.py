@@ -753,6 +753,17 @@ class Http2Tests(TransportTestCase):
         self.h2.streams[1].answer(202)
         self.assertEqual((await other, self.h2.connections), (Answer(202), 1))
 
+    async def test_given_up(self) -> None:
+        """A connection on which a delivery failed is closed with the last delivery that uses it, whatever still comes there."""
+        for behaviour in (lambda stream: None, lambda stream: stream.answer(200, body=b"x" * 16000)):
+            self.h2.behaviour = behaviour
+            self.make(port=self.h2.port, http2=True, max_answer=10000)
+            replies = await gatherResults([self.send(timeout=0.3), self.send(timeout=0.6)])
+            self.assertEqual([type(reply) for reply in replies], [NoAnswer] * 2)
+            await self.h2.until(lambda: not self.h2.open)
+        self.h2.behaviour = h2_accepts
+        self.assertEqual(await self.send(), Answer(202))
+
     async def test_too_large(self) -> None:
         """The bound of an answer holds."""
         self.h2.behaviour = lambda stream: stream.answer(200, body=b"x" * 16000)

@@ -7,6 +7,8 @@ The contract of L{Transfers}:
 
   - One Deferred per transfer.  It fires once, with an L{Outcome}, however the transfer ended; it does not fail unless it is cancelled.
   - Cancelling it ends the transfer at once and closes its connection; over HTTP/2 it resets the stream and leaves the connection.
+  - Over HTTP/2 also a transfer that failed, by running out of time for one, leaves the connection, with whatever keeps coming there.
+    Whoever does not want that says so (C{severs}).
   - The handle is the caller's again as soon as the Deferred has fired: to ask with C{getinfo}, to use again, to close.
   - L{Transfers.close} refuses new transfers, waits for those under way as long as it is told to, cancels the rest, and closes all
     connections.
@@ -50,6 +52,8 @@ C{CONNECT_TO}).
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from functools import partial
 from select import EPOLLIN, EPOLLOUT, epoll
@@ -99,6 +103,20 @@ def _happened(event: int) -> int:
     return found | (pycurl.CSELECT_ERR if event & ~(EPOLLIN | EPOLLOUT) else 0)
 
 
+def _sever(descriptor: int) -> None:
+    """
+    Close a connection of libcurl's, which has no means of its own for that: it finds one there that the other side has closed.
+
+    @param descriptor: the connection's; negative if there is none any more.
+    """
+    if descriptor < 0:
+        return
+    dead, other = socket.socketpair()
+    other.close()
+    os.dup2(dead.fileno(), descriptor, inheritable=False)
+    dead.close()
+
+
 @implementer(IReadDescriptor)
 class Transfers:
     """
@@ -120,18 +138,21 @@ class Transfers:
         max_streams: int = 100,
         arrived: Callable[[int, float], None] = lambda descriptor, now: None,
         forgotten: Callable[[int], None] = lambda descriptor: None,
+        severs: Callable[[pycurl.Curl, Outcome], bool] = lambda handle, outcome: False,
     ) -> None:
         """
         @param max_connections: open at a time, idle ones included, of which the oldest give way; transfers beyond that wait inside libcurl.
         @param max_streams: at a time on one connection of HTTP/2.
         @param arrived: told of each descriptor at which there is something to read, and when that is.
         @param forgotten: told of each that is watched no more.
+        @param severs: asked of each transfer that failed whether its connection is to be closed, if it still stands and no other uses it.
         """
         self._reactor = reactor
         self._waiting: dict[pycurl.Curl, Deferred[Outcome]] = {}
         self._watched: dict[int, int] = {}
         self._arrived = arrived
         self._forgotten = forgotten
+        self._severs = severs
         self._polled = False
         self._alarm: IDelayedCall | None = None
         self._alarm_at: float | None = None
@@ -225,6 +246,8 @@ class Transfers:
         for handle, outcome in ended:
             done = self._waiting.pop(handle, None)
             if done is not None:
+                if outcome.code and self._severs(handle, outcome):
+                    _sever(handle.getinfo(pycurl.ACTIVESOCKET))
                 multi.remove_handle(handle)
                 fired.append((done, outcome))
         for done, outcome in fired:

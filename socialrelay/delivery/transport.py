@@ -19,6 +19,7 @@ takes a tenth of the CPU of a handshake.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -44,6 +45,9 @@ from socialrelay.network.texts import one_line, retry_after
 from socialrelay.network.trust import Trust
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble
 
+_STREAM_RESET = 92
+"""CURLE_HTTP2_STREAM."""
+
 TROUBLES = {
     pycurl.E_UNSUPPORTED_PROTOCOL: Trouble.PROTOCOL,
     pycurl.E_URL_MALFORMAT: Trouble.PROTOCOL,
@@ -63,7 +67,7 @@ TROUBLES = {
     pycurl.E_FILESIZE_EXCEEDED: Trouble.TOO_LARGE,
     pycurl.E_SEND_FAIL_REWIND: Trouble.CLOSED,
     83: Trouble.CERTIFICATE,  # CURLE_SSL_ISSUER_ERROR
-    92: Trouble.CLOSED,  # CURLE_HTTP2_STREAM: this stream was reset
+    _STREAM_RESET: Trouble.CLOSED,
     91: Trouble.CERTIFICATE,  # CURLE_SSL_INVALIDCERTSTATUS
     100: Trouble.TOO_LARGE,  # CURLE_TOO_LARGE
 }
@@ -273,6 +277,7 @@ class CurlTransport:
     @ivar counts: what there was.
     @ivar floods: which connections were cut off.
     @ivar _to_host: transfers under way per host.
+    @ivar _failed: those of them that failed over HTTP/2, until they are heard of, which all are together.
     @ivar _multiplexed: hosts that spoke HTTP/2 last.
     @ivar _idle: handles to be used again, by slot: one that is used for its URL again needs few settings.
     @ivar _looked_up: deliveries whose host had to be looked up first.
@@ -318,9 +323,16 @@ class CurlTransport:
         self._places = Places(kept_connections, often=1 if http2 else OFTEN)  # of HTTP/2 it may be the first, which is not known yet
         self._sessions = Sessions(memory.tls_sessions)
         self.floods = Floods()
-        self._transfers = Transfers(reactor, max_connections=max_connections, arrived=self.floods.arrived, forgotten=self.floods.forget)
+        self._transfers = Transfers(
+            reactor,
+            max_connections=max_connections,
+            arrived=self.floods.arrived,
+            forgotten=self.floods.forget,
+            severs=self._severs,
+        )
         self._idle: dict[tuple[str, int], _Handle] = {}
         self._to_host: dict[str, int] = {}
+        self._failed: Counter[str] = Counter()
         self._multiplexed: set[str] = set()
         self._multiplexed_limit = memory.http2_hosts
         self._unlearned = 0
@@ -422,6 +434,14 @@ class CurlTransport:
         self._put_back(handle)
         return reply
 
+    def _severs(self, curl: pycurl.Curl, outcome: Outcome) -> bool:
+        """Over HTTP/2, where others use the connection: the last that fails takes it along. That a stream was reset is no fault of it."""
+        if not self._settings.http2 or outcome.code == _STREAM_RESET:
+            return False
+        host = vet_url(curl.getinfo(pycurl.EFFECTIVE_URL), self._ports).host
+        self._failed[host] += 1
+        return self._failed[host] == self._to_host[host]
+
     def _learn(self, handle: _Handle) -> None:
         if handle.curl.getinfo(pycurl.INFO_HTTP_VERSION) == pycurl.CURL_HTTP_VERSION_2_0:
             if len(self._multiplexed) >= self._multiplexed_limit:
@@ -446,6 +466,7 @@ class CurlTransport:
             self._to_host[host] = left
         else:
             del self._to_host[host]
+        self._failed.pop(host, None)
 
     def _put_back(self, handle: _Handle) -> None:
         if self._closed or len(self._idle) >= self._idle_handles or handle.slot in self._idle:
