@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, Intake, Unavailable
 from socialrelay.federation import NotAnEnvelope
+from socialrelay.web.admission import Admission
 from socialrelay.web.receive import ACCEPTED, FULL, PATIENCE, STOPPING, Answer, Reception
 from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
@@ -102,7 +103,7 @@ class ReceptionTests(SynchronousTestCase):
         self.clock = Clock()
         self.intake = FakeIntake()
         self.room = Room(IN_HAND, self.clock)
-        self.reception = Reception(self.intake, GUID, self.clock, self.room, Turns(self.clock))
+        self.reception = Reception(self.intake, GUID, self.clock, self.room, Admission(self.clock), Turns(self.clock))
         self.treq: Any = StubTreq(self.reception.app.resource())
 
     def post(self, url: str = URL, body: bytes = b"<me:env/>", **options: object) -> tuple[int, bytes]:
@@ -150,6 +151,33 @@ class ReceptionTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(third).code, 202)
         self.assertEqual((self.intake.cancelled, self.room.kept), (0, 0))
         self.successResultOf(self.reception.drain())
+
+    def test_too_many(self) -> None:
+        """
+        When as many bodies are in hand as are settled promptly, the next sender is told at once to come again, and nothing is kept of it.
+        """
+        self.intake.waits = True
+        self.reception._admission.limit = 1
+        self.treq.post(URL, data=b"first")
+        self.assertEqual((self.post(body=b"second")[0], self.headers.getRawHeaders("Retry-After")), (503, ["60"]))
+        self.assertEqual((self.intake.public, self.room.kept), ([b"first"], 5))
+
+    def test_not_even_read(self) -> None:
+        """
+        While too many are in hand, the plain post of a node is answered before it is read, in the same words; anything else is read.
+        """
+        plain = b"POST /receive/public HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+        self.assertEqual(self.reception.quick_answer(plain), b"")
+        self.intake.waits = True
+        self.reception._admission.limit = 1
+        self.treq.post(URL, data=b"first")
+        answer = self.reception.quick_answer(plain)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        self.assertEqual((head.splitlines()[0], body), (b"HTTP/1.1 503 Service Unavailable", self.post(body=b"second")[1]))
+        self.assertIn(b"Content-Length: %d" % len(body), head.splitlines())
+        self.assertEqual((self.reception._admission.refused, self.reception.counters["receive-503"]), (2, 2))
+        for other in (b"/receive/users/nobody", b"/", b"/receive/public?"):
+            self.assertEqual(self.reception.quick_answer(plain.replace(b"/receive/public", other)), b"")
 
     def test_foreign_guid(self) -> None:
         """
@@ -304,7 +332,7 @@ class ShortcutTests(SynchronousTestCase):
         self.clock = Clock()
         self.intake = FakeIntake()
         self.room = Room(IN_HAND, self.clock)
-        self.reception = Reception(self.intake, GUID, self.clock, self.room, Turns(self.clock))
+        self.reception = Reception(self.intake, GUID, self.clock, self.room, Admission(self.clock), Turns(self.clock))
         resource = self.reception.app.resource()
         self.site = make_site(resource, self.clock, self.room, shortcuts=self.reception.shortcuts)
         self.through_klein = make_site(resource, self.clock, self.room)

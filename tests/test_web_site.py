@@ -27,6 +27,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from socialrelay.web.addresses import TrustedProxies
 from socialrelay.web.channel import LINGER, PACE, PROMPT
+from socialrelay.web.framing import plain_post
 from socialrelay.web.request import PIECE, PIECES, client_address
 from socialrelay.web.room import Room
 from socialrelay.web.site import TIME_ENOUGH, GuardedSite
@@ -622,6 +623,63 @@ class ChannelTests(SynchronousTestCase):
         self.assertEqual((site.connections, [wire.disconnecting for wire in wires]), (2, [False, True]))
         site.buildProtocol(newcomer)
         self.assertEqual(site.counters, {"refused-connections": 2, "gave-way": 1})
+
+    def test_answered_unread(self) -> None:
+        """
+        A request that is not to be read is answered, and the connection goes on; not while another one is being answered.
+        """
+        full = [True]
+        told = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+        self.site = make_site(self.clock, self.resource, quick_answer=lambda data: told if full[0] and plain_post(data) == b"/" else b"")
+        channel, wire = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), Wire()
+        channel.makeConnection(wire)
+        channel.dataReceived(post(b"one"))
+        channel.dataReceived(post(b"two"))
+        full[0] = False
+        channel.dataReceived(post(b"three", b"/wait"))
+        full[0] = True
+        channel.dataReceived(post(b"four"))
+        self.assertEqual(([part[:3] for part in wire.value().split(b"HTTP/1.1 ")[1:]], self.resource.lengths), ([b"503", b"503"], [5]))
+        self.resource.waiting[0].finish()
+        self.assertEqual(
+            ([part[:3] for part in wire.value().split(b"HTTP/1.1 ")[1:]], len(self.resource.lengths)), ([b"503", b"503", b"200", b"503"], 1)
+        )
+        self.clock.advance(1.0)
+        channel.dataReceived(post(b"five"))
+        self.clock.pump([1.0] * 29)
+        self.assertFalse(wire.disconnecting)
+
+    def test_plain_post(self) -> None:
+        """
+        Only a whole request whose end is beyond dispute is taken for a plain post.
+        """
+        head = b"POST /a HTTP/1.1\r\nHost: b\r\n"
+        self.assertEqual(plain_post(head + b"Content-Length: 3\r\nX-Y: z\r\n\r\nabc"), b"/a")
+        self.assertEqual(plain_post(head + b"User-Agent: c d (e)\r\ncontent-length: 0\r\n\r\n"), b"/a")
+        length = b"Content-Length: 3\r\n"
+        for rest in (
+            length + b"\r\nab",
+            length + b"\r\nabcd",
+            b"\r\n",
+            length + length + b"\r\nabc",
+            b"Transfer-Encoding: chunked\r\n" + length + b"\r\nabc",
+            length + b"transfer-encoding: chunked\r\n\r\nabc",
+            length + b"Transfer-Encoding : chunked\r\n\r\nabc",
+            length + b"X: y\r\n z\r\n\r\nabc",
+            length + b"X: y\nTransfer-Encoding: chunked\r\n\r\nabc",
+            length + b"X: y\rz\r\n\r\nabc",
+            length + b"X: \x00\r\n\r\nabc",
+            length + b"Connection: close\r\n\r\nabc",
+            length + b"Expect: 100-continue\r\n\r\nabc",
+            b"Content-Length: +3\r\n\r\nabc",
+            b"Content-Length: 3, 3\r\n\r\nabc",
+            b"Content-Length:  3\r\n\r\nabc",
+        ):
+            self.assertIsNone(plain_post(head + rest), rest)
+        for data in SMUGGLING.values():
+            self.assertIsNone(plain_post(data), data)
+        for data in MALFORMED:
+            self.assertIsNone(plain_post(data), data)
 
     def test_fewer_come_first(self) -> None:
         """

@@ -127,6 +127,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         started_at=about.started_at,
         base_url=base_url(config),
         turned_away=lambda: engine.tally.count("refused", "too many bytes in hand"),
+        too_many=lambda: engine.tally.count("refused", "too many at once"),
         connections=min(config.receive.connections, engine.network.descriptors.intake),
     )
     storage.health.on_silence(public.reception.away)
@@ -146,6 +147,7 @@ def make_surface(given: Given, engine: Engine, bus: BusParts | None, tasks: Sequ
         max_tags=lambda: engine.poller.config.max_tags_per_node,
     )
     space = watch_basics(given, storage)
+    health.watch("intake", public.admission.condition)
     health.watch("node lists", engine.directory.condition)
     health.watch("redis", lambda: Condition("redis", cache.healthy, essential=False, detail=cache.detail))
     if bus is not None:

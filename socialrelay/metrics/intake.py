@@ -48,6 +48,9 @@ class IntakeMetrics:
         held = (("receiving",), room.receiving), (("kept",), room.kept)
         yield gauges("body_bytes", "Bytes of bodies in hand: those that arrive, and those that are judged or written.", ["state"], held)
         yield gauge("body_bytes_limit", "How many there may be (receive.bytes_in_hand).", room.limit)
+        admission = self.public.admission
+        yield gauge("bodies_in_hand", "Bodies that are judged or written.", admission.in_hand)
+        yield gauge("bodies_in_hand_limit", "How many there may be, as the time tells that they take.", admission.limit)
         yield counter("bodies_turned_away", "Bodies that were answered 503 because too many bytes were in hand.", room.refused)
 
     def _judged(self) -> Iterator[Metric]:

@@ -65,6 +65,7 @@ class Keeper(Protocol):
     @ivar room: how many bytes of bodies there may be.
     @ivar turns: when requests are handled.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
+    @ivar quick_answer: the answer to bytes with which a request begins, if they are not to be read; empty if they are.
     """
 
     reactor: Any
@@ -74,6 +75,7 @@ class Keeper(Protocol):
     room: Room
     turns: Turns
     shortcuts: Mapping[bytes, Callable[[Any], None]]
+    quick_answer: Callable[[bytes], bytes]
 
     def hold(self, size: int) -> None:
         """Count bytes of bodies in reception; less than 0 when they are no more."""
@@ -240,6 +242,8 @@ class Channel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         if not self.refused:
+            if self._answered_unread(data):
+                return
             idle = self._begun is None and self._receiving_since is not None
             if idle:
                 self._begun = self._clock.seconds()
@@ -250,6 +254,14 @@ class Channel(HTTPChannel):
         self._drained += len(data)
         if self._drained > DRAIN:
             self.loseConnection()
+
+    def _answered_unread(self, data: bytes) -> bool:
+        """While nothing more is taken, whoever brings something learns it without our reading what it is."""
+        answer = b"" if self.requests or self._buffer else self.site.quick_answer(data)
+        if answer:
+            self.transport.write(answer)
+            self._receiving_since, self._begun = self._clock.seconds(), None
+        return bool(answer)
 
     def lineReceived(self, line: bytes) -> None:
         if line[:1] in (b" ", b"\t"):

@@ -6,6 +6,10 @@ import re
 
 from twisted.web.http_headers import Headers
 
+_LINES = rb"(?:(?!content-length|transfer-encoding|connection|expect)[a-z-]{1,50}: [ -~]{1,300}\r\n){0,20}"
+_PLAIN_POST = re.compile(
+    rb"(?-i:POST) (/[!-~]{0,200}) (?-i:HTTP/1\.1)\r\n" + _LINES + rb"content-length: ([0-9]{1,7})\r\n" + _LINES + rb"\r\n", re.IGNORECASE
+)
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]{1,300}")
 
 
@@ -30,3 +34,15 @@ def fault(version: bytes, target: bytes, headers: Headers) -> str | None:
     if not target.startswith(b"/"):
         return "bad-target"
     return None
+
+
+def plain_post(data: bytes) -> bytes | None:
+    """
+    Where something is posted by bytes that are one whole request, about whose extent no two parsers could disagree.
+
+    It costs a tenth of what reading the request does; for those who do not want to know more of it.
+
+    @return: the target; C{None} for anything else.
+    """
+    found = _PLAIN_POST.match(data)
+    return found[1] if found is not None and len(data) - found.end() == int(found[2]) else None

@@ -18,6 +18,7 @@ from socialrelay.diaspora.identity import Introduction
 from socialrelay.health import Health
 from socialrelay.identity import RelayIdentity
 from socialrelay.web.addresses import TrustedProxies
+from socialrelay.web.admission import Admission
 from socialrelay.web.check import CheckPage
 from socialrelay.web.health import HealthPages
 from socialrelay.web.identity import IdentityPages
@@ -49,12 +50,14 @@ class PublicSite:
     """
     @ivar site: to be listened with.
     @ivar reception: to be stopped and drained before storage closes.
+    @ivar admission: how many bodies are in hand.
     @ivar counters: what was refused and answered, by name; it only grows.
     @ivar prepare: makes the pages anew for another configuration; what it returns puts them in place.
     """
 
     site: GuardedSite
     reception: Reception
+    admission: Admission
     counters: Counter[str]
     prepare: Callable[[Config], Callable[[], None]]
 
@@ -74,6 +77,7 @@ def public_site(
     started_at: datetime | None = None,
     base_url: str = "",
     turned_away: Callable[[], None] = lambda: None,
+    too_many: Callable[[], None] = lambda: None,
     connections: int | None = None,
 ) -> PublicSite:
     """
@@ -84,6 +88,7 @@ def public_site(
     @param started_at: since when the relay runs.
     @param base_url: where the relay is reached, without final slash; by default C{https://} and its host.
     @param turned_away: called for each body that is refused because too many bytes are in hand.
+    @param too_many: called for each body that is refused because too many are in hand.
     @param connections: how many there may be, if that is not as the configuration says.
     """
     introduction = Introduction(
@@ -118,8 +123,9 @@ def public_site(
 
     limits = config.receive
     room = Room(limits.bytes_in_hand, clock, turned_away)
+    admission = Admission(clock, too_many)
     turns = Turns(clock)
-    reception = Reception(intake, identity.guid, clock, room, turns, counters)
+    reception = Reception(intake, identity.guid, clock, room, admission, turns, counters)
     site = GuardedSite(
         resource(config),
         clock=clock,
@@ -130,7 +136,8 @@ def public_site(
         room=room,
         turns=turns,
         shortcuts=reception.shortcuts,
+        quick_answer=reception.quick_answer,
         trusted_proxies=TrustedProxies.parse(limits.trusted_proxies),
         counters=counters,
     )
-    return PublicSite(site, reception, counters, prepare)
+    return PublicSite(site, reception, admission, counters, prepare)

@@ -23,7 +23,9 @@ from twisted.web import server
 from socialrelay.boundaries import Full, Intake, Unavailable
 from socialrelay.federation import NotAnEnvelope
 from socialrelay.web.addresses import limited_as
+from socialrelay.web.admission import Admission
 from socialrelay.web.answers import answer, application, sentence
+from socialrelay.web.framing import plain_post
 from socialrelay.web.request import Request, client_address
 from socialrelay.web.room import Room
 from socialrelay.web.turns import Turns
@@ -61,17 +63,25 @@ AWAY = Answer(503, "The relay cannot store anything at the moment; please try ag
 BROKEN = Answer(500, "Something went wrong here; it has been logged.")
 
 
+_QUICK = (
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: socialrelay\r\nX-Content-Type-Options: nosniff\r\nRetry-After: %d\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b\n"
+) % (RETRY_AFTER, len(FULL.text) + 1, FULL.text.encode())
+
+
 @define(eq=False)
 class _Waiting:
     """
     One body in hand.
 
     @ivar size: its bytes.
+    @ivar since: when it was taken in hand.
     @ivar until: when its sender is told to come again.
     @ivar say: how; C{None} when it was told something.
     """
 
     size: int
+    since: float
     until: float
     say: Callable[[Answer], None] | None
 
@@ -88,21 +98,29 @@ class Reception:
     _log = Logger()
 
     def __init__(
-        self, intake: Intake, guid: str, clock: IReactorTime, room: Room, turns: Turns, counters: Counter[str] | None = None
+        self,
+        intake: Intake,
+        guid: str,
+        clock: IReactorTime,
+        room: Room,
+        admission: Admission,
+        turns: Turns,
+        counters: Counter[str] | None = None,
     ) -> None:
         """
         @param guid: the relay's own.
         @param room: for the bodies that are in hand.
+        @param admission: how many of them there may be.
         @param turns: when they are judged.
         """
         self._intake = intake
         self._guid = guid
         self._clock = clock
         self._room = room
+        self._admission = admission
         self._turns = turns
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._stopping = False
-        self._in_hand = 0
         self._waiting: deque[_Waiting] = deque()
         self._alarm: IDelayedCall | None = None
         self._drained: list[Deferred[None]] = []
@@ -146,6 +164,19 @@ class Reception:
             if say is not None:
                 say(AWAY)
 
+    def quick_answer(self, data: bytes) -> bytes:
+        """
+        What HTTP says to whoever brings a body for which there is no place in hand.
+
+        @param data: the first bytes of a request.
+        @return: empty if they are to be read.
+        """
+        if self._admission.has_place or self._stopping or plain_post(data) not in self.shortcuts:
+            return b""
+        self._admission.refuse()
+        self._count(FULL)
+        return _QUICK
+
     def stop(self) -> None:
         """Answer 503 from now on; what is in hand is finished."""
         self._stopping = True
@@ -153,7 +184,7 @@ class Reception:
     def drain(self) -> Deferred[None]:
         """Stop, and fire when nothing is in hand."""
         self.stop()
-        if not self._in_hand:
+        if not self._admission.in_hand:
             return succeed(None)
         drained: Deferred[None] = Deferred()
         self._drained.append(drained)
@@ -205,8 +236,12 @@ class Reception:
             self._room.turn_away()
             say(FULL)
             return
-        waiting = _Waiting(len(body), self._clock.seconds() + PATIENCE, say)
-        self._in_hand += 1
+        since = self._admission.take()
+        if since is None:
+            self._room.release(len(body))
+            say(FULL)
+            return
+        waiting = _Waiting(len(body), since, since + PATIENCE, say)
         self._waiting.append(waiting)
         if self._alarm is None:
             self._alarm = self._clock.callLater(PATIENCE, self._out_of_patience)
@@ -241,8 +276,8 @@ class Reception:
             if say is not None:
                 say(said)
         finally:
-            self._in_hand -= 1
-            if not self._in_hand:
+            self._admission.settled(waiting.since)
+            if not self._admission.in_hand:
                 self._at_rest()
 
     def _failed(self, failure: Failure, waiting: _Waiting) -> None:

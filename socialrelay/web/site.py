@@ -54,6 +54,7 @@ class GuardedSite(server.Site):
     @ivar room: how many bytes of bodies there may be.
     @ivar turns: when requests are handled.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
+    @ivar quick_answer: the answer to bytes with which a request begins, if they are not to be read; empty if they are.
     """
 
     requestFactory = Request
@@ -71,6 +72,7 @@ class GuardedSite(server.Site):
         room: Room,
         turns: Turns | None = None,
         shortcuts: Mapping[bytes, Callable[[Request], None]] = MappingProxyType({}),
+        quick_answer: Callable[[bytes], bytes] = lambda data: b"",
         trusted_proxies: TrustedProxies = _NONE_TRUSTED,
         counters: Counter[str] | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class GuardedSite(server.Site):
         self.room = room
         self.turns = Turns(clock) if turns is None else turns
         self.shortcuts = shortcuts
+        self.quick_answer = quick_answer
         self._second = 0
         self._date = b""
 
