@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,14 @@ ROOT = Path(__file__).parent.parent
 ENVELOPE = "application/magic-envelope+xml"
 # Where there is util-linux, the relay ends when a test run is killed.
 _END_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
+
+# Sockets are numbered from 3 on, and meant for the process that is named: sd_listen_fds(3).
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="public")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class DaemonError(Exception):
@@ -89,6 +98,7 @@ class Daemon:
     @ivar folder: its C{state}, C{relay.toml}, C{log} and C{web} socket.
     @ivar listen: endpoint descriptions in addition to the socket.
     @ivar program: what Python is to run.
+    @ivar listener: a socket that it is handed over as systemd does it, under the name C{public}.
     """
 
     reactor: Any
@@ -97,6 +107,7 @@ class Daemon:
     listen: tuple[str, ...] = ()
     program: tuple[str, ...] = ("-m", "socialrelay")
     process: subprocess.Popen[bytes] | None = None
+    listener: socket.socket | None = None
     _clients: int = 0
 
     # Its life
@@ -116,15 +127,25 @@ class Daemon:
         """Start the process, and return at once."""
         (self.folder / "relay.toml").write_text(self.configuration)
         endpoints = [f"unix:{self.folder / 'web'}", *self.listen]
+        handed_over = [] if self.listener is None else [self.listener.fileno()]
         command = [
             *_END_WITH_PARENT,
+            *(word for descriptor in handed_over for word in (sys.executable, "-c", _HAND_OVER, str(descriptor))),
             *(sys.executable, *self.program, "run", "--nodaemon"),
             *("--config", str(self.folder / "relay.toml"), "--state-dir", str(self.state)),
             *(word for endpoint in endpoints for word in ("--listen", endpoint)),
             *options,
         ]
         with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=handed_over,
+            )
         return self.process
 
     async def start(self, *options: str) -> None:

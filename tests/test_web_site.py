@@ -30,7 +30,7 @@ from socialrelay.web.channel import LINGER, PACE, PROMPT
 from socialrelay.web.framing import plain_post
 from socialrelay.web.request import PIECE, PIECES, client_address
 from socialrelay.web.room import Room
-from socialrelay.web.site import TIME_ENOUGH, GuardedSite
+from socialrelay.web.site import FAREWELL, TIME_ENOUGH, GuardedSite
 from socialrelay.web.turns import Turns
 
 MAX_BODY = 5000
@@ -163,6 +163,50 @@ class LoopbackTests(TestCase):
         await peer.ended
         self.assertEqual(peer.statuses(), [200, 200, 200])
         self.assertEqual([part.rpartition(b"\r\n")[2] for part in peer.received.split(b"HTTP/1.1 ")[1:]], [b"3", b"0", b"5"])
+
+    async def test_leave(self) -> None:
+        """
+        A site that stops answers what is under way on its connections, and what comes a moment later, each as the last of its connection.
+        """
+        await self.listen()
+        silent, talks, slow, waits = [await self.connect(post(b"abc")) for _ in range(4)]
+        for peer in (silent, talks, slow, waits):
+            await peer.until(b"\r\n\r\n3")
+        new = await self.connect()
+        slow.transport.write(post(b"abcd")[:-2])
+        waits.transport.write(post(b"abcde", b"/wait"))
+        await self.until(lambda: bool(self.resource.waiting) and self.site.connections == 5)
+        await self.until(lambda: sum(each.held for each in self.site._channels) == 2)
+        left = self.site.leave()
+        for peer in (talks, new):
+            peer.transport.write(post(b"abcdef"))
+            await peer.ended
+            self.assertEqual((peer.statuses()[-1], peer.received.lower().count(b"connection: close")), (200, 1))
+        await self.until(lambda: self.site.connections == 3)
+        self.clock.advance(FAREWELL)
+        await silent.ended
+        await self.until(lambda: self.site.connections == 2)
+        self.assertNoResult(left)
+        slow.transport.write(b"cd")
+        self.resource.waiting[0].finish()
+        for peer in (slow, waits):
+            await peer.ended
+            self.assertEqual(peer.statuses(), [200, 200])
+        await left
+
+    async def test_leave_silent(self) -> None:
+        """
+        Who was silent for long is hung up on at once; a site without connections is left at once.
+        """
+        await self.listen()
+        peer = await self.connect(post(b"abc"))
+        await peer.until(b"\r\n\r\n3")
+        self.clock.advance(FAREWELL)
+        await self.site.leave()
+        await peer.ended
+        self.assertEqual(peer.statuses(), [200])
+        self.successResultOf(self.site.leave())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     async def test_pipelined_refusal(self) -> None:
         """

@@ -111,6 +111,9 @@ def assemble(given: Given) -> Assembly:
         tasks.append(task)
         return task
 
+    def refuse(_: object) -> None:
+        surface.public.reception.stop()
+
     async def end_keyring() -> None:
         engine.lookup.cancel()
         await engine.keyring.stop()
@@ -135,7 +138,7 @@ def assemble(given: Given) -> Assembly:
         ("rules that end", periodic("rules that end", engine.subscribers.lapse, LAPSE_EVERY, LAPSE_EVERY)),
         ("lists of rules", Finishing(periodic("lists of rules", engine.rule_lists.round, rule_list.ROUND, 0.0), engine.rule_lists.stop)),
         *surface.sockets,
+        ("requests in hand", Part(lambda: None, lambda: within(surface.public.end(), DRAIN, reactor).addCallback(refuse))),
         ("live pages", Part(lambda: None, surface.streams.stop)),
-        ("requests in hand", Part(lambda: None, lambda: within(surface.public.reception.drain(), DRAIN, reactor))),
     ]
     return Assembly(tuple(parts), surface.public, surface.admin, None if bus is None else bus.bridge)

@@ -64,6 +64,7 @@ class Keeper(Protocol):
     @ivar counters: what was refused and why, and what was answered.
     @ivar room: how many bytes of bodies there may be.
     @ivar turns: when requests are handled.
+    @ivar leaving: no connection outlasts the request that it is at, or the next one.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
     @ivar quick_answer: the answer to bytes with which a request begins, if they are not to be read; empty if they are.
     """
@@ -74,6 +75,7 @@ class Keeper(Protocol):
     counters: Counter[str]
     room: Room
     turns: Turns
+    leaving: bool
     shortcuts: Mapping[bytes, Callable[[Any], None]]
     quick_answer: Callable[[bytes], bytes]
 
@@ -151,6 +153,21 @@ class Channel(HTTPChannel):
     def waits_since(self) -> float:
         """When it began to wait for the client; infinite while the client waits for us."""
         return math.inf if self._receiving_since is None else self._receiving_since
+
+    def silent_since(self) -> float:
+        """When it began to wait for a request of which nothing came; infinite if something did."""
+        return math.inf if self.requests or self._buffer else self.waits_since()
+
+    def end_after_this(self) -> None:
+        """If a request is being answered it is the last one."""
+        if self._receiving_since is None:
+            self.persistent = False
+
+    def checkPersistence(self, request: Request, version: bytes) -> bool:
+        if not self.site.leaving:
+            return bool(super().checkPersistence(request, version))
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
 
     def give_way(self) -> None:
         """End at once: somebody else needs the place."""
@@ -302,6 +319,8 @@ class Channel(HTTPChannel):
         if self.refused:
             return
         self._receiving_since = None
+        if self.site.leaving:
+            self.persistent = False
         super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from attrs import evolve, frozen
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
@@ -60,6 +61,14 @@ class PublicSite:
     admission: Admission
     counters: Counter[str]
     prepare: Callable[[Config], Callable[[], None]]
+
+    def end(self) -> Deferred[None]:
+        """
+        Take leave of those who are connected: what they have begun is taken, as long as this waits.
+
+        @return: fires when nobody is connected and nothing in hand.
+        """
+        return self.site.leave().addCallback(lambda _: self.reception.drain())
 
 
 def public_site(

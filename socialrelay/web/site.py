@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -10,7 +11,8 @@ from time import time
 from types import MappingProxyType
 from typing import cast
 
-from twisted.internet.interfaces import IAddress, IReactorTime, ITCPTransport
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.web import http, server
@@ -24,6 +26,9 @@ from socialrelay.web.turns import Turns
 
 TIME_ENOUGH = 0.5
 """Seconds after which a client that still sends may lose its connection, when others cannot connect."""
+
+FAREWELL = 1.0
+"""Seconds for which a stop waits for what may be under way on connections that are open: who was silent for so long hardly speaks now."""
 
 _NONE_TRUSTED = TrustedProxies()
 
@@ -53,6 +58,7 @@ class GuardedSite(server.Site):
     @ivar counters: what was refused and why, and what was answered; it only grows.
     @ivar room: how many bytes of bodies there may be.
     @ivar turns: when requests are handled.
+    @ivar leaving: no connection outlasts the request that it is at, or the next one.
     @ivar shortcuts: by path: who is handed what is posted there, without a resource.
     @ivar quick_answer: the answer to bytes with which a request begins, if they are not to be read; empty if they are.
     """
@@ -87,6 +93,9 @@ class GuardedSite(server.Site):
         self._per_address: Counter[str] = Counter()
         self.room = room
         self.turns = Turns(clock) if turns is None else turns
+        self.leaving = False
+        self._left: list[Deferred[None]] = []
+        self._farewell: IDelayedCall | None = None
         self.shortcuts = shortcuts
         self.quick_answer = quick_answer
         self._second = 0
@@ -161,6 +170,38 @@ class GuardedSite(server.Site):
         self._per_address[channel.limited] -= 1
         if not self._per_address[channel.limited]:
             del self._per_address[channel.limited]
+        self._look_who_is_left()
+
+    def leave(self) -> Deferred[None]:
+        """
+        Answer once more on each connection, and hang up on those on which nothing comes.
+
+        What arrives while a connection is closed is lost, and whoever sent it cannot know what became of it: so those who may have
+        something under way are waited for.
+
+        @return: fires when nobody is connected; if all send what they have begun, in a little more than L{FAREWELL} seconds.
+        """
+        left: Deferred[None] = Deferred()
+        self._left.append(left)
+        self.leaving = True
+        for channel in self._channels:
+            channel.end_after_this()
+        self._hang_up(self.reactor.seconds() - FAREWELL)
+        self._farewell = self.reactor.callLater(FAREWELL, self._hang_up, sys.float_info.max)
+        self._look_who_is_left()
+        return left
+
+    def _hang_up(self, before: float) -> None:
+        for channel in [each for each in self._channels if each.silent_since() <= before]:
+            channel.loseConnection()
+
+    def _look_who_is_left(self) -> None:
+        if self.leaving and not self._channels:
+            if self._farewell is not None and self._farewell.active():
+                self._farewell.cancel()
+            left, self._left = self._left, []
+            for each in left:
+                each.callback(None)
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only: the limits here know no other."""
