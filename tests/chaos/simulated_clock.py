@@ -130,6 +130,7 @@ def play(days: int, seed: int, *, jumping: bool, believed: bool = False, restart
             lasts = BELIEVED.total_seconds() * 1.5 if believed else chance.uniform(600.0, longest.total_seconds() * 0.8)
             next_jump = at + (lasts if off else chance.uniform(600.0, 6 * HOUR))
             if restarts:
+                relay.clock.advance(1.0)  # what has just been tried is written down
                 relay = _start(tables, relay.seconds - 1000.0, off, trace, comes_back)
                 trace.jumps.append(relay.seconds)
             relay.off = off
