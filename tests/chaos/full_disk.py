@@ -51,7 +51,7 @@ class Seen:
     @ivar while_full: posts that were accepted meanwhile: room within files that were there.
     @ivar resumed: seconds from the time at which there was room until a post was accepted that was brought after that.
     @ivar statuses: that senders met.
-    @ivar went_on: whether all else went on as it must.
+    @ivar went_on: whether all else went on as it must, and the relay said that it takes nothing if that was so.
     @ivar refuses: whether posts may be refused while it is full.
     """
 
@@ -265,7 +265,7 @@ def _through(
     """
     deliveries = Deliveries(stage.sinks, NODES)
     bodies = stage.posts.first(int(RATE * (seconds + 25)))
-    with Pulse(relay):
+    with Pulse(relay) as pulse:
         sender = Sender(relay.port, bodies, rate=RATE).start()
         _until(lambda: len(sender.accepted) > RATE)
         lines = relay.log.count("\n") - relay.log.count(": Accepted ")
@@ -289,9 +289,19 @@ def _through(
         _until(lambda: len(sender.accepted) > RATE * 2)
         sender.stop()
         lost = deliveries.wait(sender.accepted.keys(), PATIENCE)
+    told = any(beat.status == 503 and began < beat.at < ended for beat in pulse.beats)
     while_full = sum(began < when < ended for when in sender.accepted.values())
     return lambda what, imbalance, went_on: Seen(
-        what, len(sender.accepted), while_full, lost, imbalance, resumed, frozenset(sender.statuses()), lines, went_on and again, refuses
+        what,
+        len(sender.accepted),
+        while_full,
+        lost,
+        imbalance,
+        resumed,
+        frozenset(sender.statuses()),
+        lines,
+        went_on and again and told is refuses,
+        refuses,
     )
 
 
