@@ -182,6 +182,14 @@ class BusContract:
         self.assertEqual(await bus.extent(), Extent(8, 9, 9, 8, 0))
         self.assertEqual(await bus.read(0, "", 9), ([], 8))
 
+    async def test_prune_what_came_from_the_future(self) -> None:
+        """A message that was kept while the clock was years ahead goes with those that came after it, and holds none of them up."""
+        bus = await self.bus()
+        for hours in (5, -90_000, 4, 1):
+            await bus.add([message(f"{hours}")], ago(hours=hours), 4)
+        self.assertEqual(await bus.prune(ago(hours=2), EVERYTHING, EVERYTHING), 3)
+        self.assertEqual(await self.seqs(bus), [4])
+
     async def test_prune_by_size(self) -> None:
         """The oldest go until the rest fits, and none more."""
         bus = await self.bus()

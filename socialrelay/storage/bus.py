@@ -79,19 +79,21 @@ _EXTENT = "SELECT last_seq, pruned + 1, greatest(pruned, pruned_own) + 1, publis
 
 _PUBLISHED = LAZY + "UPDATE bus_state SET published = %(seq)s WHERE published < %(seq)s"
 
-# The oldest go, up to the first that may stay.  Sums are made of what was deleted: what another step took meanwhile is not taken twice.
+# The oldest go, up to the first that may stay.  None is younger than one with a greater number, whatever the clock said when it came: a
+# message of a clock that was ahead holds up none.  Sums are made of what was deleted: what another step took meanwhile is not taken twice.
 # The bound above stands apart: of two whose values it does not know the planner takes all between for few, and sorts them.
 _PRUNE_OWN, _PRUNE = (
     LAZY
     + f"""
     WITH oldest AS (
-        SELECT seq, received_at, sum(size) OVER before - size AS before
+        SELECT seq, min(received_at) OVER since AS received_at, sum(size) OVER before - size AS before
           FROM (SELECT seq, received_at, octet_length(body) AS size
                   FROM bus_message
                  WHERE seq > (SELECT {mark} FROM bus_state){whose}
                  ORDER BY seq
                  LIMIT %(batch)s) AS first
-        WINDOW before AS (ORDER BY seq ROWS UNBOUNDED PRECEDING)
+        WINDOW before AS (ORDER BY seq ROWS UNBOUNDED PRECEDING),
+               since AS (ORDER BY seq ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
     ), doomed AS MATERIALIZED (
         SELECT seq
           FROM (SELECT seq, bool_and(seq <= published AND oldest.before < %(step)s AND ({goes})) OVER until AS goes

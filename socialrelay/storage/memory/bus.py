@@ -78,8 +78,9 @@ class MemoryBus:
         own = [message for message in tables.bus.values() if message.source == OWN]
         gone = self._forget(own, _bytes(own) - most_own, lambda message: False)
         tables.bus_pruned_own = max([tables.bus_pruned_own, *gone])
-        too_old: Callable[[StoredMessage], bool] = lambda message: message.received_at < before  # noqa: E731
-        both = self._forget(tables.bus.values(), _bytes(tables.bus.values()) - most, too_old)
+        first = [*tables.bus.values()][:BATCH]
+        oldest = max((message.seq for message in first if message.received_at < before), default=0)
+        both = self._forget(first, _bytes(tables.bus.values()) - most, lambda message: message.seq <= oldest)
         tables.bus_pruned = max([tables.bus_pruned, *both])
         return len(gone) + len(both)
 
