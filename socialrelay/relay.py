@@ -22,6 +22,7 @@ from typing import Protocol
 from attrs import define, evolve
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 
 from socialrelay.authors import Authors
 from socialrelay.boundaries import (
@@ -101,6 +102,8 @@ class Relay:
     @ivar on_kept: called when something was put into C{incoming}; set by whoever judges it.
     """
 
+    _log = Logger()
+
     def __init__(
         self,
         *,
@@ -175,10 +178,15 @@ class Relay:
             self.verified.key_missing += 1
         else:
             self.verified.key_at_hand += 1
-            verdict = await self.judge(sealed, held.key)
-            if not (verdict.reason == BAD_SIGNATURE and received_at - held.fetched_at > KEY_IS_FRESH):
-                await self.settle(sealed, verdict, received_at)
-                return
+            try:
+                verdict = await self.judge(sealed, held.key)
+                if not (verdict.reason == BAD_SIGNATURE and received_at - held.fetched_at > KEY_IS_FRESH):
+                    await self.settle(sealed, verdict, received_at)
+                    return
+            except (Unavailable, Full):
+                raise
+            except Exception:  # a bug: it is tried again apart, and put aside if it breaks the judge there as well
+                self._log.failure("Judging {post} of {handle} failed", post=digest_of(body), handle=sealed.sender)
         sender_host = host_of(sealed.sender)
         await self._keep(Arrival(received_at, self._protocol.name, False, sealed.sender, sender_host, sealed.body), client)
 

@@ -300,6 +300,26 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors()), 3)
         self.assertEqual((len(self.relay.tables.incoming), len(self.relay.tables.quarantine)), (0, 1))
 
+    def test_poison_at_the_door(self) -> None:
+        """A body that breaks the judge when it comes in is taken, and put aside when it does so three times more; others are relayed."""
+        self.relay.subscribe("all.example")
+        poison, judge = ALICE.post("Poison"), self.relay.relay.judge
+
+        async def breaks(sealed: Sealed, key: RSAPublicKey) -> Verdict:
+            if sealed.body == poison:
+                raise MemoryError
+            return await judge(sealed, key)
+
+        self.relay.relay.judge = breaks  # type: ignore[method-assign]
+        well = ALICE.post("Hello")
+        for body in (poison, well):
+            self.send(body)
+        for _ in range(8):
+            self.relay.run(400.0)
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 4)
+        self.assertEqual([body for _, body in self.relay.transport.sent], [well])
+        self.assertEqual(([row.arrival.body for row in self.relay.tables.quarantine.values()], self.relay.tables.incoming), ([poison], {}))
+
 
 def _dies_of(
     poison: bytes, judge: Callable[[Sealed, RSAPublicKey], Coroutine[Any, Any, Verdict]]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from twisted.internet.defer import gatherResults
 
 from socialrelay.boundaries import Full, HostFull, Rejection
+from socialrelay.boundaries.incoming import QUARANTINED
 from socialrelay.config import Receive
 from socialrelay.routing.hosts import host_of
 from tests.storing import NOW, InMemory, InPostgres, ago, arrival
@@ -174,6 +175,17 @@ class IncomingContract:
             await incoming.quarantine(id, "it killed the process", NOW)
         self.assertEqual(await incoming.usage(), (0, 0))
         self.assertIsNone(await incoming.next_due())
+
+    async def test_quarantine_is_bounded(self):
+        """
+        The oldest in quarantine give way to the latest.
+        """
+        storage = await self.storage()
+        ids = [await storage.incoming.keep(arrival(sender_host=f"pod-{n}.example")) for n in range(QUARANTINED + 2)]
+        for n, id in enumerate(ids):
+            await storage.incoming.quarantine(id, "it broke", NOW + timedelta(seconds=n))
+        found, total = await storage.aside.quarantined(2 * QUARANTINED)
+        self.assertEqual(([each.id for each in found], total), (ids[:1:-1], QUARANTINED))
 
     async def test_rows_per_host(self):
         """

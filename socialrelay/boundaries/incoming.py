@@ -25,6 +25,10 @@ class Arrival:
     body: bytes
 
 
+QUARANTINED = 200
+"""Bodies in quarantine, at most: whoever finds out what breaks the relay must not fill its disk with it."""
+
+
 @frozen
 class Waiting:
     """A row of C{incoming}, claimed for judging."""
@@ -81,7 +85,7 @@ class Incoming(Protocol):
         """They are judged and not relayed (what is relayed is removed by the publishing statement)."""
 
     def quarantine(self, id: int, reason: str, now: datetime) -> Deferred[None]:
-        """Judging it failed too often. The body of a private message is not kept."""
+        """Judging it failed too often. The body of a private message is not kept, and of all only the latest L{QUARANTINED}."""
 
     def erase(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
         """

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Arrival, Full, Incoming, Unavailable, Waiting
+from socialrelay.boundaries.incoming import QUARANTINED
 from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
@@ -97,6 +98,8 @@ _QUARANTINE = """
     ), kept AS (
         INSERT INTO quarantine (id, received_at, quarantined_at, protocol, private, sender, body, reason)
         SELECT id, received_at, %(now)s, protocol, private, sender, CASE WHEN private THEN '' ELSE body END, %(reason)s FROM gone
+    ), forgotten AS (
+        DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine ORDER BY quarantined_at DESC, id DESC OFFSET %(before)s)
     )
     SELECT sender_host, octet_length(body) FROM gone
 """
@@ -274,7 +277,7 @@ class PostgresIncoming:
 
     def quarantine(self, id: int, reason: str, now: datetime) -> Deferred[None]:
         """See L{Incoming.quarantine}."""
-        return self._removed(_QUARANTINE, {"id": id, "reason": reason, "now": now})
+        return self._removed(_QUARANTINE, {"id": id, "reason": reason, "now": now, "before": QUARANTINED - 1})
 
     def erase(self, *, author: str = "", host: str = "") -> Deferred[list[int]]:
         """See L{Incoming.erase}."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from attrs import evolve, frozen
 
 from socialrelay.boundaries import Arrival, Full, HostFull, Incoming, Rejection, Rejections, Waiting
-from socialrelay.boundaries.incoming import SEARCHED
+from socialrelay.boundaries.incoming import QUARANTINED, SEARCHED
 from socialrelay.config import Receive
 from socialrelay.routing.hosts import host_of, within
 from socialrelay.storage.memory.tables import Kept, MemoryTables, Quarantined, answering
@@ -101,6 +101,8 @@ class MemoryIncoming:
         if row is not None:
             arrival = evolve(row.arrival, body=b"") if row.arrival.private else row.arrival
             self._tables.quarantine[id] = Quarantined(arrival, reason, now)
+            for oldest in list(self._tables.quarantine)[:-QUARANTINED]:
+                del self._tables.quarantine[oldest]
 
     @answering
     def erase(self, *, author: str = "", host: str = "") -> list[int]:
