@@ -11,11 +11,11 @@ from twisted.logger import Logger
 from socialrelay.boundaries import Account, Accounts
 from socialrelay.words import counted
 
-EVERY = 10.0
+EVERY = 5.0
 """Seconds between two looks."""
 DESTINATIONS = 1000
-POSITIONS = 100_000
-"""That one look has the database read, at most; some 50 ms for it, in one statement."""
+POSITIONS = 50_000
+"""That one look has the database read, at most; some 25 ms for it, in one statement."""
 
 
 @define(eq=False)

@@ -128,17 +128,29 @@ class Books:
     @ivar log: position -> whom the post names, of all that was ever published.
     """
 
-    def __init__(self, storage: Storage, *, spread: float = 0.0, newest_beyond: float = float("inf")) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        spread: float = 0.0,
+        newest_beyond: float = float("inf"),
+        nodes: Any = None,
+        limits: Limits | None = None,
+        chance: Callable[[], float] = lambda: 0.5,
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(1000.0)
         self.skew = timedelta()
-        self.nodes = ScriptedNodes()
+        self.nodes = nodes or ScriptedNodes()
         self.log: dict[int, frozenset[int]] = {}
         self.bodies: dict[int, bytes] = {}
         self.numbers: dict[str, int] = {}
         self.crashes = 0
         self._spread = spread
-        self._limits = Limits(window=3, in_flight=6, probes=2, late=3, body_bytes=4000, catching_up=2, newest_beyond=newest_beyond)
+        self._chance = chance
+        self._limits = limits or Limits(
+            window=3, in_flight=6, probes=2, late=3, body_bytes=4000, catching_up=2, newest_beyond=newest_beyond
+        )
         self._gone: list[str] = []
         self._count = 0
         self.begin(storage)
@@ -152,7 +164,7 @@ class Books:
 
     def run(self, end: int) -> None:
         """What was stored is to be loaded next."""
-        chance = lambda: 0.5  # noqa: E731
+        chance = self._chance
         pacer = Pacer(self._spread, lambda numbers: numbers.sort(reverse=True), 1)
         self.manager = QueueManager(self._limits, Backoff(HOST_STEPS, chance), Backoff(POST_STEPS, chance), end, pacer)
         self.dispatcher = Dispatcher(

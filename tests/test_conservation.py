@@ -269,7 +269,7 @@ class MemoryTests(SynchronousTestCase):
         run_state_machine_as_test(Machine, settings=many)
         self.assertGreaterEqual(Machine.examples, EXAMPLES)
         self.assertGreater(Machine.crashes, EXAMPLES // 10)
-        counts.note("conservation", examples=Machine.examples, steps=Machine.steps, crashes=Machine.crashes, posts=Machine.posts)
+        counts.note(examples=Machine.examples, steps=Machine.steps, crashes=Machine.crashes, posts=Machine.posts)
 
 
 class PostgresTests(TestCase):
@@ -283,7 +283,7 @@ class PostgresTests(TestCase):
         for seed in range(LIVES):
             pairs += await self.live(Random(seed))
         self.assertGreater(pairs, 10 * LIVES)
-        counts.note("conservation", lives=LIVES, moments=LIVES * MOMENTS)
+        counts.note(lives=LIVES, moments=LIVES * MOMENTS)
 
     async def live(self, chance: Random) -> int:
         """A relay's life; how many pairs of a post and a node there were in it."""

@@ -45,6 +45,7 @@ from tests.forging import (
     signed_text,
     with_signature,
 )
+from tests.fuzzing import counts
 from tests.relays import HANDLE, WholeRelay
 from tests.test_diaspora_keys import SHORT
 
@@ -681,6 +682,7 @@ class MatrixTests(SynchronousTestCase):
                 self.assertEqual((name, way, scene.hand_in(body, private)), (name, way, reason))
                 self.assertEqual(scene.web.most_within(HOUR), 1)
                 scene.untouched()
+                counts.note(forgeries=1)
 
     def test_size(self) -> None:
         """There are two hundred of them and more, and each is another body."""
@@ -959,6 +961,7 @@ class LookupTests(SynchronousTestCase):
             whole.run(60.0)
             self.assertLessEqual(self.asked(scene, host), LOOKUP_BURST + 1 + (whole.clock.seconds() - began))
         self.assertEqual((scene.sent(), scene.web.most_within(HOUR)), ([EARLIER], 1))
+        counts.note(unknown=number + 1, fetches=self.asked(scene, host), seconds=int(whole.clock.seconds() - began))
 
     def asked(self, scene: Scene, host: str) -> int:
         """How many times the host was asked for a key."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from socialrelay.federation import Ruling, Wish
-from tests.fuzzing import examples
+from tests.fuzzing import counts, examples
 from tests.fuzzing.__main__ import BEGINS, ENDS, FILE, PORT
 from tests.fuzzing.genuine import CONTACT, ENVELOPES, GENUINE, PAYLOADS, heard, private, signed, taken
 from tests.fuzzing.hostile import ENTRANCES, KINDS, hostile_entity, hostile_envelope, hostile_message
@@ -86,6 +86,7 @@ class HostileTests(SynchronousTestCase):
 
         refuse()
         self.assertGreaterEqual(tried, examples(400, 10_000))
+        counts.note(hostile=tried, kinds=len(KINDS))
 
 
 class TamperedTests(SynchronousTestCase):
@@ -119,6 +120,7 @@ class TamperedTests(SynchronousTestCase):
         hold()
         self.assertGreaterEqual(sum(answers.values()), examples(500, 10_000))
         self.assertGreater(min(answers.values()), 30, answers)
+        counts.note(tampered=sum(answers.values()), changes=len(TAMPERINGS))
 
     def test_in_private(self) -> None:
         """
@@ -175,6 +177,7 @@ class WatchedTests(SynchronousTestCase):
         figures = json.loads(done.stdout)
         self.assertGreater(figures["read"], examples(1_000, 20_000))
         self.assertEqual(figures["wrong"], 0)
+        counts.note(watched=figures["read"])
         self.assertLess(figures["grown"], examples(32, 200) * 2**20)
 
 

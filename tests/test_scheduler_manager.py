@@ -95,12 +95,12 @@ class HostFailureTests(SynchronousTestCase):
         return world
 
     def test_deferred(self) -> None:
-        """It is deferred at its first failure, for half a minute, and holds nothing in memory."""
+        """It is deferred at its first failure, for twenty seconds, and holds nothing in memory."""
         world = self._dead()
         [destination, _] = world.manager.all()
         self.assertEqual((world.at(0).state, len(destination.queue)), (State.DEFERRED, 0))
-        self.assertEqual(world.manager.next_wake(), world.now.seconds + 30.0)
-        self.assertEqual([(event.what, event.delay) for event in world.events], [(What.DEFERRED, 30.0)])
+        self.assertEqual(world.manager.next_wake(), world.now.seconds + 20.0)
+        self.assertEqual([(event.what, event.delay) for event in world.events], [(What.DEFERRED, 20.0)])
 
     def test_traffic_costs_nothing(self) -> None:
         """While it waits, posts for it cause no attempt, and others get theirs."""

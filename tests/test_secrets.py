@@ -24,6 +24,7 @@ from socialrelay.storage.database import connect_arguments
 from socialrelay.takeover.old_config import TakeoverError
 from socialrelay.takeover.old_redis import read_old_redis
 from tests.assembled import KEY
+from tests.fuzzing import counts
 
 CANARY = "c4n4ry"
 
@@ -157,6 +158,7 @@ class ConfiguredTests(SynchronousTestCase):
             with self.assertRaises(ConfigError) as caught:
                 load(file, {"state_dir": "/srv/relay"}, {})
             self.assertNotIn(CANARY, whole_story(caught.exception), name)
+        counts.note(configurations=len(WRONG_TABLES) + len(WRONG_VARIABLES) + len(WRONG_DSNS) + len(UNREACHABLE_DSNS) + len(WRONG_URLS))
         for variable, text in WRONG_VARIABLES.items():
             with self.assertRaises(ConfigError) as caught:
                 load(None, {"state_dir": "/srv/relay"}, {variable: text})

@@ -27,6 +27,7 @@ from socialrelay.web.control import ControlService
 from tests.admin import HASH, PASSWORD
 from tests.assembled import KEY, Assembled, assembled
 from tests.envelopes import Author, encrypt, entity, private_key, seal
+from tests.fuzzing import counts
 from tests.relays import HANDLE, WholeRelay
 from tests.test_control import ToSocket
 from tests.test_secrets import CANARY, with_secrets
@@ -228,6 +229,7 @@ class AssembledTests(TestCase):
         )
         held_to(self, self.told, secrets)
         self.assertGreater(len(self.answers), 80)
+        counts.note(answers=len(self.answers))
         for asked, answer in self.answers.items():
             for name, secret in secrets.items():
                 if not (secret == CANARY and "code=" in asked):

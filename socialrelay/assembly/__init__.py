@@ -131,7 +131,7 @@ def assemble(given: Given) -> Assembly:
         ("subscriptions", Part(take_up, lambda: None)),
         ("keys", Finishing(periodic("keys", engine.keyring.flush, keyrings.FLUSH, keyrings.FLUSH), end_keyring)),
         ("deliveries", Part(engine.dispatcher.start, lambda: engine.dispatcher.stop(IN_FLIGHT_GRACE))),
-        ("accounts", periodic("accounts", engine.auditor.look, accounts.EVERY, accounts.EVERY)),
+        ("accounts", periodic("accounts", engine.auditor.look, accounts.EVERY, 1.0)),
         ("the judge", Part(engine.judge.start, engine.judge.stop)),
         ("polls", Finishing(periodic("polls", engine.poller.round, pollers.ROUND, 1.0) if rounds else None, engine.poller.stop)),
         ("node lists", Finishing(periodic("node lists", directory.round, directories.ROUND, 0.0) if rounds else None, directory.stop)),

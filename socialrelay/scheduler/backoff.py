@@ -11,8 +11,11 @@ from socialrelay.scheduler.record import DestinationRecord, State
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
-HOST_STEPS = (30.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR)
-"""After the first failure, the second …; the last one repeats."""
+HOST_STEPS = (20.0, 20.0, 20.0, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 12 * HOUR)
+"""
+After the first failure, the second …; the last one repeats.  The first three find each node that is down for half a minute and then up for
+half a minute as soon as it is up: one that was tried after 30 seconds, and then after two minutes, was missed again and again.
+"""
 
 POST_STEPS = (10 * MINUTE, HOUR, 4 * HOUR, 12 * HOUR)
 """The same for one post that keeps failing at a host that takes others."""

@@ -8,7 +8,23 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
-from tests.chaos import black_holes, clock, dead_names, full_disk, killed, memory, postgres_away, restarted, valkey_away
+from tests.chaos import (
+    black_holes,
+    catching_up,
+    clock,
+    conservation,
+    dead_hosts,
+    dead_names,
+    flapping,
+    full_disk,
+    killed,
+    leaks,
+    memory,
+    postgres_away,
+    restarted,
+    strangers,
+    valkey_away,
+)
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150
@@ -40,19 +56,24 @@ CONTRACT = {
         postgres_away.prove,
     ),
     "P3": Promise("Redis is only a cache", "0 lost, 0 more duplicates, p99 of the intake at most twice as long", valkey_away.prove),
-    "P4": Promise("Of each post at each node it is known what became of it", "10 000 examples; an imbalance of 0 at all times"),
+    "P4": Promise(
+        "Of each post at each node it is known what became of it", "10 000 examples; an imbalance of 0 at all times", conservation.prove
+    ),
     "P5": Promise(
         "Black holes are no concern of other nodes",
         "others: p99 at most 3 s, none above 10 s; p99 of the intake at most 100 ms",
         black_holes.prove,
     ),
-    "P6": Promise("A dead node costs tries, not posts", "at most 25 attempts for each host in a week"),
+    "P6": Promise("A dead node costs tries, not posts", "at most 25 attempts for each host in a week", dead_hosts.prove),
     "P7": Promise(
         "Who comes back gets all, in order, gently",
         "all delivered, in order for each author, at most 5 at a time; begins within 1 s; p99 of the others as before",
+        catching_up.prove,
     ),
     "P8": Promise(
-        "Nodes that come and go are caught up with", "drained within two of their times up; at most one write of states a second"
+        "Nodes that come and go are caught up with",
+        "drained within two of their times up; at most one write of states a second",
+        flapping.prove,
     ),
     "P9": Promise(
         "A dead name server stops no delivery",
@@ -64,11 +85,16 @@ CONTRACT = {
         "A hostile client costs next to nothing",
         "refused at the cap; at most 5 MB; no file; no gap above 50 ms; slow ones gone within 10 s; 99.9 % of the others served",
     ),
-    "P12": Promise("Hostile documents are refused", "10 000 and 10 000: 0 taken, 0 errors, 0 files, 0 connections; p99 at most 20 ms"),
-    "P13": Promise("No connection leads to an address that is not public", "0 connections, by every way in"),
+    "P12": Promise(
+        "Hostile documents are refused",
+        "10 000 and 10 000: 0 taken, 0 errors, 0 files, 0 connections; p99 at most 20 ms",
+        strangers.documents,
+    ),
+    "P13": Promise("No connection leads to an address that is not public", "0 connections, by every way in", strangers.addresses),
     "P14": Promise(
         "A forged post is never relayed",
         "0 taken; at most one look-up for each author and hour; 10 and one a second for each unknown host",
+        strangers.forgeries,
     ),
     "P15": Promise("A post goes out once", "100 times at once: one delivery for each node; a ring of relays stops after one lap"),
     "P16": Promise(
@@ -83,7 +109,9 @@ CONTRACT = {
     "P18": Promise("The clock may jump", "at most one try for each host; nobody waits longer than ever", clock.prove),
     "P19": Promise("Memory is bounded", "after 24 h at most 5 % more than after one; every cache within its cap", memory.prove),
     "P20": Promise("A restart refuses nobody", "0 of 10 000 posts refused in ten restarts; each stop within 10 s", restarted.prove),
-    "P21": Promise("Nothing leaks", "0 of the secrets in logs, metrics, errors and repr; a key that others may read is refused"),
+    "P21": Promise(
+        "Nothing leaks", "0 of the secrets in logs, metrics, errors and repr; a key that others may read is refused", leaks.prove
+    ),
 }
 """By the names that they have in C{results.json}."""
 
