@@ -12,7 +12,7 @@ from socialrelay.boundaries import Condition
 PROMPT = 0.3
 """Seconds within which a body is to be settled."""
 
-AT_FIRST = 256
+AT_FIRST = 128
 FEWEST = 16
 MOST = 2000
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
+<<<<<<< HEAD
 from tests.chaos import (
     black_holes,
     catching_up,
@@ -25,6 +26,9 @@ from tests.chaos import (
     strangers,
     valkey_away,
 )
+=======
+from tests.chaos import black_holes, clock, dead_names, full_disk, killed, memory, overload, postgres_away, restarted, valkey_away
+>>>>>>> 77225af (w7)
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150
@@ -100,6 +104,7 @@ CONTRACT = {
     "P16": Promise(
         "Too much is refused, not piled up",
         "5 times capacity: 503 with Retry-After within 10 ms; what is taken: p99 at most 1 s; memory +-10 %; well again within 5 s",
+        overload.prove,
     ),
     "P17": Promise(
         "A full disk loses nothing",
