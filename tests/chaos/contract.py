@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from attrs import frozen
 
-<<<<<<< HEAD
 from tests.chaos import (
     black_holes,
     catching_up,
@@ -21,14 +20,12 @@ from tests.chaos import (
     killed,
     leaks,
     memory,
+    overload,
     postgres_away,
     restarted,
     strangers,
     valkey_away,
 )
-=======
-from tests.chaos import black_holes, clock, dead_names, full_disk, killed, memory, overload, postgres_away, restarted, valkey_away
->>>>>>> 77225af (w7)
 from tests.chaos.finding import Finding, Proof
 
 LONGEST, LONGEST_SHORT = 1200, 150

@@ -153,6 +153,11 @@ class Watch:
         first, last = bisect_right(self._times, since) - 1, min(bisect_right(self._times, until), len(self._times) - 1)
         return min(self._stood[last] - self._stood[max(first, 0)], until - since)
 
+    @property
+    def share(self) -> float:
+        """Part of the whole time for which they stood."""
+        return self._stood[-1] / (self._times[-1] - self._times[0])
+
     def _look(self) -> None:
         total = 0.0
         for file in self._files:
