@@ -102,13 +102,14 @@ class DatabaseTests(TestCase):
 
     async def test_slow_statement_is_no_silence(self):
         """
-        A statement that takes long, on the only connection that is busy, does not mean that the server is silent.
+        A statement that takes long does not mean that the server is silent, whether or not another connection is idle.
         """
-        database = await self.database(look=0.1)
-        silences = []
-        database.on_silence(lambda: silences.append(1))
-        await database.query("SELECT pg_sleep(1)")
-        self.assertEqual((silences, database.answering), ([], True))
+        for connections in (2, 1):
+            database = await self.database(look=0.3, connections=connections)
+            silences = []
+            database.on_silence(lambda silences=silences: silences.append(1))
+            await database.query("SELECT pg_sleep(2)")
+            self.assertEqual((silences, database.answering), ([], True))
 
     async def test_full_disk(self):
         """
@@ -277,8 +278,13 @@ class TroubleTests(TestCase):
         That a server hangs is known long before an answer is overdue: posts are refused at once until it goes on, and what was under way is
         answered then.
         """
+        for connections in (4, 1):
+            await self.falls_silent(connections)
+
+    async def falls_silent(self, connections):
+        """And all connections may be busy then."""
         server = self.server()
-        storage = await self.storage(server, look=0.1)
+        storage = await self.storage(server, look=0.1, connections=connections)
         self.assertTrue(storage.health.answering)
         silent = Deferred()
         storage.health.on_silence(lambda: silent.callback(None))

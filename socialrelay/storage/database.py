@@ -298,6 +298,7 @@ class _Link:
         looked_up.addCallbacks(self._open, self._refused, callbackArgs=(connection,), errbackArgs=(connection,))
 
     def _open(self, arguments: Mapping[str, str], connection: _Connection) -> None:
+        self._pool.place = arguments
         if self._connection is connection:
             connection.connect(**arguments).addCallbacks(
                 self._connected, self._refused, callbackArgs=(connection,), errbackArgs=(connection,)
@@ -442,6 +443,9 @@ class Database:
         self._drained: Deferred[None] | None = None
         self.statements = 0
         self.losses = 0
+        self.place: Mapping[str, str] = {}
+        """The arguments with which a connection was last opened, names looked up."""
+        self._knocking: _Connection | None = None
         self._told_of_silence: list[Callable[[], None]] = []
         self._look: Any = None
         self._due = 0.0
@@ -564,6 +568,7 @@ class Database:
 
     def hung(self) -> None:
         """The server did not even end an overdue statement: no connection to it is worth anything."""
+        self._go_away()
         for link in self._links:
             if link.up:
                 link.lose(f"the server has not answered for {self.limits.answer:g} seconds")
@@ -598,6 +603,7 @@ class Database:
     def _look_now(self) -> None:
         self._look = None
         if not self.busy:
+            self._go_away()
             return
         late = self.reactor.seconds() - self._due > _LATE
         self._look_again()
@@ -609,14 +615,33 @@ class Database:
             self._ask()
 
     def _ask(self) -> None:
-        """What is under way may be hard to answer; this is not. Where no connection is idle, enough is asked already."""
+        """What is under way may be hard to answer, or wait for the disk; this is not."""
         self._asked = True
         for link in self._links:
             if link.idle:
                 answer: Deferred[Rows] = Deferred()
                 answer.addErrback(lambda failure: [])
                 link.run(_Job(_EASY, None, True, answer))
-                break
+                return
+        if self._knocking is None:
+            self._knock()
+
+    def _knock(self) -> None:
+        """No connection is idle: a server that is there opens another."""
+        knocking = self._knocking = _Connection(self.reactor, lambda connection, reason: None)
+
+        def answered(opened: bool) -> None:
+            if self._knocking is knocking:
+                self._go_away()
+                if opened:
+                    self.heard()
+
+        knocking.connect(**self.place).addCallbacks(lambda _: answered(True), lambda _: answered(False))
+
+    def _go_away(self) -> None:
+        knocking, self._knocking = self._knocking, None
+        if knocking is not None:
+            knocking.abandon()
 
     def _fall_silent(self) -> None:
         if self._silent or not self.healthy:
@@ -669,6 +694,7 @@ class Database:
         if self._look is not None:
             self._look.cancel()
             self._look = None
+        self._go_away()
         for link in self._links:
             link.drop()
         self._reason = "closed"

@@ -85,7 +85,7 @@ class Seen:
 
 
 def prove(full: bool) -> Finding:
-    seconds = 30.0 if full else 5.0
+    seconds = 30.0 if full else 4.0
     with Stage() as stage:
         stage.posts.first(int(RATE * (seconds + 30)))
         with small_disk() as disk:

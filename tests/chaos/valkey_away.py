@@ -82,7 +82,7 @@ def prove(full: bool) -> Finding:
     times, hangs = (5, 60.0) if full else (1, 4.0)
     with Stage() as stage:
         taken_away = _taken_away(stage, times, hangs)
-        absent = _absent(stage, *((20, 400) if full else (4, 60)))
+        absent = _absent(stage, *((20, 300) if full else (4, 60)))
     slack = 1 if full else SLACK
     return Finding(
         done=f"{RATE:g} posts a second to {NODES} nodes; Redis killed {times} times, emptied {times} times, then hung for {hangs:g} s; "
