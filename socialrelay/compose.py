@@ -13,10 +13,11 @@ from typing import Any
 from attrs import frozen
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IAddress, IProtocol
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, globalLogPublisher
+from zope.interface import implementer
 
 from socialrelay.assembly import Assembly, Given, Surroundings, assemble
 from socialrelay.assembly.bridging import bridge_alone
@@ -51,6 +52,7 @@ STOP_SHARE = 0.8
 _log = Logger()
 
 
+@implementer(IProtocolNegotiationFactory)
 class LateSite(Factory):
     """
     Stands for a site while its sockets are bound and it is not made yet; nobody is accepted until it is.
@@ -73,6 +75,10 @@ class LateSite(Factory):
     def buildProtocol(self, addr: IAddress | None) -> Protocol | IProtocol | None:  # type: ignore[override]
         """What the site makes of it."""
         return None if self.site is None else self.site.buildProtocol(addr)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """As the site's own. A factory that names none ends each TLS connection whose client names some, as nearly all do."""
+        return [b"http/1.1"]
 
 
 class Core(Service):

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import sys
 from typing import Any
 
+import trustme
+from OpenSSL.crypto import FILETYPE_PEM, X509, PKey, load_certificate, load_privatekey
 from twisted.internet import reactor as installed_reactor
+from twisted.internet.endpoints import SSL4ServerEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -17,6 +24,38 @@ from tests.daemon import ROOT
 from tests.web_requests import config
 
 reactor: Any = installed_reactor
+
+
+class LateSiteTests(TestCase):
+    """What listens before there is a site."""
+
+    async def test_tls(self) -> None:
+        """
+        Over TLS it speaks with clients that offer a choice of protocols, as nearly all do.
+        """
+        authority = trustme.CA()
+        late = LateSite()
+        late.site = Factory.forProtocol(Protocol)
+        context = CertificateOptions(*_key_and_certificate(authority))
+        port = await SSL4ServerEndpoint(reactor, 0, context, interface="127.0.0.1").listen(late)
+        self.addCleanup(port.stopListening)
+
+        def chosen() -> str | None:
+            trusting = ssl.create_default_context()
+            authority.configure_trust(trusting)
+            trusting.set_alpn_protocols(["h2", "http/1.1"])
+            with (
+                socket.create_connection(("127.0.0.1", port.getHost().port), 10) as plain,
+                trusting.wrap_socket(plain, server_hostname="relay.example") as secure,
+            ):
+                return secure.selected_alpn_protocol()
+
+        self.assertEqual(await deferToThread(chosen), "http/1.1")
+
+
+def _key_and_certificate(authority: trustme.CA) -> tuple[PKey, X509]:
+    pem = authority.issue_cert("relay.example").private_key_and_cert_chain_pem.bytes()
+    return load_privatekey(FILETYPE_PEM, pem), load_certificate(FILETYPE_PEM, pem)
 
 
 class OperatorsListenerTests(TestCase):
