@@ -180,6 +180,21 @@ class StoresTests(SynchronousTestCase):
         [found] = stores.database(self.config("host=/nowhere dbname=x"))
         self.assertEqual((found.level, found.advice), (Level.FAILURE, "Start it, or correct postgres.dsn."))
 
+    def test_uneven(self) -> None:
+        """
+        An account that does not add up is named, and by how much it is out.
+        """
+        dsn = servers.database()
+        rows(
+            dsn,
+            "INSERT INTO destination (number, host, protocol, url, cursor, delivered, created_at) "
+            "SELECT n, 'node-' || n || '.example', 'diaspora', '', 7, 3, now() FROM generate_series(0, 2) AS n",
+        )
+        rows(dsn, "INSERT INTO account VALUES (0, 7, 3), (1, 7, 5), (2, 4, 9)")
+        *_, found = stores.database(self.config(dsn))
+        self.assertEqual((found.check, found.level), ("accounts", Level.WARNING))
+        self.assertIn("for node-1.example (-2),", found.text)
+
     def test_newer(self) -> None:
         """
         A database of a newer version is a failure.

@@ -15,6 +15,7 @@ from socialrelay.config import Config
 from socialrelay.doctor.findings import Finding, failure, ok, warning
 from socialrelay.identity import IdentityError, key_path, read_key
 from socialrelay.running.offline import as_owner
+from socialrelay.storage.accounts import UNEVEN
 from socialrelay.storage.blocking import connected
 from socialrelay.storage.cache import RedisAddress
 from socialrelay.storage.database import StorageError
@@ -66,6 +67,7 @@ def database(config: Config) -> Iterator[Finding]:
             yield from _server(config, cursor)
             yield from _schema(cursor)
             yield from _owner(config, cursor)
+            yield from _accounts(cursor)
     except Unavailable as error:
         yield failure(name, f"PostgreSQL cannot be reached: {error}.", _DSN if config.postgres.dsn else "Look into postgres.log.")
     except StorageError as error:
@@ -111,6 +113,20 @@ def _schema(cursor: Any) -> Iterator[Finding]:
         yield ok(name, f"It is at {found.present}; the next start, or `socialrelay migrate`, brings it to {migrations[-1].version}.")
     else:
         yield ok(name, f"It is at {found.present}, as this version wants it.")
+
+
+def _accounts(cursor: Any) -> Iterator[Finding]:
+    """As far as they are counted: nothing is read of the log."""
+    name = "accounts"
+    cursor.execute("SELECT to_regclass('account') IS NOT NULL")
+    if not cursor.fetchone()[0]:
+        return
+    cursor.execute(UNEVEN)
+    uneven = cursor.fetchall()
+    if uneven:
+        hosts = ", ".join(f"{host} ({difference:+})" for host, difference in uneven)
+        text = f"What was published for {hosts}, and what is settled there or waits, do not add up."
+        yield warning(name, text, "See docs/runbook.md, SocialrelayUnaccounted.")
 
 
 def _owner(config: Config, cursor: Any) -> Iterator[Finding]:

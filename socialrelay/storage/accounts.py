@@ -15,6 +15,17 @@ SETTLED = """
 """
 """SQL: for how many posts up to its cursor a row of C{destination} accounts, if it missed none."""
 
+UNEVEN = f"""
+    SELECT host, settled - posts
+      FROM (SELECT host, posts, {SETTLED} AS settled
+              FROM destination JOIN account ON account.destination = number AND account.position = cursor
+             WHERE missed = '[]') AS account
+     WHERE settled <> posts
+     ORDER BY host
+     LIMIT 5
+"""
+"""SQL: accounts that are out, and by how many posts, as far as that is known without reading the log."""
+
 # One statement, so one moment.  An account is opened where there is none, and anew where the log reaches no more back to where it was.
 _EXAMINE = (
     LAZY
