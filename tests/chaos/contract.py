@@ -17,9 +17,11 @@ from tests.chaos import (
     dead_names,
     flapping,
     full_disk,
+    hostile_nodes,
     killed,
     leaks,
     memory,
+    once,
     overload,
     postgres_away,
     restarted,
@@ -81,7 +83,9 @@ CONTRACT = {
         "500 dead names: connects at most 50 ms later (p99); all dead for 60 s: 99 % still delivered",
         dead_names.prove,
     ),
-    "P10": Promise("A hostile subscriber costs next to nothing", "at most 20 MB; each cut off within 15 s; no socket left"),
+    "P10": Promise(
+        "A hostile subscriber costs next to nothing", "at most 20 MB; each cut off within 15 s; no socket left", hostile_nodes.prove
+    ),
     "P11": Promise(
         "A hostile client costs next to nothing",
         "refused at the cap; at most 5 MB; no file; no gap above 50 ms; slow ones gone within 10 s; 99.9 % of the others served",
@@ -97,7 +101,9 @@ CONTRACT = {
         "0 taken; at most one look-up for each author and hour; 10 and one a second for each unknown host",
         strangers.forgeries,
     ),
-    "P15": Promise("A post goes out once", "100 times at once: one delivery for each node; a ring of relays stops after one lap"),
+    "P15": Promise(
+        "A post goes out once", "100 times at once: one delivery for each node; a ring of relays stops after one lap", once.prove
+    ),
     "P16": Promise(
         "Too much is refused, not piled up",
         "5 times capacity: 503 with Retry-After within 10 ms; what is taken: p99 at most 1 s; memory +-10 %; well again within 5 s",
