@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 from attrs import evolve, frozen
@@ -53,7 +54,7 @@ class _Size:
 
 
 _FULL = _Size(well=100, dying=250, strange=250, rate=1.0, posts=(40, 60, 60), fresh=10.0, threads=16)
-_SHORT = _Size(well=20, dying=25, strange=25, rate=5.0, posts=(15, 20, 25), fresh=2.5, threads=2)
+_SHORT = _Size(well=20, dying=25, strange=25, rate=5.0, posts=(15, 20, 25), fresh=5.0, threads=2)
 
 
 @frozen
@@ -79,7 +80,7 @@ def prove(full: bool) -> Finding:
     with Stage() as stage, stage.database() as database:
         before, some, none = _phases(stage, database, size)
         books = account(database)
-    p99 = {name: percentile(phase.well, 0.99) for name, phase in (("before", before), ("some", some), ("none", none))}
+    p99 = {name: percentile(phase.well or [inf], 0.99) for name, phase in (("before", before), ("some", some), ("none", none))}
     later = p99["some"] - p99["before"]
     dead = size.dying + size.strange
     return Finding(

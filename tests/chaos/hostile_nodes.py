@@ -1,0 +1,350 @@
+"""
+Nodes that mean harm: what they cost, who is kept waiting, what is left of them.
+
+They are delivered to, all at once, and asked for what a relay asks nodes for: keys of authors, preferences, lists of nodes.  What so many
+connections cost in themselves is measured before, by as many nodes that do nothing but never answer.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import trustme
+from attrs import frozen
+
+from benchmarks import processes
+from benchmarks.figures import percentile
+from benchmarks.posts import TAGS
+from benchmarks.sinks import names
+from socialrelay.nodes.poller import ROUND
+from tests.chaos.finding import Finding
+from tests.chaos.hostile_server import ADDRESS, DOMAIN, ENCRYPTED, MULTIPLEXED, PLAIN
+from tests.chaos.sending import Sender
+from tests.chaos.stage import Database, Relay, Stage, account
+from tests.envelopes import private_key, seal, status_message
+
+WELL = 20
+IN_TIME = 5.0
+"""Seconds in which the last post is to arrive."""
+
+PATIENCE = 120.0
+"""Seconds in which what is over must be seen to be over."""
+
+P99 = 3.0
+"""Seconds, for those that are well."""
+GRACE = 2.0
+"""Seconds by which an attempt may exceed its time, on a busy machine."""
+
+POLITE = ("later", "points")
+"""They answer as HTTP wants it, so their connections may be kept for the next post."""
+
+AFTERWARDS = ("more", "hastens")
+"""They go on after a proper answer: the attempt is over then, and the connection is closed when the next one is begun."""
+
+CHAIN = 40
+"""Certificates of the longer chain. OpenSSL would take four times as many, each of which costs 5 kB until the handshake is over."""
+
+LISTS = ("body", "bomb", "headers", "drips", "points", "hangs")
+"""Those that are asked for a list of nodes."""
+
+
+class Hostile:
+    """
+    The process of L{tests.chaos.hostile_server}.
+
+    @ivar ports: of each way to do harm.
+    """
+
+    def __init__(self, folder: Path, ca_file: Path) -> None:
+        """
+        @param folder: for its certificates; it is made.
+        @param ca_file: who vouches for them is added to it.
+        """
+        folder.mkdir()
+        authority, nobody = trustme.CA(), trustme.CA()
+        ca_file.write_bytes(ca_file.read_bytes() + authority.cert_pem.bytes())
+        for way in (*PLAIN, *ENCRYPTED, *MULTIPLEXED):
+            issuer = nobody if way == "forged" else authority
+            certificate = issuer.issue_cert(f"*.{way}.{DOMAIN}" if way != "foreign" else "elsewhere.example")
+            chain = certificate.cert_chain_pems[0].bytes() * (CHAIN if way == "chain" else 1)
+            (folder / f"{way}.pem").write_bytes(certificate.private_key_pem.bytes() + chain)
+        command = [sys.executable, "-m", "tests.chaos.hostile_server", str(folder)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent.parent)
+        processes.pin([self._process.pid], processes.cores()[1])
+        self.ports: dict[str, int] = json.loads(self._line())
+
+    @property
+    def network(self) -> str:
+        """Lines of the table C{network.connect_to}."""
+        return "\n".join(f'"*.{way}.{DOMAIN}:443" = "{ADDRESS}:{port}"' for way, port in self.ports.items())
+
+    def treated(self) -> dict[str, dict[str, float]]:
+        """What became of those who came, by the way in which they were treated: see L{tests.chaos.hostile_server.Treated}."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"\n")
+        self._process.stdin.flush()
+        found: dict[str, dict[str, float]] = json.loads(self._line())
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(10)
+
+    def _line(self) -> bytes:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+
+def sockets(pid: int, address: str, ports: Collection[int]) -> set[str]:
+    """The sockets of a process, in whatever state, that lead to one of these ports of an IPv4 address: their inodes."""
+    inodes = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            inodes.add(each.readlink().name)
+    where = f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
+    wanted = {f"{where}:{port:04X}" for port in ports}
+    lines = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
+    return {fields[9] for fields in lines if fields[2] in wanted and f"socket:[{fields[9]}]" in inodes}
+
+
+@frozen
+class _Size:
+    """
+    @ivar each: nodes of each kind.
+    @ivar asked: of these, so many are asked for their preferences.
+    @ivar at_a_time: so many nodes are asked at a time.
+    @ivar timeout: of a delivery.
+    @ivar fetch_timeout: of a document.
+    @ivar memory: MB that they may cost, more than as many nodes that never answer.
+    @ivar again: seconds for which deliveries go on, so that those that failed are tried again.
+    """
+
+    each: int
+    asked: int
+    at_a_time: int
+    timeout: float
+    fetch_timeout: float
+    again: float
+    memory: float
+
+
+_FULL = _Size(each=50, asked=4, at_a_time=20, timeout=15.0, fetch_timeout=10.0, again=45.0, memory=20.0)
+_SHORT = _Size(each=3, asked=1, at_a_time=50, timeout=3.0, fetch_timeout=3.0, again=0.0, memory=30.0)
+
+
+@frozen(kw_only=True)
+class _Cost:
+    """
+    @ivar idle: MB before.
+    @ivar silent: MB at the most, while as many nodes never answer.
+    @ivar hostile: MB at the most, while they are hostile.
+    @ivar cpu: seconds of the relay's, meanwhile.
+    @ivar longest: seconds that the longest connection lasted.
+    @ivar whose: which kind of node it led to.
+    @ivar left: sockets that are there in the end for longer than any attempt may take, but for those that may be kept.
+    @ivar made: connections.
+    @ivar untried: kinds of nodes that nobody came to.
+    @ivar delays: of posts to nodes that are well, all the time.
+    @ivar lost: of these, those that did not come, or came twice.
+    @ivar imbalance: pairs of post and node of which the relay does not know what became of them.
+    """
+
+    idle: float
+    silent: float
+    hostile: float
+    cpu: float
+    longest: float
+    whose: str
+    left: int
+    made: int
+    untried: Sequence[str]
+    delays: Sequence[float]
+    lost: int
+    imbalance: int
+
+    def held(self, size: _Size) -> bool:
+        """Whether the targets are met."""
+        return (
+            self.hostile - self.silent <= size.memory
+            and self.longest <= max(size.timeout, size.fetch_timeout) + GRACE
+            and self.left == self.lost == self.imbalance == 0
+            and not self.untried
+            and percentile(self.delays, 0.99) <= P99
+        )
+
+
+def prove(full: bool) -> Finding:
+    size = _FULL if full else _SHORT
+    found = {}
+    with Stage() as stage, _hostile(stage) as hostile:
+        for http2 in (False, True) if full else (True,):
+            with stage.database() as database:
+                found[http2] = _run(stage, hostile, database, size, http2)
+    worst = max(found.values(), key=lambda each: each.hostile - each.silent)
+    kinds = len(PLAIN) + len(ENCRYPTED) + len(MULTIPLEXED)
+    return Finding(
+        done=f"{kinds} kinds of hostile nodes, {size.each} of each, all at once, over HTTP/1.1 and HTTP/2, also asked for keys, preferences and lists",
+        figure="; ".join(
+            f"{each.hostile - each.silent:+.1f} MB against as many that never answer, longest attempt {each.longest:.1f} s "
+            f"({each.whose}), {each.left} sockets left, {each.cpu:.1f} s of CPU for {each.made} connections; "
+            f"{WELL} nodes that are well: p99 {percentile(each.delays, 0.99):.2f} s"
+            for each in found.values()
+        ),
+        held=all(each.held(size) for each in found.values()),
+        figures={
+            "memory": worst.hostile - worst.silent,
+            "memory_in_all": worst.hostile - worst.idle,
+            "longest": max(each.longest for each in found.values()),
+            "left": sum(each.left for each in found.values()),
+            "cpu_ms_per_connection": 1000 * worst.cpu / worst.made,
+            "p99": max(percentile(each.delays, 0.99) for each in found.values()),
+        },
+        remark="".join(f"Nobody came to {', '.join(each.untried)}. " for each in found.values() if each.untried)
+        + f"A chain of certificates has {CHAIN} of them; one of 150 costs 0.75 MB for as long as its handshake lasts.",
+    )
+
+
+@contextmanager
+def _hostile(stage: Stage) -> Iterator[Hostile]:
+    hostile = Hostile(stage.folder / "hostile", stage.sinks.ca_file)
+    try:
+        yield hostile
+    finally:
+        hostile.close()
+
+
+def _configuration(size: _Size, http2: bool) -> str:
+    lists = ", ".join(f'{{ name = "{way}", url = "https://list.{way}.{DOMAIN}/pods.json" }}' for way in LISTS)
+    return "\n".join(
+        (
+            'host = "relay.example"',
+            "[delivery]",
+            "origin_spread = 0",
+            f"timeout = {size.timeout}",
+            f"connect_timeout = {min(size.timeout, 5.0)}",
+            f"http2 = {str(http2).lower()}",
+            "[discovery]",
+            f"timeout = {size.fetch_timeout}",
+            "[polling]",
+            f"timeout = {size.fetch_timeout}",
+            f"concurrency = {size.at_a_time}",
+            f"lists = [{lists}]",
+            "",
+        )
+    )
+
+
+def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2: bool) -> _Cost:
+    kinds = (*PLAIN, *ENCRYPTED, *MULTIPLEXED)
+    enemies = [f"h{number}.{way}.{DOMAIN}" for number in range(size.each) for way in kinds]
+    silent_ones = names("hang", len(enemies))
+    asked = size.asked * len(kinds)
+    database.subscribe(names("n", WELL))
+    database.subscribe(silent_ones, tags=["t2"])
+    database.subscribe(enemies, tags=["t1"])
+    database.run(
+        "INSERT INTO node (host, sources, first_seen, next_poll) SELECT host, '{bench}', now(), now() + interval '1 day'"
+        " FROM unnest(%s::text[]) AS host",
+        ([*enemies[:asked], *silent_ones[:asked]],),
+    )
+    bodies = stage.posts.first(40 * TAGS)
+    plain = iter([body for number, body in enumerate(bodies) if number % TAGS not in (1, 2)])
+    to_enemies, to_silent = bodies[1], bodies[2]
+    senders: list[Sender] = []
+    earlier = hostile.treated()
+    relay = Relay(stage, database, _configuration(size, http2))
+    relay._daemon.configuration += hostile.network + "\n"
+    stage.sinks.forget()
+
+    def post(*first: bytes, until: Callable[[], bool] = lambda: True, seconds: float = 0.0) -> None:
+        """Posts to those that are well, five a second, until something holds, and for so long at least."""
+        began = time.monotonic()
+        posts = [*first]
+        while True:
+            posts.append(next(plain))
+            senders.append(Sender(relay.port, posts).start())
+            senders[-1].join()
+            posts = []
+            now = time.monotonic() - began
+            if now >= seconds and (until() or now > seconds + PATIENCE):
+                return
+            time.sleep(0.2)
+
+    def ask(hosts: list[str]) -> None:
+        database.run("UPDATE node SET next_poll = now() WHERE host = ANY(%s)", (hosts,))
+
+    def answered(hosts: list[str]) -> Callable[[], bool]:
+        """They have been asked for their preferences, and nobody waits for them any more."""
+        return lambda: not database.run("SELECT 1 FROM node WHERE host = ANY(%s) AND last_poll IS NULL", (hosts,))
+
+    def there() -> set[str]:
+        """What leads to those whose connections may not be kept."""
+        return sockets(relay.pid, ADDRESS, [port for way, port in hostile.ports.items() if way not in POLITE])
+
+    try:
+        relay.start()
+        before = stage.sinks.total
+        post(seconds=1.0)
+        idle = relay.resident
+        ask(silent_ones)
+        post(to_silent, seconds=ROUND, until=answered(silent_ones))
+        silent = _peak(relay)
+        cost = relay.cost()
+        ask(enemies)
+        # Fewer strangers than the hosts for whose keys one client may make the relay look at a time.
+        asking = Sender(relay.port, [_of_a_stranger(f"stranger@{host}") for host in enemies[: len(kinds)]]).start()
+        post(to_enemies, seconds=max(size.timeout + size.again, ROUND), until=answered(enemies))
+        asking.join()
+        last = there()
+        post(seconds=max(size.timeout, size.fetch_timeout) + GRACE)
+        remaining = len(last & there())
+        hostile_peak = _peak(relay)
+        spent = relay.cost() - cost
+        accepted = {mark: at for sender in senders for mark, at in sender.accepted.items()}
+        stage.sinks.wait(before + len(accepted) * WELL, IN_TIME)
+        report = stage.sinks.take()
+    finally:
+        relay.kill()
+        relay.stop()
+    after = hostile.treated()
+    fought = {way: fields["made"] - earlier[way]["made"] for way, fields in after.items()}
+    longest, whose = max(
+        (max(fields["longest"], fields["oldest"]), way) for way, fields in after.items() if way not in (*POLITE, *AFTERWARDS)
+    )
+    times = Counter(zip(report.marks, report.takers, strict=True))
+    delays = [at - accepted[mark] for at, mark in zip(report.times, report.marks, strict=True) if mark in accepted]
+    return _Cost(
+        idle=idle,
+        silent=silent,
+        hostile=hostile_peak,
+        cpu=spent.relay,
+        longest=longest,
+        whose=whose,
+        left=remaining,
+        made=int(sum(fought.values())),
+        untried=[way for way, times in fought.items() if not times],
+        delays=delays,
+        lost=len(accepted) * WELL - sum(times[mark, taker] == 1 for mark in accepted for taker in range(len(report.hosts))),
+        imbalance=account(database).difference,
+    )
+
+
+def _peak(relay: Relay) -> float:
+    """MB at the most since the last time."""
+    peak = relay.peak
+    Path(f"/proc/{relay.pid}/clear_refs").write_text("5")
+    return peak
+
+
+def _of_a_stranger(author: str) -> bytes:
+    """A post for which the relay must look for a key."""
+    return seal(status_message(author, "Good morning"), author, private_key("a stranger"))
