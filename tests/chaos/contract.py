@@ -17,6 +17,7 @@ from tests.chaos import (
     dead_names,
     flapping,
     full_disk,
+    hostile_clients,
     hostile_nodes,
     killed,
     leaks,
@@ -89,6 +90,7 @@ CONTRACT = {
     "P11": Promise(
         "A hostile client costs next to nothing",
         "refused at the cap; at most 5 MB; no file; no gap above 50 ms; slow ones gone within 10 s; 99.9 % of the others served",
+        hostile_clients.prove,
     ),
     "P12": Promise(
         "Hostile documents are refused",

@@ -77,13 +77,12 @@ class Crowd:
         return max((now - each.opened for each in list(self._open.values())), default=0.0)
 
     def _work(self) -> None:
-        due, filled = 0.0, False
+        due, began = 0.0, time.monotonic()
         while not self._over.is_set():
             now = time.monotonic()
-            missing = self._count - len(self._open)
-            for _ in range(missing if not filled else min(missing, max(1, int(self._again * 0.02)))):
+            may_open = self._count + int((now - began) * self._again) - self._opened
+            for _ in range(min(self._count - len(self._open), may_open)):
                 self._connect()
-            filled = True
             if now >= due:
                 due = now + EVERY
                 self._drip_all()
