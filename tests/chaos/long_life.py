@@ -154,11 +154,11 @@ class Life:
         """What happens in an hour, and how often."""
         many = max(1, self.bound // 5)
         return {
-            self.a_regular_posts: 6,
+            self.a_regular_posts: 3,
             self.an_unknown_author_posts: UNKNOWN_PER_DAY // 24,
             self.an_author_of_nowhere_posts: max(1, self.bound // 20),
             self.somebody_forges: many,
-            self.somebody_repeats: 20,
+            self.somebody_repeats: 5,
             self.somebody_sends_rubbish: many,
             self.somebody_is_slow: 20,
             self.somebody_checks_a_node: many,
@@ -174,7 +174,7 @@ class Life:
             self.an_unknown_author_reshares: much,
             self.an_unknown_author_posts: much,
             self.somebody_takes_back: 2 * much,
-            self.an_author_of_nowhere_posts: 3 * much,
+            self.an_author_of_nowhere_posts: 2 * much,
             self.somebody_guesses: much,
             self.somebody_wishes: 2 * much,
             self.somebody_checks_a_node: much,

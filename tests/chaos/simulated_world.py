@@ -25,7 +25,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from socialrelay import accounts, assembly
+from socialrelay import accounts, assembly, judging
 from socialrelay.assembly import surface
 from socialrelay.assembly.engine import Engine
 from socialrelay.assembly.given import Given
@@ -164,7 +164,7 @@ class ScriptedTransport(CurlTransport):
         self._places.keep(host, others, self.clock.seconds())
         self._sessions.of(host)
         self.sent += 1
-        if self.sent % 10 == 0:
+        if self.sent % 3 == 0:
             self._put_back(self._handle((target.url, others)))
         done: Deferred[Any] = Deferred()
         took, reply = 0.1, Answer(202)
@@ -217,7 +217,8 @@ class SimulatedRelay:
         self.config = config
         self.tables = MemoryTables()
         self.answers: dict[str, int] = {}
-        poller.ROUND, accounts.EVERY = 60.0, 3600.0  # more often it would be stores in memory that are busy
+        # More often it would be stores in memory that are busy.
+        poller.ROUND, accounts.EVERY, judging.EVERY = 60.0, 3600.0, 30.0
         self._note()
         steady = clock.seconds
         given = Given(
