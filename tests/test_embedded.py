@@ -275,6 +275,22 @@ class SurvivalTests(Common):
         await until(lambda: service.supervisor.process is not None)
         await self.replaced(service, killed)
 
+    async def test_told_once(self) -> None:
+        """
+        However often a server is tried again that does not start, the log says so once a minute, with what is wrong.
+        """
+        service = self.valkey()
+        await service.startService()
+        log = self.state / "valkey.log"
+        log.unlink()
+        log.mkdir()
+        with capturedLogs() as logs:
+            os.kill(self.pid(service), signal.SIGKILL)
+            await until(lambda: service.supervisor.restarts >= 5)
+        told = [event["reason"] for event in logs if "does not start" in formatEvent(event)]
+        self.assertEqual(told, [f"{log} cannot be written: Is a directory; move it away"])
+        log.rmdir()
+
     async def test_taken_over_and_killed(self) -> None:
         """
         A server that was taken over, and then dies, is started again.
