@@ -14,6 +14,7 @@ import attrs
 from socialrelay.bus.addresses import is_loopback
 from socialrelay.config import MIB, Config, Memory
 from socialrelay.routing.hosts import node_host
+from socialrelay.words import shown_url
 
 Fault = tuple[str, str]
 
@@ -137,7 +138,8 @@ def _names(config: Config) -> Iterator[Fault]:
     yield from _rule_lists(config)
     for source in config.polling.lists or ():
         if not source.url.startswith(("https://", "/")):
-            yield "polling.lists", f"{source.name}: url must begin with https://, or be the absolute path of a file, not {source.url!r}"
+            wrong = shown_url(source.url)
+            yield "polling.lists", f"{source.name}: url must begin with https://, or be the absolute path of a file, not {wrong!r}"
 
 
 def _rule_lists(config: Config) -> Iterator[Fault]:
@@ -149,7 +151,8 @@ def _rule_lists(config: Config) -> Iterator[Fault]:
                 f"name must be letters, digits, '.', '_', '-', lower case, each list's its own, not {each.name!r}",
             )
         if not each.url.startswith(("https://", "/")):
-            yield "moderation.lists", f"{each.name}: url must begin with https://, or be the absolute path of a file, not {each.url!r}"
+            wrong = shown_url(each.url)
+            yield "moderation.lists", f"{each.name}: url must begin with https://, or be the absolute path of a file, not {wrong!r}"
         if each.action not in ("block", "limit"):
             yield "moderation.lists", f"{each.name}: action must be block or limit, not {each.action!r}"
 

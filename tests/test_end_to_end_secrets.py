@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from tests.admin import HASH, PASSWORD
 from tests.end_to_end import OwnRelay
+from tests.fuzzing import counts
 from tests.servers import database
 from tests.test_secrets import CANARY
 from tests.test_secrets_told import MARK
@@ -60,6 +61,7 @@ class SecretsTests(OwnRelay):
         for name, text in told.items():
             for secret in secrets:
                 self.assertNotIn(secret, text, name)
+        counts.note(commands=len(COMMANDS))
         for line in self.relay.log.split("\n"):
             self.assertTrue(line.isprintable(), repr(line))
             self.assertFalse(line.startswith("m4rk"), line)

@@ -10,13 +10,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.config import SECRETS, Admin, Bus, BusToken, Config, Postgres, Redis
+from socialrelay.config import SECRETS, Admin, Bus, BusToken, Config, Moderation, NodeList, Polling, Postgres, Redis, RuleList
+from socialrelay.config_checks import check
 from socialrelay.doctor import stores
 from socialrelay.identity import IdentityError, check_key_file, read_key
 from socialrelay.loading import ConfigError, load
+from socialrelay.operators.rule_views import plain_set
 from socialrelay.running.reloading import changes
 from socialrelay.storage.blocking import connected
 from socialrelay.storage.cache import RedisAddress
@@ -163,6 +166,38 @@ class ConfiguredTests(SynchronousTestCase):
             with self.assertRaises(ConfigError) as caught:
                 load(None, {"state_dir": "/srv/relay"}, {variable: text})
             self.assertNotIn(CANARY, whole_story(caught.exception), variable)
+
+    def test_of_files(self) -> None:
+        """A secret that stands in a file of its own is kept as well, whether it can be used or not."""
+        file = Path(self.mktemp())
+        for variable, text in (
+            ("SOCIALRELAY_POSTGRES__DSN", f"host=db.example password={CANARY}"),
+            ("SOCIALRELAY_REDIS__URL", f"redis://:{CANARY}@h"),
+        ):
+            file.write_text(f"{text}\n")
+            config = load(None, {"state_dir": "/srv/relay"}, {f"{variable}_FILE": str(file)})
+            self.assertIn(text, (config.postgres.dsn, config.redis.url))
+            self.assertNotIn(CANARY, f"{config!r} {config}")
+        for variable, text in WRONG_VARIABLES.items():
+            file.write_text(text)
+            with self.assertRaises(ConfigError) as caught:
+                load(None, {"state_dir": "/srv/relay"}, {f"{variable}_FILE": str(file)})
+            self.assertNotIn(CANARY, whole_story(caught.exception), variable)
+        with self.assertRaises(ConfigError) as caught:
+            load(None, {"state_dir": "/srv/relay"}, {"SOCIALRELAY_POSTGRES__DSN_FILE": "/nowhere/dsn"})
+        self.assertIn("/nowhere/dsn", str(caught.exception))
+
+    def test_of_lists(self) -> None:
+        """What is secret in the address of a list is not shown: name, password, token."""
+        for scheme in ("http", "ftp"):
+            url = f"{scheme}://{CANARY}:{CANARY}@lists.example/blocks.csv?token={CANARY}#{CANARY}"
+            for table in (Polling(lists=(NodeList("own", url),)), Moderation(lists=(RuleList("own", url),))):
+                faults = list(check(evolve(with_secrets(), **{type(table).__name__.lower(): table})))
+                told = [text for key, text in faults if key.endswith(".lists")]
+                self.assertEqual((len(told), f"{scheme}://lists.example/blocks.csv?…" in told[0]), (1, True), told)
+                self.assertNotIn(CANARY, told[0])
+        own = RuleList("own", f"https://{CANARY}:{CANARY}@lists.example/blocks.csv?token={CANARY}")
+        self.assertNotIn(CANARY, repr(plain_set("own", None, own)))
 
     def test_other_values(self) -> None:
         """Of what is no secret the wrong value is shown."""

@@ -15,25 +15,39 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from treq.testing import StubTreq
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, Logger, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent, FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
-from socialrelay.config import Admin, Bus, Postgres, Redis
+from socialrelay.boundaries import Document
+from socialrelay.boundaries.bus import INGEST
+from socialrelay.bus.counts import Counts
+from socialrelay.bus.intake import Intake
+from socialrelay.bus.journal import Journal
+from socialrelay.bus.topics import Topics
+from socialrelay.config import Admin, Bus, NodeList, Polling, Postgres, Redis
+from socialrelay.diaspora.discovery import webfinger_url
+from socialrelay.nodes.directory import NodeDirectory
 from socialrelay.running.logs import as_json, as_text, for_journal
+from socialrelay.storage.memory import MemoryTables
 from socialrelay.web.control import ControlService
 from tests.admin import HASH, PASSWORD
 from tests.assembled import KEY, Assembled, assembled
+from tests.bus_stores import ScriptedBus
 from tests.envelopes import Author, encrypt, entity, private_key, seal
 from tests.fuzzing import counts
 from tests.relays import HANDLE, WholeRelay
+from tests.storing import NOW
+from tests.test_address_matrix import GOOD, Stage, Table, in_thread
 from tests.test_control import ToSocket
 from tests.test_secrets import CANARY, with_secrets
 
 MARK = "\x1b[2Jm4rk\r\nm4rk: 1\x00\u2028\u202em4rk\x9b"
 """What strangers say: it would clear a terminal, begin lines of its own, turn the direction of text."""
+NODES, RULES = "https://lists.example/nodes.json", "https://lists.example/rules.csv"
+HCARD = "http://microformats.org/profile/hcard"
 SHARP = "<m4rk>\"'&m4rk"
 """Likewise in HTML."""
 _UNSEEN = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0x202E)))
@@ -130,6 +144,108 @@ class JudgedTests(SynchronousTestCase):
         held_to(self, self.told, {"the message": CANARY})
         self.assertNotIn(CANARY, repr(self.relay.tables))
         self.assertNotIn(CANARY, repr(self.relay.announced))
+
+
+TOLD = MARK.replace("\x00", "")
+PEOPLE = f"a@{GOOD}"
+PREFERENCES = f"https://{GOOD}/.well-known/x-social-relay"
+ACCOUNT = webfinger_url(PEOPLE)
+CARD = f"https://{GOOD}/hcard"
+DOCUMENTS: dict[str, tuple[str, bytes]] = {
+    **{
+        f"preferences, {name} {field}": (
+            PREFERENCES,
+            json.dumps({"subscribe": True, "scope": "tags", "tags": ["x"]} | {field: value}).encode(),
+        )
+        for name, said in (("mark", MARK), ("sharp", SHARP))
+        for field, value in {
+            "subscribe": said,
+            "scope": said,
+            "tags": [said, f"#{said}", {said: said}],
+            "protocols": {"diaspora": {"receive": f"https://{GOOD}/{said}", said: said}, said: said},
+            "version": said,
+            said: said,
+        }.items()
+    },
+    "preferences, no JSON": (PREFERENCES, MARK.encode()),
+    "preferences, a text": (PREFERENCES, json.dumps(MARK).encode()),
+    "webfinger, no JSON": (ACCOUNT, MARK.encode()),
+    "webfinger, subject": (ACCOUNT, json.dumps({"subject": MARK, "links": []}).encode()),
+    "webfinger, links": (ACCOUNT, json.dumps({"subject": f"acct:{PEOPLE}", "links": [{"rel": MARK, "href": MARK}, MARK, SHARP]}).encode()),
+    "webfinger, link": (
+        ACCOUNT,
+        json.dumps({"subject": f"acct:{PEOPLE}", "links": [{"rel": HCARD, "href": f"https://{GOOD}/{MARK}"}]}).encode(),
+    ),
+    "webfinger, host": (ACCOUNT, json.dumps({"subject": f"acct:{PEOPLE}", "links": [{"rel": HCARD, "href": f"https://{MARK}/"}]}).encode()),
+    "hcard, noise": (CARD, MARK.encode()),
+    "hcard, key": (CARD, f'<div class="vcard"><pre class="key">{TOLD}</pre><span class="uid">{TOLD}</span></div>'.encode()),
+    "node list, no JSON": (NODES, MARK.encode()),
+    "node list, hosts": (NODES, json.dumps([MARK, SHARP, f"{MARK}.example", {"host": MARK}, {MARK: SHARP}]).encode()),
+    "node list, object": (NODES, json.dumps({"data": {"nodes": [{"domain": MARK}, {"host": SHARP}]}, MARK: MARK}).encode()),
+    "node list, lines": (NODES, f"{MARK}\n{SHARP}\n".encode()),
+    "list of rules": (RULES, f"#domain,#severity,#public_comment\n{MARK},{MARK},{SHARP}\nx.example,suspend,{MARK}\n".encode()),
+}
+"""What hosts say that the relay asks: URL and document; one line for each field."""
+
+
+class AskedTests(SynchronousTestCase):
+    """Documents of strangers, by each way by which the relay reads them."""
+
+    def setUp(self) -> None:
+        self.told = Told(self)
+        self.log = Logger(namespace="told")
+
+    def ask(self, url: str, answer: Document) -> None:
+        """Whatever asks for it, asks for it; what came of that is logged."""
+        table = Table()
+        table.names[GOOD] = ["1.1.1.1"]
+        stage = Stage(self, table)
+        self.addCleanup(stage.close)
+        stage.fetcher.told[url] = answer
+        links = [{"rel": HCARD, "href": CARD}]
+        stage.fetcher.told.setdefault(
+            ACCOUNT, Document(ACCOUNT, 200, {}, json.dumps({"subject": f"acct:{PEOPLE}", "links": links}).encode())
+        )
+        lists = Polling(lists=(NodeList("nodes", NODES),))
+        directory = NodeDirectory(stage.fetcher, stage.nodes, stage.cache, stage.now, lists, "relay.example", lambda: 0.0, in_thread)
+        asked = [stage.poller.poll(GOOD, "operator"), stage.keyring.key(PEOPLE), directory.fetch()]
+        asked.append(Deferred.fromCoroutine(stage.rules.read(RULES)).addCallback(lambda body: body.decode(errors="replace")))
+        for work in asked:
+            work.addCallbacks(
+                lambda found: self.log.info("{found}", found=found), lambda failure: self.log.info("{why}", why=str(failure.value))
+            )
+            stage.run()
+        for polls in stage.tables.polls.values():
+            for poll in polls:
+                self.log.info("{poll}", poll=poll)
+        for work in asked:
+            work.cancel()
+
+    def test_documents(self) -> None:
+        """Whatever field of what they answer holds control characters, the log has them escaped, on one line for each event."""
+        for url, document in DOCUMENTS.values():
+            self.ask(url, Document(url, 200, {"content-type": MARK}, document))
+        for url in (PREFERENCES, ACCOUNT, CARD, NODES, RULES):
+            self.ask(url, Document(url, 302, {"location": f"https://{GOOD}/{MARK}"}, b""))
+            self.ask(url, Document(url, 302, {"location": MARK}, b""))
+            self.ask(url, Document(url, 500, {"content-type": SHARP}, MARK.encode()))
+        held_to(self, self.told, {})
+        counts.note(fields=len(DOCUMENTS))
+
+    def test_bus(self) -> None:
+        """So it is with what publishers send: topics and bodies."""
+        store, clock, counted = ScriptedBus(MemoryTables()), Clock(), Counts()
+        journal = Journal(store, lambda topic, body: None, clock, lambda: NOW, 10_000, 10, counted)
+        self.addCleanup(journal.stop)
+        self.successResultOf(Deferred.fromCoroutine(journal.start()))
+        intake = Intake(journal, Topics("org.example", "dev"), counted, clock, max_message=2000, probed=lambda body: None)
+        said = [MARK.encode(), SHARP.encode(), b"\xff\x1b[2J", json.dumps({"topic": MARK, "msg": {MARK: MARK}, "msg_id": MARK}).encode()]
+        for topic in (*said, b"org.example.dev.x"):
+            for sent in said:
+                intake.legacy((topic, sent))
+                intake.take(MARK, topic, sent, INGEST, lambda answer: self.log.info("{answer}", answer=answer))
+                clock.advance(100.0)
+        held_to(self, self.told, {})
 
 
 class AssembledTests(TestCase):

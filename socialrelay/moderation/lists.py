@@ -16,6 +16,7 @@ from socialrelay.coalesce import Coalescing
 from socialrelay.config import Moderation, RuleList
 from socialrelay.moderation.formats import MAX_LIST, BadList
 from socialrelay.moderation.importing import Importer, Shrunk, Taken
+from socialrelay.words import shown_url
 
 ROUND = 60.0
 """Seconds between two looks at which lists are due."""
@@ -146,13 +147,13 @@ class RuleLists:
         try:
             body = await (self.read(source.url) if "://" in source.url else self._in_thread(_read_file, Path(source.url)))
             taken = await self._importer.take_over(
-                body, name=source.name, source=source.url, action=source.action, who=who, guarded=not anyway, empty=True
+                body, name=source.name, source=shown_url(source.url), action=source.action, who=who, guarded=not anyway, empty=True
             )
         except (FetchFailed, BadList) as error:
             if self._stopping:
                 return Fetched(source.name, None, str(error))
             self.faults[source.name] = str(error)
-            await self._rules.failed(RuleSet(source.name, source.url, source.action, None, "", self._now(), str(error)))
+            await self._rules.failed(RuleSet(source.name, shown_url(source.url), source.action, None, "", self._now(), str(error)))
             self._log.warn("The list {name} was not taken over, its rules stay as they were: {reason}", name=source.name, reason=str(error))
             return Fetched(source.name, None, str(error), isinstance(error, Shrunk))
         self._due[source.name] = self._now() + interval

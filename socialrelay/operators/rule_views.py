@@ -13,6 +13,7 @@ from socialrelay.moderation.formats import csv_header, csv_lines, plain_lines
 from socialrelay.moderation.subjects import covering, is_host
 from socialrelay.operators.plain import Plain, plain_manual, plain_rule, plain_time
 from socialrelay.operators.terms import ActError
+from socialrelay.words import shown_url
 
 MAX_ROWS = 1000
 ACTIONS = ("block", "limit", "allow", "forward")
@@ -116,7 +117,7 @@ def plain_set(name: str, known: RuleSet | None, configured: RuleList | None) -> 
         "name": name,
         "count": known.count if known else 0,
         "action": configured.action if configured else known.action if known else "block",
-        "url": configured.url if configured else known.source if known else "",
+        "url": shown_url(configured.url) if configured else known.source if known else "",
         "configured": configured is not None,
         "fetched_at": plain_time(known.fetched_at) if known else None,
         "fetched_by": known.fetched_by if known else "",
