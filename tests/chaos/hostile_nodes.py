@@ -1,8 +1,8 @@
 """
 Nodes that mean harm: what they cost, who is kept waiting, what is left of them.
 
-They are delivered to, all at once, and asked for what a relay asks nodes for: keys of authors, preferences, lists of nodes.  What so many
-connections cost in themselves is measured before, by as many nodes that do nothing but never answer.
+They are delivered to, all at once, and asked for what a relay asks nodes for: keys of authors, and preferences.  What so many connections
+cost in themselves is measured before, by as many nodes that do nothing but never answer.
 """
 
 from __future__ import annotations
@@ -51,9 +51,6 @@ AFTERWARDS = ("more", "hastens")
 
 CHAIN = 40
 """Certificates of the longer chain. OpenSSL would take four times as many, each of which costs 5 kB until the handshake is over."""
-
-LISTS = ("body", "bomb", "headers", "drips", "points", "hangs")
-"""Those that are asked for a list of nodes."""
 
 
 class Hostile:
@@ -124,6 +121,7 @@ class _Size:
     @ivar at_a_time: so many nodes are asked at a time.
     @ivar timeout: of a delivery.
     @ivar fetch_timeout: of a document.
+    @ivar posts: that there are, at the most.
     @ivar memory: MB that they may cost, more than as many nodes that never answer.
     @ivar again: seconds for which deliveries go on, so that those that failed are tried again.
     """
@@ -134,11 +132,12 @@ class _Size:
     timeout: float
     fetch_timeout: float
     again: float
+    posts: int
     memory: float
 
 
-_FULL = _Size(each=50, asked=4, at_a_time=20, timeout=15.0, fetch_timeout=10.0, again=45.0, memory=20.0)
-_SHORT = _Size(each=3, asked=1, at_a_time=50, timeout=3.0, fetch_timeout=3.0, again=0.0, memory=30.0)
+_FULL = _Size(each=50, asked=4, at_a_time=20, timeout=15.0, fetch_timeout=10.0, again=45.0, posts=1500, memory=20.0)
+_SHORT = _Size(each=3, asked=1, at_a_time=50, timeout=3.0, fetch_timeout=3.0, again=0.0, posts=600, memory=30.0)
 
 
 @frozen(kw_only=True)
@@ -192,7 +191,7 @@ def prove(full: bool) -> Finding:
     worst = max(found.values(), key=lambda each: each.hostile - each.silent)
     kinds = len(PLAIN) + len(ENCRYPTED) + len(MULTIPLEXED)
     return Finding(
-        done=f"{kinds} kinds of hostile nodes, {size.each} of each, all at once, over HTTP/1.1 and HTTP/2, also asked for keys, preferences and lists",
+        done=f"{kinds} kinds of hostile nodes, {size.each} of each, all at once, over HTTP/1.1 and HTTP/2, also asked for keys and preferences",
         figure="; ".join(
             f"{each.hostile - each.silent:+.1f} MB against as many that never answer, longest attempt {each.longest:.1f} s "
             f"({each.whose}), {each.left} sockets left, {each.cpu:.1f} s of CPU for {each.made} connections; "
@@ -223,7 +222,6 @@ def _hostile(stage: Stage) -> Iterator[Hostile]:
 
 
 def _configuration(size: _Size, http2: bool) -> str:
-    lists = ", ".join(f'{{ name = "{way}", url = "https://list.{way}.{DOMAIN}/pods.json" }}' for way in LISTS)
     return "\n".join(
         (
             'host = "relay.example"',
@@ -237,7 +235,7 @@ def _configuration(size: _Size, http2: bool) -> str:
             "[polling]",
             f"timeout = {size.fetch_timeout}",
             f"concurrency = {size.at_a_time}",
-            f"lists = [{lists}]",
+            "lists = []",
             "",
         )
     )
@@ -256,7 +254,7 @@ def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2:
         " FROM unnest(%s::text[]) AS host",
         ([*enemies[:asked], *silent_ones[:asked]],),
     )
-    bodies = stage.posts.first(40 * TAGS)
+    bodies = stage.posts.first(size.posts)
     plain = iter([body for number, body in enumerate(bodies) if number % TAGS not in (1, 2)])
     to_enemies, to_silent = bodies[1], bodies[2]
     senders: list[Sender] = []
