@@ -26,7 +26,7 @@ CRASH_EVERY = 3
 """Rounds of which one takes PostgreSQL along."""
 LONGEST = 2.0
 """Seconds from the first post to the kill, at most."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 WINDOW = 5
 """The most that a node may get twice because of one kill: so many may be under way to it."""
 SHARE, SHARE_SHORT = 0.005, 0.02
