@@ -51,7 +51,7 @@ LIFETIME = 7 * 86400.0
 
 
 class LossyDestinations:
-    """The destinations of a store; progress is written, or lost, as is said."""
+    """The destinations of a store; what is written next is written, or lost, as is said."""
 
     def __init__(self, destinations: Any) -> None:
         self._destinations = destinations
@@ -62,11 +62,12 @@ class LossyDestinations:
         return getattr(self._destinations, name)
 
     def save(self, progress: Progress) -> Deferred[None]:
-        if self.fate == "written":
+        fate, self.fate = self.fate, "written"
+        if fate == "written":
             return self._destinations.save(progress)  # type: ignore[no-any-return]
-        if self.fate == "written late":
+        if fate == "written late":
             self.late.append(progress)
-        if self.fate == "written, and nobody knows":
+        if fate == "written, and nobody knows":
             return self._destinations.save(progress).addCallback(lambda _: fail(Unavailable("the connection was lost")))  # type: ignore[no-any-return]
         return fail(Unavailable("the connection was lost"))
 

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from socialrelay.boundaries import Unavailable
+from socialrelay.config import Retention
 from socialrelay.scheduler.moment import Moment
 from socialrelay.scheduler.record import DestinationRecord, State
 from socialrelay.storage.memory import MemoryTables, memory_storage
@@ -33,6 +34,7 @@ MOMENTS = 60
 WAITS = [0.0, 0.3, 40.0, 700.0, 3700.0, 86400.0, LIFETIME + 3600.0]
 LEAPS = [-400.0, -1.0, 1.0, 400.0]
 """Days."""
+RETENTIONS = [Retention(), Retention(bodies_max_bytes=300)]
 ALL_WELL = 30
 """Days after which nothing may be pending any more: two probes of a node that is dead, and a post on its own that is tried in between."""
 TURNS = 10
@@ -61,10 +63,13 @@ class Machine(RuleBasedStateMachine):
     crashes: ClassVar[int] = 0
     posts: ClassVar[int] = 0
 
-    @initialize(spread=st.sampled_from([0.0, 30.0]), newest_beyond=st.sampled_from([float("inf"), 3.0]))
-    def begin(self, spread: float, newest_beyond: float) -> None:
+    @initialize(
+        spread=st.sampled_from([0.0, 30.0]), newest_beyond=st.sampled_from([float("inf"), 3.0]), retention=st.sampled_from(RETENTIONS)
+    )
+    def begin(self, spread: float, newest_beyond: float, retention: Retention) -> None:
         self.tables = MemoryTables()
-        self.books = Books(memory_storage(self.tables), spread=spread, newest_beyond=newest_beyond)
+        self.retention = retention
+        self.books = Books(memory_storage(self.tables, retention=retention), spread=spread, newest_beyond=newest_beyond)
         now(Deferred.fromCoroutine(self.books.load()))
         for host in HOSTS:
             self.do(self.books.subscribe(host))
@@ -175,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         before = self.books.destinations
         self.books.end()
         self.tables.come_back()
-        self.books.begin(memory_storage(self.tables))
+        self.books.begin(memory_storage(self.tables, retention=self.retention))
         now(Deferred.fromCoroutine(self.books.load()))
         self.do(*(before.come_late() if late else ()))
 
