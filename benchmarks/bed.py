@@ -32,7 +32,7 @@ from socialrelay.config import Embedded
 from socialrelay.storage import migrate
 from socialrelay.storage.embedded.valkey import SOCKET, ValkeyServer
 from tests.daemon import Daemon
-from tests.servers import RunningPostgres, RunningServer
+from tests.servers import RunningPostgres, RunningServer, take_away
 
 T = TypeVar("T")
 POSTGRES = {"fsync": "on", "max_connections": "30"}
@@ -292,7 +292,7 @@ class Relay:
     def stop(self) -> None:
         """Stop it for good."""
         self.terminate()
-        shutil.rmtree(self._daemon.folder, ignore_errors=True)
+        take_away(self._daemon.folder, self.state)
 
     def _end(self, number: int) -> int:
         process, self._daemon.process = self._daemon.process, None
