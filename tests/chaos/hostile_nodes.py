@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -101,16 +101,16 @@ class Hostile:
         return self._process.stdout.readline()
 
 
-def sockets(pid: int, address: str, ports: Collection[int]) -> set[str]:
-    """The sockets of a process, in whatever state, that lead to one of these ports of an IPv4 address: their inodes."""
+def sockets(pid: int, address: str) -> list[tuple[int, str]]:
+    """The sockets of a process, in whatever state, that lead to an IPv4 address: to which port, and their inodes."""
     inodes = set()
     for each in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             inodes.add(each.readlink().name)
     where = f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
-    wanted = {f"{where}:{port:04X}" for port in ports}
     lines = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
-    return {fields[9] for fields in lines if fields[2] in wanted and f"socket:[{fields[9]}]" in inodes}
+    mine = (fields for fields in lines if fields[2].startswith(where) and f"socket:[{fields[9]}]" in inodes)
+    return [(int(fields[2].partition(":")[2], 16), fields[9]) for fields in mine]
 
 
 @frozen
@@ -136,7 +136,7 @@ class _Size:
     memory: float
 
 
-_FULL = _Size(each=50, asked=4, at_a_time=20, timeout=15.0, fetch_timeout=10.0, again=45.0, posts=1500, memory=20.0)
+_FULL = _Size(each=10, asked=4, at_a_time=20, timeout=15.0, fetch_timeout=10.0, again=45.0, posts=1500, memory=20.0)
 _SHORT = _Size(each=3, asked=1, at_a_time=50, timeout=3.0, fetch_timeout=3.0, again=0.0, posts=600, memory=30.0)
 
 
@@ -268,6 +268,7 @@ def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2:
         began = time.monotonic()
         posts = [*first]
         while True:
+            watch()
             posts.append(next(plain))
             senders.append(Sender(relay.port, posts).start())
             senders[-1].join()
@@ -284,9 +285,18 @@ def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2:
         """They have been asked for their preferences, and nobody waits for them any more."""
         return lambda: not database.run("SELECT 1 FROM node WHERE host = ANY(%s) AND last_poll IS NULL", (hosts,))
 
-    def there() -> set[str]:
-        """What leads to those whose connections may not be kept."""
-        return sockets(relay.pid, ADDRESS, [port for way, port in hostile.ports.items() if way not in POLITE])
+    ages: dict[tuple[str, str], float] = {}
+    oldest: dict[str, float] = {}
+
+    def watch() -> None:
+        """Look which sockets there are, seen from the relay: who means harm may notice late that it was cut off."""
+        now = time.monotonic()
+        ways = {port: way for way, port in hostile.ports.items() if way not in (*POLITE, *AFTERWARDS)}
+        there = {(ways[port], inode) for port, inode in sockets(relay.pid, ADDRESS) if port in ways}
+        for gone in ages.keys() - there:
+            del ages[gone]
+        for each in there:
+            oldest[each[0]] = max(oldest.get(each[0], 0.0), now - ages.setdefault(each, now))
 
     try:
         relay.start()
@@ -302,9 +312,9 @@ def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2:
         asking = Sender(relay.port, [_of_a_stranger(f"stranger@{host}") for host in enemies[: len(kinds)]]).start()
         post(to_enemies, seconds=max(size.timeout + size.again, ROUND), until=answered(enemies))
         asking.join()
-        last = there()
         post(seconds=max(size.timeout, size.fetch_timeout) + GRACE)
-        remaining = len(last & there())
+        watch()
+        remaining = sum(time.monotonic() - since > max(size.timeout, size.fetch_timeout) + GRACE for since in ages.values())
         hostile_peak = _peak(relay)
         spent = relay.cost() - cost
         accepted = {mark: at for sender in senders for mark, at in sender.accepted.items()}
@@ -315,9 +325,7 @@ def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2:
         relay.stop()
     after = hostile.treated()
     fought = {way: fields["made"] - earlier[way]["made"] for way, fields in after.items()}
-    longest, whose = max(
-        (max(fields["longest"], fields["oldest"]), way) for way, fields in after.items() if way not in (*POLITE, *AFTERWARDS)
-    )
+    longest, whose = max(((seconds, way) for way, seconds in oldest.items()), default=(0.0, "none"))
     times = Counter(zip(report.marks, report.takers, strict=True))
     delays = [at - accepted[mark] for at, mark in zip(report.times, report.marks, strict=True) if mark in accepted]
     return _Cost(

@@ -372,7 +372,7 @@ class Server:
         if name in MULTIPLEXED:
             context.set_alpn_protocols(["h2"])
         if name == "tickets":
-            context.num_tickets = 2000
+            context.num_tickets = 200
         return context
 
     async def _serve(self, name: str, way: Way, reader: StreamReader, writer: StreamWriter) -> None:
