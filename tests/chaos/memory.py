@@ -31,7 +31,7 @@ class _Size:
     bound: int
 
 
-FULL, SHORT = _Size(24, 5000, 500), _Size(3, 300, 60)
+FULL, SHORT = _Size(24, 5000, 200), _Size(3, 300, 60)
 
 
 def prove(full: bool) -> Finding:
