@@ -15,7 +15,7 @@ EVERY = 5.0
 """Seconds between two looks."""
 DESTINATIONS = 1000
 POSITIONS = 10_000
-"""That one look has the database read, at most; some 10 ms for it, and 50 where each post names ten thousand destinations, in one statement."""
+"""That one look has the database read at most, in one statement: some 10 ms for it, 50 where each post names ten thousand destinations."""
 
 
 @define(eq=False)
