@@ -59,7 +59,7 @@ class DeliveryAnnouncementTests(SynchronousTestCase):
         """That a node cannot be reached is announced with the time of the next attempt, and so is each attempt that fails then."""
         self.answer(NoAnswer(Trouble.CONNECT, "stranger's text"))
         post = self.post()
-        for attempt, delay in ((1, 30), (2, 120)):
+        for attempt, delay in ((1, 20), (2, 20)):
             [(event, members)] = self.heard()
             delay_told = self.seconds_until(members.pop("next_retry"))
             self.assertEqual(event, "delivery.failed")

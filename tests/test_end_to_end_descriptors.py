@@ -63,6 +63,7 @@ class DescriptorsTests(OwnRelay):
 
         await self.relay.eventually(ended, lambda many: many >= DESCRIPTORS - intake)
         self.assertLess(self.open_files() + deliveries, limit)
+        await self.relay.eventually(self.relay.ready, bool)
         guid = new_guid()
         await self.accepted(home.author("alice").post("There is room for this", guid=guid))
         await node.has(guid)
