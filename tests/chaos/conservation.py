@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from benchmarks.sinks import names
 from tests.chaos import trials
@@ -11,6 +10,7 @@ from tests.chaos.finding import Finding
 from tests.chaos.pulse import metrics
 from tests.chaos.sending import Sender
 from tests.chaos.stage import AT_ONCE, Database, Relay, Stage, account
+from tests.chaos.waiting import surely, until
 
 WELL, FLAWED = 12, {"refuse": 4, "busy": 2, "wrong": 2}
 PATIENCE = 40.0
@@ -42,19 +42,25 @@ def live(rounds: int, posts: int) -> tuple[int, float, float | None, int]:
         bodies = stage.posts.first(rounds * posts)
         with stage.relay(database, AT_ONCE) as relay:
             for number in range(rounds):
-                sender = Sender(relay.port, bodies[number * posts : (number + 1) * posts]).start()
-                if not number % 2:
-                    relay.kill()
-                    relay.start()
-                whole = _looked(relay)
-                sender.join()
-                until(relay, lambda found, whole=whole: found.get("ledger_whole_timestamp_seconds", 0.0) > whole)  # type: ignore[misc]
-                worst = max(worst, metrics(relay)["ledger_imbalance"])
+                worst = max(worst, _round(relay, bodies[number * posts : (number + 1) * posts], killed=not number % 2))
                 looks += 1
             relay.terminate()
             difference = account(database).difference
             noticed = _tampered(relay, database)
     return looks, worst, noticed, difference
+
+
+def _round(relay: Relay, bodies: list[bytes], *, killed: bool) -> float:
+    """Bring posts, some of them before it dies; the imbalance when the relay has gone through its books after the last."""
+    sender = Sender(relay.port, bodies).start()
+    if killed:
+        surely(lambda: len(sender.accepted) >= len(bodies) // 4, "a quarter of the posts is accepted")
+        relay.kill()
+        relay.start()
+    sender.join()
+    before = _looked(relay)
+    surely(lambda: _looked(relay) > before, "the relay goes through its books")
+    return metrics(relay)["ledger_imbalance"]
 
 
 def _looked(relay: Relay) -> float:
@@ -66,14 +72,5 @@ def _tampered(relay: Relay, database: Database) -> float | None:
     database.run("UPDATE destination SET delivered = delivered + 1 WHERE number = 0")
     relay.start()
     began = time.monotonic()
-    return time.monotonic() - began if until(relay, lambda found: found.get("ledger_imbalance", 0.0) > 0) else None
-
-
-def until(relay: Relay, wanted: Callable[[dict[str, float]], bool]) -> bool:
-    """Wait for a state of the metrics."""
-    deadline = time.monotonic() + PATIENCE
-    while not wanted(metrics(relay)):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.2)
-    return True
+    seen = until(lambda: metrics(relay).get("ledger_imbalance", 0.0) > 0, PATIENCE, every=0.2)
+    return time.monotonic() - began if seen else None
