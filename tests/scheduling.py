@@ -203,7 +203,9 @@ class World:
             self.manager.restore(progress)
             return
         self.manager.written(self.now)
-        self.followed, self.taken = progress.followed, dict(progress.taken)
+        self.followed = progress.followed
+        if progress.taken is not None:
+            self.taken = dict(progress.taken)
         for found in progress.destinations:
             self.stored[found.number] = evolve(found, subscribed=self.stored[found.number].subscribed)
         self.gaps += progress.gaps

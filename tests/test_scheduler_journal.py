@@ -47,7 +47,7 @@ class JournalTests(SynchronousTestCase):
         self.journal.deferred(later)
         self.journal.over(self.destination, 2)
         self.journal.put_back(progress, {0: self.destination})
-        self.assertEqual(self.take(), Progress(progress.destinations, (later,), ((0, 2),), (gap,), number=2))
+        self.assertEqual(self.take(), Progress(progress.destinations, (later,), ((0, 2),), (gap,), number=2, taken=()))
 
 
 class FollowersTests(SynchronousTestCase):
@@ -84,7 +84,16 @@ class FollowersTests(SynchronousTestCase):
         self.assertEqual(self.take(end=12), Progress(followed=10, number=2, taken=((11, 0b10), (12, 0b110))))
         slow.queue.clear()
         self.journal.delivered(slow, 11, START.seconds)
-        self.assertEqual(self.take(end=12), Progress(followed=12, number=3))
+        self.assertEqual(self.take(end=12), Progress(followed=12, number=3, taken=()))
+
+    def test_some_took_it_before(self) -> None:
+        """Who took it is not written again while it stays the same, unless it may be not written."""
+        self.waiting(0, 11)
+        self.journal.delivered(self.destinations[1], 11, START.seconds)
+        written = self.take(end=11)
+        self.assertEqual((written.taken, self.take(end=11).taken), (((11, 0b10),), None))
+        self.journal.put_back(self.take(end=12), {})
+        self.assertEqual((self.take(end=12).taken, self.take(end=12).taken), (written.taken, None))
 
     def test_many_positions(self) -> None:
         """Of more positions than are kept together each row says what its destination took."""

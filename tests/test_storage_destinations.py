@@ -252,6 +252,7 @@ class DestinationsContract:
         progress = Progress(destinations=tuple(rows), followed=1, taken=((2, 0b1), (3, everybody)), number=1)
         await storage.destinations.save(evolve(progress, taken=((2, everybody),)))
         await storage.destinations.save(evolve(progress, taken=((3, everybody), (4, 0b11)), number=2))
+        await storage.destinations.save(Progress(followed=1, number=3))
         await storage.destinations.settle_followers()
         expected = [
             evolve(rows[0], cursor=1, following=False, delivered=13, ahead=(3, 4)),
@@ -260,7 +261,7 @@ class DestinationsContract:
             rows[3],
         ]
         self.assertEqual(await storage.destinations.load(), expected)
-        await storage.destinations.save(Progress(destinations=(evolve(expected[0], following=True),), followed=1, number=3))
+        await storage.destinations.save(Progress(destinations=(evolve(expected[0], following=True),), followed=1, number=4))
         await storage.destinations.settle_followers()
         self.assertEqual(await storage.destinations.load(), expected)
 

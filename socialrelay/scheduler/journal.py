@@ -31,6 +31,7 @@ class Journal:
     @ivar followed: the shared position, as it was last taken.
     @ivar pressing: somebody took so much that is not written that it may soon have to wait for that.
     @ivar _taken: position -> who took it of those who had joined then.
+    @ivar _told: the same, as it was last taken; C{None} if that may be not written.
     @ivar _unwritten: who took something since the last time.
     @ivar _writing: who took something that is in what was last taken, and how much.
     @ivar _left: who had joined, and in what was last taken does not any more: until that is written, their rows say that they do.
@@ -40,6 +41,7 @@ class Journal:
         self.followed = followed
         self._changed: dict[int, Destination] = {}
         self._taken: dict[int, int] = {}
+        self._told: tuple[tuple[int, int], ...] | None = None
         self._unwritten: dict[int, Destination] = {}
         self._writing: list[tuple[Destination, int]] = []
         self.pressing = False
@@ -158,6 +160,7 @@ class Journal:
         self._number += 1
         self._taken = {position: takers for position, takers in self._taken.items() if position > self.followed}
         self._begin_to_write()
+        told, self._told = self._told, tuple(sorted(self._taken.items()))
         progress = Progress(
             tuple(destination.record(now) for destination in chosen),
             tuple(self._deferred.values()),
@@ -167,7 +170,7 @@ class Journal:
             tuple(_dated(key, bounce, now) for key, bounce in self._bounces.items() if bounce is not None),
             tuple(self._requeueing),
             self._number,
-            tuple(sorted(self._taken.items())),
+            None if self._told == told else self._told,
         )
         self._deferred, self._over, self._gaps, self._bounces, self._moved = {}, set(), [], {}, False
         return progress
@@ -253,6 +256,7 @@ class Journal:
             self._bounces.setdefault(key, None)
         self._unwritten.update((destination.number, destination) for destination, _ in self._writing)
         self._writing = []
+        self._told = None
         self._moved = True
 
 

@@ -113,7 +113,8 @@ class Progress:
     @ivar requeued: (destination, position) of such as are tried once more.
     @ivar number: grows; what comes after one with a greater number changes nothing. 0: none.
     @ivar followed: the shared position: all destinations whose row says C{following} after this was written are settled up to here.
-    @ivar taken: positions above that, ascending, each with whom of these took it: bit C{n} stands for destination C{n}.
+    @ivar taken: positions above that, ascending, each with whom of these took it: bit C{n} stands for destination C{n}. C{None}: that is as
+        it was written last.
     """
 
     destinations: tuple[DestinationRecord, ...] = ()
@@ -124,4 +125,4 @@ class Progress:
     bounces: tuple[Bounce, ...] = ()
     requeued: tuple[tuple[int, int], ...] = ()
     number: int = 0
-    taken: tuple[tuple[int, int], ...] = ()
+    taken: tuple[tuple[int, int], ...] | None = None

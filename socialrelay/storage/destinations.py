@@ -180,7 +180,9 @@ _REQUEUED = """
      WHERE bounce.destination = requeued.destination AND bounce.position = requeued.position;
 """
 
-_FOLLOWED = """
+_FOLLOWED = "UPDATE log_state SET followed = %(followed)s WHERE followed < %(followed)s;"
+
+_TAKEN = """
     UPDATE log_state
        SET followed = %(followed)s, taken = now.taken, takers = now.takers
       FROM (SELECT coalesce(array_agg(position), '{}') AS taken, coalesce(array_agg(takers), '{}') AS takers
@@ -276,7 +278,6 @@ class PostgresDestinations(DestinationLookups):
         """See L{Destinations.save}."""
         statements: list[str] = []
         parameters: dict[str, object] = {"followed": progress.followed, "run": self._run, "number": progress.number}
-        parameters["taken"] = rows(_takers(*each) for each in progress.taken)
         if progress.number:
             statements.append(_IN_TIME)
         # Of two values for one row the last counts; a statement may touch a row only once.
@@ -291,7 +292,11 @@ class PostgresDestinations(DestinationLookups):
             if entries:
                 statements.append(statement)
                 parameters[name] = rows(entries.values())
-        statements.append(_FOLLOWED)
+        if progress.taken is None:
+            statements.append(_FOLLOWED)
+        else:
+            statements.append(_TAKEN)
+            parameters["taken"] = rows(_takers(*each) for each in progress.taken)
         return self._database.query("".join(statements), parameters, idempotent=True).addCallback(_nothing)
 
 

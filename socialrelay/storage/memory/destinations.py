@@ -172,7 +172,9 @@ class MemoryDestinations:
             tables.bounces.pop(key, None)
         self._limit_bounces({bounce.destination for bounce in progress.bounces})
         if tables.followed <= progress.followed:
-            tables.followed, tables.taken = progress.followed, dict(progress.taken)
+            tables.followed = progress.followed
+            if progress.taken is not None:
+                tables.taken = dict(progress.taken)
 
     def _limit_bounces(self, numbers: set[int]) -> None:
         for number in numbers:
