@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -124,8 +125,26 @@ class Listener(Service):
             port.stopReading()
         if isinstance(port, FileDescriptor) and "backlog=" not in description:
             port.socket.listen(_WAITING)  # type: ignore[attr-defined]
+        if isinstance(port, Port):
+            _accept_few(port)
         return port
 
+
+def _accept_few(port: Port) -> None:
+    accept = port.doRead
+
+    def accept_few() -> None:
+        port.numberAccepts = min(port.numberAccepts, AT_ONCE)
+        accept()
+
+    port.doRead = accept_few  # type: ignore[method-assign]
+
+
+AT_ONCE = 16
+"""
+Connections that are taken in one turn of the event loop.  Twisted takes 20 more in each turn as long as more are waiting: a crowd of a
+thousand would keep everybody else waiting for as long as it takes to welcome them.
+"""
 
 _WAITING = 1024
 """
