@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg2
 from attrs import evolve
+from twisted.internet import reactor
 
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
+from socialrelay.storage.migrate import apply, known_migrations
+from socialrelay.storage.postgres import open_storage
 from socialrelay.storage.stores import Storage
+from tests import servers
 from tests.storing import NOW, InMemory, InPostgres, publication
+
+BEFORE = r"""
+    INSERT INTO post (position, received_at, published_at, protocol, kind, author, author_host, guid, tags, recipients, recipient_count,
+                      size, publication)
+    SELECT n, now(), now(), 'diaspora', 'post', 'ada@pod.example', 'pod.example', n, '{}', '\x0f', 4, 9, n
+      FROM generate_series(11, 16) AS n;
+    UPDATE log_state SET followed = 15, bodies_removed = 10;
+    INSERT INTO destination (number, host, protocol, url, subscribed, following, cursor, ahead, missed, delivered, bounced, created_at)
+    VALUES (0, 'follows.example', 'diaspora', '', true, true, 12, '{16}', '[]', 9, 0, now()),
+           (1, 'lags.example', 'diaspora', '', true, false, 13, '{15}', '[]', 7, 1, now()),
+           (2, 'missed.example', 'diaspora', '', true, false, 16, '{}', '[[12, 14, [13]]]', 9, 0, now()),
+           (3, 'closed.example', 'diaspora', '', false, false, 11, '{}', '[]', 1, 0, now());
+    INSERT INTO deferred_delivery (destination, position, attempts, next_attempt, reason) VALUES (1, 12, 1, now(), 'HTTP 400');
+"""
+"""What a relay had written that knew no accounts, and was killed."""
 
 
 class AccountsContract:
@@ -129,3 +149,27 @@ class MemoryAccountsTests(AccountsContract, InMemory):
 
 class PostgresAccountsTests(AccountsContract, InPostgres):
     """In PostgreSQL."""
+
+    async def test_upgrade(self) -> None:
+        """
+        A database of a relay that knew no accounts has even ones as it is found, and from then on each post is accounted for.
+        """
+        dsn = servers.empty_database()
+        apply(dsn, known_migrations()[:2])
+        connection = psycopg2.connect(dsn)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(BEFORE)
+        connection.close()
+        storage = await open_storage(reactor, dsn)
+        self.addCleanup(storage.close)
+        await storage.destinations.settle_followers()
+        self.assertEqual(await self.differences(storage), [0, 0, None, 0])
+        follows, lags, missed, _ = await storage.destinations.load()
+        self.assertEqual((follows.cursor, follows.delivered), (15, 12))
+        await self.save(storage, lags, cursor=16, ahead=(), delivered=9)
+        await self.save(storage, missed, missed=(), delivered=11)
+        closed = await storage.destinations.open("closed.example", "diaspora", "https://closed.example/", NOW)
+        await self.save(storage, closed, cursor=closed.begin, cancelled=5)
+        self.assertEqual(await self.differences(storage), [0, 0, 0, 0])
+        await self.save(storage, follows, cursor=16, ahead=(), delivered=13)
+        self.assertEqual(await self.differences(storage), [1, 0, 0, 0])
