@@ -60,7 +60,7 @@ _SHORT = _Size(well=20, dying=25, strange=25, rate=5.0, posts=(15, 20, 25), fres
 @frozen
 class _Phase:
     """
-    @ivar delays: seconds from the 202 to the arrival, at nodes whose names resolved before.
+    @ivar delays: seconds from the 202 to the first arrival, at nodes whose names resolved before.
     @ivar well: of these, at nodes whose names go on being answered.
     @ivar wanted: how many there should have been.
     """
@@ -148,11 +148,9 @@ def _relay(stage: Stage, database: Database, size: _Size, path: Path, script: Sc
 def _phase(sender: Sender, report: Report, resolved: list[str], well: int) -> _Phase:
     places = dict(enumerate(report.hosts))
     ours, others = set(resolved), set(resolved[:well])
-    delays, of_well = [], []
+    delays: dict[tuple[int, str], float] = {}
     for at, mark, taker in zip(report.times, report.marks, report.takers, strict=True):
-        host = places[taker]
-        if mark in sender.accepted and host in ours:
-            delays.append(at - sender.accepted[mark])
-            if host in others:
-                of_well.append(delays[-1])
-    return _Phase(delays, of_well, len(sender.accepted) * len(resolved))
+        if mark in sender.accepted and places[taker] in ours:
+            delays.setdefault((mark, places[taker]), at - sender.accepted[mark])
+    of_well = [delay for (_, host), delay in delays.items() if host in others]
+    return _Phase(list(delays.values()), of_well, len(sender.accepted) * len(resolved))
