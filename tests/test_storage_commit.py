@@ -151,6 +151,25 @@ class GroupCommitTests(SynchronousTestCase):
         self.assertEqual([self.successResultOf(deferreds[n]) for n in (0, 1, 3)], ["first", "good", "other"])
         self.assertEqual(self.successResultOf(*self.submit(group, "late")), "late")
 
+    def test_many_that_cannot_be_written_down(self):
+        """
+        However many in a row break the writer, each is refused, and what comes behind them is written.
+        """
+
+        def write(batch):
+            if "bad" in batch:
+                raise ValueError("not in this alphabet")
+            return succeed(list(batch)) if batch != ["first"] else first
+
+        first = Deferred()
+        group = GroupCommit(write, waiting=1000, waiting_bytes=2**30)
+        deferreds = self.submit(group, "first", *["bad"] * 600, "last")
+        first.callback(["first"])
+        for each in deferreds[1:-1]:
+            self.failureResultOf(each, ValueError)
+        self.assertEqual(self.successResultOf(deferreds[-1]), "last")
+        self.assertEqual(self.successResultOf(*self.submit(group, "late")), "late")
+
     def test_unavailable(self):
         """
         When the database is away nothing goes on waiting.

@@ -50,6 +50,8 @@ class GroupCommit(Generic[T, R]):
         self._batch: list[_Entry[T, R]] = []
         self._bytes = 0
         self._writing = False
+        self._flushing = False
+        """The next batches are being begun: whoever is answered meanwhile, and submits more, does not begin them."""
         self._singly = 0
 
     @property
@@ -83,12 +85,18 @@ class GroupCommit(Generic[T, R]):
             entry.answer.errback(Failure(Unavailable(reason)))
 
     def _flush(self) -> None:
-        batch = self._batch = self._take()
-        if batch:
+        if self._flushing:
+            return
+        self._flushing = True
+        while not self._writing and (batch := self._take()):
+            self._batch = batch
             self._writing = True
             # One that cannot even be sent is refused like one that the database refuses.
             written = maybeDeferred(self._write, [entry.item for entry in batch])
             written.addCallbacks(self._written, self._failed, callbackArgs=(batch,), errbackArgs=(batch,))
+        if not self._writing:
+            self._batch = []
+        self._flushing = False
 
     def _take(self) -> list[_Entry[T, R]]:
         rows = 1 if self._singly else ROWS
