@@ -80,12 +80,30 @@ class Flood:
                 else:
                     self.unsent += 1
             for descriptor, _ in epoll.poll(0.001 if now < over else 0.1):
-                if self._heard(lines[descriptor]):
-                    idle.append(lines[descriptor])
+                line = lines[descriptor]
+                try:
+                    if self._heard(line):
+                        idle.append(line)
+                except ConnectionError:
+                    del lines[descriptor]
+                    line.socket.close()
+                    line = self._instead(line, idle)
+                    lines[line.socket.fileno()] = line
+                    epoll.register(line.socket, select.EPOLLIN)
         self.broken += len(lines) - len(idle)
         for line in lines.values():
             line.socket.close()
         epoll.close()
+
+    def _instead(self, ended: _Line, idle: list[_Line]) -> _Line:
+        """Another one for one that the relay has ended: it may, as long as nothing was under way."""
+        if ended in idle:
+            idle.remove(ended)
+        else:
+            self.broken += 1
+        line = self._line(len(idle))
+        idle.append(line)
+        return line
 
     def _line(self, number: int) -> _Line:
         connection = socket.socket()
