@@ -32,12 +32,12 @@ from socialrelay.running.listening import OPERATORS, CannotListen, Listener
 from socialrelay.running.reloading import Reloader
 from socialrelay.services import Sequence, StartFailed, reason_of
 from socialrelay.storage.cache import FallbackCache, RedisAddress, RedisCache
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.embedded import OWN_USER, Account, EmbeddedPostgres, EmbeddedValkey
 from socialrelay.storage.embedded import check as check_embedded
 from socialrelay.storage.embedded.supervisor import Supervisor
 from socialrelay.storage.memory_cache import MemoryCache
 from socialrelay.storage.postgres import Limits, open_storage
+from socialrelay.storage.queries import StorageError
 from socialrelay.storage.stores import Storage
 from socialrelay.web.admin.places import next_port
 

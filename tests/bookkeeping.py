@@ -24,7 +24,7 @@ from socialrelay.scheduler.orders import Event, Limits, What
 from socialrelay.scheduler.outcome import Answer, NoAnswer, Reply, Trouble
 from socialrelay.scheduler.pacing import Pacer
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Progress
-from socialrelay.storage.database import StorageError
+from socialrelay.storage.queries import StorageError
 from socialrelay.storage.stores import Storage
 from socialrelay.subscribers import waits_to_be_closed
 

@@ -33,9 +33,9 @@ from socialrelay.boundaries import BoundIdentity, BusMessage, Extent, Kept, Node
 from socialrelay.identity import IdentityError, read_key, write_key
 from socialrelay.routing.subscription import Preferences, Scope
 from socialrelay.scheduler.record import DeferredDelivery, Gap, Progress
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.migrate import Migration, apply, known_migrations
 from socialrelay.storage.postgres import open_storage
+from socialrelay.storage.queries import StorageError
 from tests import servers
 from tests.daemon import Daemon, command
 from tests.storing import NOW, arrival, publication

@@ -21,9 +21,9 @@ from socialrelay.identity import IdentityError, check_key_file, read_key
 from socialrelay.loading import ConfigError, load
 from socialrelay.operators.rule_views import plain_set
 from socialrelay.running.reloading import changes
+from socialrelay.storage.arguments import connect_arguments
 from socialrelay.storage.blocking import connected
 from socialrelay.storage.cache import RedisAddress
-from socialrelay.storage.database import connect_arguments
 from socialrelay.takeover.old_config import TakeoverError
 from socialrelay.takeover.old_redis import read_old_redis
 from tests.assembled import KEY

@@ -14,9 +14,9 @@ from twisted.internet.threads import deferToThread
 from socialrelay.boundaries import BusMessage, Extent, Kept, StoredMessage, Unavailable
 from socialrelay.boundaries.bus import BATCH_BYTES, ERASED, HTTP, INGEST, LEGACY, OWN, READ_BYTES, READ_MESSAGES, READ_RANGE, SEQUENCE_MARK
 from socialrelay.bus.message import canonical
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.memory import MemoryTables, memory_storage
 from socialrelay.storage.postgres import open_storage
+from socialrelay.storage.queries import StorageError
 from tests import servers
 from tests.storing import NOW, InMemory, InPostgres, ago
 

@@ -15,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from socialrelay.boundaries import Unavailable
 from socialrelay.config import Receive
 from socialrelay.scheduler.record import Progress
-from socialrelay.storage.database import Database, Limits, OutcomeUnknown, StorageError, connect_arguments, resolve
+from socialrelay.storage.arguments import connect_arguments, resolve
+from socialrelay.storage.database import Database, Limits
 from socialrelay.storage.postgres import open_storage
+from socialrelay.storage.queries import OutcomeUnknown, StorageError
 from tests import servers
 from tests.chaos.small_disk import SmallDisk
 from tests.storing import NOW, arrival, publication

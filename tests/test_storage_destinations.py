@@ -11,8 +11,8 @@ from socialrelay.boundaries import DatedGap
 from socialrelay.scheduler.record import DeferredDelivery, DestinationRecord, Gap, Progress, State
 from socialrelay.storage import destinations
 from socialrelay.storage.blocking import connected
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.postgres import open_storage
+from socialrelay.storage.queries import StorageError
 from tests import servers
 from tests.storing import NOW, InMemory, InPostgres, ago, publication
 

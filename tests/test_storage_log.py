@@ -11,7 +11,7 @@ from socialrelay.boundaries import LogEntry
 from socialrelay.config import Retention
 from socialrelay.scheduler.record import DeferredDelivery, Progress
 from socialrelay.storage import log as log_module
-from socialrelay.storage.database import StorageError
+from socialrelay.storage.queries import StorageError
 from tests.storing import NOW, InMemory, InPostgres, ago, arrival, publication
 
 

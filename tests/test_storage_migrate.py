@@ -8,8 +8,8 @@ from twisted.internet.defer import gatherResults
 from twisted.trial.unittest import TestCase
 
 from socialrelay.boundaries import Unavailable
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.migrate import Migration, Schema, apply, inspect, known_migrations, migrate
+from socialrelay.storage.queries import StorageError
 from tests import servers
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.storage.database import connect_arguments
+from socialrelay.storage.arguments import connect_arguments
 from socialrelay.storage.rows import Literal, rows, rows_with_body
 from tests import servers
 

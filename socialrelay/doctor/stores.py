@@ -18,12 +18,12 @@ from socialrelay.running.offline import as_owner
 from socialrelay.storage.accounts import UNEVEN
 from socialrelay.storage.blocking import connected
 from socialrelay.storage.cache import RedisAddress
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.embedded import EmbeddedError, existing_runtime_directory
 from socialrelay.storage.embedded.binaries import find_postgres, find_valkey
 from socialrelay.storage.embedded.postgres import PostgresServer, dsn_at
 from socialrelay.storage.embedded.valkey import SOCKET
 from socialrelay.storage.migrate import known_migrations, schema
+from socialrelay.storage.queries import StorageError
 
 SECONDS = 4
 OLDEST = 15

@@ -6,7 +6,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries.accounts import Account, Accounts, Examined
-from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.queries import Queries, Rows
 from socialrelay.storage.rows import LAZY
 
 SETTLED = """

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries.aside import NOT_KEPT, NOT_THERE, WAITS_ALREADY, Aside, Backlogged, PutAside, Share
-from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
+from socialrelay.storage.queries import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.rows import host_in
 from socialrelay.storage.usage import Usage
 

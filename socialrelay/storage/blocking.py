@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import psycopg2
 
 from socialrelay.boundaries import Unavailable
-from socialrelay.storage.database import StorageError, connect_arguments
+from socialrelay.storage.arguments import connect_arguments
+from socialrelay.storage.queries import StorageError
 
 CONNECT_SECONDS = 10
 _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from socialrelay.boundaries import BusMessage, BusStore, Extent, Kept, StoredMessage
 from socialrelay.boundaries.bus import BATCH_BYTES, READ_BYTES, READ_MESSAGES, READ_RANGE
 from socialrelay.bus.erasing import blanked
-from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.queries import Queries, Rows
 from socialrelay.storage.retention import BATCH
 from socialrelay.storage.rows import LAZY, Literal, of_host
 

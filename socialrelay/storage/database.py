@@ -1,7 +1,7 @@
 """
 Statements to PostgreSQL, over a few connections that heal by themselves.
 
-txpostgres and psycopg2 are met only here.  What they taught:
+What txpostgres and psycopg2 taught:
 
   - Cancelling a statement opens a second connection, blocking, with the interpreter's lock held: against a server that hangs, the process
     hangs.  So a Deferred of theirs is never cancelled; when an answer is overdue the connection is abandoned: its socket is shut down,
@@ -15,49 +15,22 @@ txpostgres and psycopg2 are met only here.  What they taught:
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg2
 from attrs import define, frozen
-from psycopg2.extensions import parse_dsn
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from txpostgres.txpostgres import Connection, Cursor
 
 from socialrelay.boundaries import Unavailable
+from socialrelay.storage.arguments import STATEMENT, connect_arguments, one_line, resolve
+from socialrelay.storage.connection import Connection, Cursor
+from socialrelay.storage.queries import OutcomeUnknown, Parameters, Queries, Rows, StorageError
 from socialrelay.words import counted
-
-Rows = list[tuple[Any, ...]]
-Parameters = Mapping[str, object]
-
-
-class StorageError(Exception):
-    """The database refused a statement for what it says: a bug, or a database that is not as it should be."""
-
-
-class OutcomeUnknown(Unavailable):
-    """The connection was lost after the statement had been sent: it may have taken effect."""
-
-
-class Queries(Protocol):
-    """What the stores need of a database."""
-
-    @property
-    def healthy(self) -> bool: ...
-    @property
-    def answering(self) -> bool: ...
-
-    def query(self, statement: str, parameters: Parameters | None = None, *, idempotent: bool = False) -> Deferred[Rows]: ...
-
-    def watch(self, changed: Callable[[bool], None]) -> None: ...
-    def on_silence(self, told: Callable[[], None]) -> None: ...
 
 
 @frozen
@@ -76,7 +49,7 @@ class Limits:
     connections: int = 4
     waiting: int = 2000
     connect: float = 5.0
-    statement: float = 8.0
+    statement: float = STATEMENT
     answer: float = 10.0
     look: float = 0.3
     backoff: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
@@ -112,155 +85,6 @@ def _could_not_write(error: BaseException | None) -> bool:
     return isinstance(error, psycopg2.errors.InternalError_) and error.diag.source_file in _FILES
 
 
-def _one_line(error: BaseException | None) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def connect_arguments(dsn: str, limits: Limits = _DEFAULTS) -> dict[str, str]:
-    """
-    The operator's connection string with what the relay needs of every connection.
-
-    @raise StorageError: it is no connection string; the message shows nothing of it.
-    """
-    given = _given(dsn)
-    ours = f"-c statement_timeout={int(limits.statement * 1000)} -c timezone=UTC -c jit=off -c standard_conforming_strings=on"
-    return {
-        "application_name": "socialrelay",
-        "keepalives_idle": "10",
-        "keepalives_interval": "5",
-        "keepalives_count": "3",
-        "tcp_user_timeout": "10000",
-        **given,
-        "client_encoding": "UTF8",
-        "options": f"{given.get('options', '')} {ours}".strip(),
-    }
-
-
-def _given(dsn: str) -> dict[str, str]:
-    """
-    What a connection string says.
-
-    libpq shows what it does not understand, and takes a part of a password with C{@} or C{/} for a host or a port, which it shows later.
-    """
-    try:
-        given: dict[str, str] = parse_dsn(dsn)
-    except psycopg2.ProgrammingError:
-        raise StorageError(_NO_DSN) from None
-    hosts, ports = given.get("host", "").split(","), given.get("port", "").split(",")
-    after_host = dsn.partition("://")[2].partition("?")[0].partition("/")[2]
-    torn = dsn.startswith(("postgresql://", "postgres://")) and "@" in after_host
-    if torn or any("@" in host[1:] for host in hosts) or not all(port.isdecimal() for port in ports if port):
-        raise StorageError(_NO_DSN)
-    return given
-
-
-_NO_DSN = (
-    "the connection string cannot be read (nothing of it is shown here: it may hold a password). Write host=db.example dbname=socialrelay"
-    " user=relay password='…', or postgresql://relay:…@db.example/socialrelay with @ / % in a password as %40 %2F %25"
-)
-
-
-def resolve(arguments: Mapping[str, str]) -> dict[str, str]:
-    """
-    Look up the host names that are in connection arguments. Blocks.
-
-    @raise Unavailable: one of them has no address.
-    """
-    if "hostaddr" in arguments or not arguments.get("host"):
-        return dict(arguments)
-    addresses = []
-    for host in arguments["host"].split(","):
-        if host.startswith(("/", "@")):
-            return dict(arguments)
-        try:
-            addresses.append(str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]))
-        except OSError as error:
-            raise Unavailable(f"{host}: {_one_line(error)}") from None
-    return {**arguments, "hostaddr": ",".join(addresses)}
-
-
-class _Cursor(Cursor):
-    """A cursor that is seen by the reactor under its connection's descriptor."""
-
-    def fileno(self) -> int:
-        descriptor: int = self._connection.fileno()
-        return descriptor
-
-
-class _Connection(Connection):
-    """
-    A connection that says when it is lost while nobody waits for an answer, and that has a descriptor of its own.
-
-    libpq closes its socket whenever it finds it broken, while the reactor still knows its number; the next socket of the process gets the
-    same number, and would never be watched.  A duplicate is closed by us alone, when the reactor has forgotten it.
-    """
-
-    cursorFactory = _Cursor
-
-    def __init__(self, reactor: Any, lost: Callable[[_Connection, str], None]) -> None:
-        super().__init__(reactor)
-        self._lost = lost
-        self._descriptor = -1
-        self._inode = -1
-        self._open = False
-
-    def opened(self) -> None:
-        """It is connected: from now on its socket stays the same one."""
-        self._open = True
-
-    def fileno(self) -> int:
-        """Our own descriptor of the socket; -1 when there is none."""
-        raw = self.pollable()
-        if not self._open and raw is not None and not raw.closed:
-            self._follow(raw)
-        return self._descriptor
-
-    def _follow(self, raw: Any) -> None:
-        """While it connects, libpq may take one socket after another; none is watched while it changes them."""
-        try:
-            inode = os.fstat(raw.fileno()).st_ino
-            if inode != self._inode:
-                self._forget()
-                self._descriptor, self._inode = os.dup(raw.fileno()), inode
-        except (OSError, psycopg2.Error):
-            return  # it has none just now
-
-    def _forget(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def doRead(self) -> None:
-        try:
-            super().doRead()
-        except psycopg2.Error as error:
-            self._lost(self, _one_line(error))
-
-    def connectionLost(self, reason: Failure) -> None:
-        super().connectionLost(reason)
-        if self.closed:
-            self._lost(self, reason.getErrorMessage())
-
-    @property
-    def closed(self) -> bool:
-        raw = self.pollable()
-        return raw is None or bool(raw.closed)
-
-    def abandon(self) -> None:
-        """Be rid of it at once, whatever state it is in; never blocks."""
-        self._open = True
-        if self._descriptor >= 0:
-            self.reactor.removeReader(self)
-            self.reactor.removeWriter(self)
-            # Shut down first: then libpq has nobody to take leave of.
-            with suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as copy:
-                copy.shutdown(socket.SHUT_RDWR)
-        if self.pollable() is not None:
-            with suppress(psycopg2.Error):
-                self.close()
-        self._forget()
-
-
 @define(eq=False)
 class _Job:
     statement: str
@@ -275,7 +99,7 @@ class _Link:
 
     def __init__(self, pool: Database) -> None:
         self._pool = pool
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
         self._alarm: Any = None
         self._failures = 0
         self.up = False
@@ -288,7 +112,7 @@ class _Link:
     def connect(self) -> None:
         """Begin an attempt."""
         pool = self._pool
-        connection = self._connection = _Connection(pool.reactor, self._lost)
+        connection = self._connection = Connection(pool.reactor, self._lost)
         self._set_alarm(pool.limits.connect, self._lost, connection, "no connection in time")
         # A UNIX socket needs no look-up, and then no thread.
         if pool.arguments.get("host", "/").startswith(("/", "@")):
@@ -297,14 +121,14 @@ class _Link:
         looked_up = deferToThreadPool(pool.reactor, pool.reactor.getThreadPool(), resolve, pool.arguments)
         looked_up.addCallbacks(self._open, self._refused, callbackArgs=(connection,), errbackArgs=(connection,))
 
-    def _open(self, arguments: Mapping[str, str], connection: _Connection) -> None:
+    def _open(self, arguments: Mapping[str, str], connection: Connection) -> None:
         self._pool.place = arguments
         if self._connection is connection:
             connection.connect(**arguments).addCallbacks(
                 self._connected, self._refused, callbackArgs=(connection,), errbackArgs=(connection,)
             )
 
-    def _connected(self, _: object, connection: _Connection) -> None:
+    def _connected(self, _: object, connection: Connection) -> None:
         if self._connection is not connection:
             return
         self._cancel_alarm()
@@ -313,8 +137,8 @@ class _Link:
         self._pool.heard()
         self._pool.changed("")
 
-    def _refused(self, failure: Failure, connection: _Connection) -> None:
-        self._lost(connection, _one_line(failure.value))
+    def _refused(self, failure: Failure, connection: Connection) -> None:
+        self._lost(connection, one_line(failure.value))
 
     def run(self, job: _Job) -> None:
         """Send a statement; only when L{idle}."""
@@ -340,21 +164,21 @@ class _Link:
             return
         error = failure.value
         if self._connection is None or self._connection.closed:
-            self.lose(_one_line(error))
+            self.lose(one_line(error))
             return
         self._pool.heard()
         self._end_job()
         unwritten = _could_not_write(error)
         if unwritten:
-            self._pool.no_room(_one_line(error))
+            self._pool.no_room(one_line(error))
         converted: Exception
         # What txpostgres makes of a statement that the server ended.
         if isinstance(error, CancelledError):
             converted = Unavailable("the statement took too long")
         elif unwritten or isinstance(error, _TRANSIENT):
-            converted = Unavailable(_one_line(error))
+            converted = Unavailable(one_line(error))
         else:
-            converted = StorageError(_one_line(error))
+            converted = StorageError(one_line(error))
             converted.__cause__ = error
         job.answer.errback(Failure(converted))
         self._pool.dispatch()
@@ -367,7 +191,7 @@ class _Link:
         elif self.job is job:
             self._pool.hung()
 
-    def _lost(self, connection: _Connection, reason: str) -> None:
+    def _lost(self, connection: Connection, reason: str) -> None:
         if self._connection is connection:
             self.lose(reason)
 
@@ -432,7 +256,7 @@ class Database:
         """
         self.reactor = reactor
         self.limits = limits
-        self.arguments = connect_arguments(dsn, limits)
+        self.arguments = connect_arguments(dsn, limits.statement)
         self.closing = False
         self._links = [_Link(self) for _ in range(limits.connections)]
         self._jobs: deque[_Job] = deque()
@@ -445,7 +269,7 @@ class Database:
         self.losses = 0
         self.place: Mapping[str, str] = {}
         """The arguments with which a connection was last opened, names looked up."""
-        self._knocking: _Connection | None = None
+        self._knocking: Connection | None = None
         self._told_of_silence: list[Callable[[], None]] = []
         self._look: Any = None
         self._due = 0.0
@@ -628,7 +452,7 @@ class Database:
 
     def _knock(self) -> None:
         """No connection is idle: a server that is there opens another."""
-        knocking = self._knocking = _Connection(self.reactor, lambda connection, reason: None)
+        knocking = self._knocking = Connection(self.reactor, lambda connection, reason: None)
 
         def answered(opened: bool) -> None:
             if self._knocking is knocking:

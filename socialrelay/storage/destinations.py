@@ -13,9 +13,9 @@ from socialrelay.boundaries import Destinations
 from socialrelay.boundaries.destinations import BOUNCES_KEPT
 from socialrelay.routing.recipients import Recipients
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
-from socialrelay.storage.database import Queries
 from socialrelay.storage.followers import Follower, FollowersTally
 from socialrelay.storage.lookups import DestinationLookups
+from socialrelay.storage.queries import Queries
 from socialrelay.storage.rows import LOG_LOCK, rows
 
 _COLUMNS = """

@@ -16,7 +16,7 @@ from socialrelay.boundaries.incoming import QUARANTINED
 from socialrelay.config import Receive
 from socialrelay.ratelimit import Lru
 from socialrelay.storage.commit import GroupCommit
-from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
+from socialrelay.storage.queries import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.rows import LAZY, host_in, of_host, rows_with_body
 from socialrelay.storage.usage import Usage
 

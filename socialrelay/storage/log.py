@@ -28,8 +28,8 @@ from socialrelay.config import Receive, Retention
 from socialrelay.routing.bitmap import pack
 from socialrelay.routing.recipients import Recipients
 from socialrelay.storage.commit import GroupCommit
-from socialrelay.storage.database import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.prune import prune
+from socialrelay.storage.queries import OutcomeUnknown, Queries, Rows
 from socialrelay.storage.retention import check_range
 from socialrelay.storage.rows import LOG_LOCK, REACHED, array, of_host, rows, rows_with_body
 from socialrelay.storage.usage import Usage

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from socialrelay.boundaries import BouncedPost, DatedGap, SinglePost
 from socialrelay.boundaries.destinations import COUNTED
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, Gap
-from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.queries import Queries, Rows
 
 # Positions are given without gaps, but for what failed: if the log does not begin later, the first post of the stretch is still in it.
 _GAPS_OF = """

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from socialrelay import __version__
 from socialrelay.storage.blocking import MIGRATION_LOCK, connected, one_line
-from socialrelay.storage.database import StorageError
+from socialrelay.storage.queries import StorageError
 
 VERSIONS = """
     CREATE TABLE IF NOT EXISTS schema_version (

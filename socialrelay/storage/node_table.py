@@ -8,7 +8,7 @@ from attrs import fields
 from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries.node_table import KINDS, ORDERS, NodeQuery, NodeRow, NodeTable
-from socialrelay.storage.database import Queries
+from socialrelay.storage.queries import Queries
 
 _COLUMNS = tuple(field.name for field in fields(NodeRow))
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from socialrelay.boundaries import NodeRecord, Nodes, PollNote
 from socialrelay.boundaries.nodes import POLLS_KEPT
 from socialrelay.routing.subscription import Preferences, Scope
-from socialrelay.storage.database import Queries
+from socialrelay.storage.queries import Queries
 from socialrelay.storage.rows import rows
 
 _COLUMNS = """

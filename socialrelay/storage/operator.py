@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries import Contacts, ManualSubscription, Subscriptions
 from socialrelay.routing.subscription import Scope, Subscription
-from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.queries import Queries, Rows
 
 _SUBSCRIPTIONS = 'SELECT host, scope, tags, created_at, created_by FROM subscription ORDER BY host COLLATE "C"'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from socialrelay.config import Retention
-from socialrelay.storage.database import Queries
+from socialrelay.storage.queries import Queries
 from socialrelay.storage.retention import BATCH, Horizons
 from socialrelay.storage.rows import LAZY, REACHED
 

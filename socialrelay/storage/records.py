@@ -8,7 +8,7 @@ from datetime import date, datetime
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from socialrelay.boundaries import BoundIdentity, IdentityStore, Profiles, Statistics
-from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.queries import Queries, Rows
 from socialrelay.storage.retention import BATCH
 from socialrelay.storage.rows import LAZY, host_in, of_host, rows
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
 from socialrelay.boundaries import Rejection, Rejections
 from socialrelay.boundaries.incoming import SEARCHED
-from socialrelay.storage.database import Queries
+from socialrelay.storage.queries import Queries
 from socialrelay.storage.rows import LAZY, host_in, of_host, rows
 
 _RECORD = (

@@ -9,7 +9,7 @@ from datetime import datetime
 from twisted.internet.defer import Deferred
 
 from socialrelay.boundaries import BY_HAND, Changes, InForce, ListedRule, Rule, Rules, RuleSet
-from socialrelay.storage.database import Queries, Rows
+from socialrelay.storage.queries import Queries, Rows
 from socialrelay.storage.rows import host_in
 
 _COLUMNS = "action, subject, reason, created_at, created_by, list, ends_at"

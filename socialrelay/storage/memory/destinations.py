@@ -10,8 +10,8 @@ from attrs import evolve, frozen
 from socialrelay.boundaries import BouncedPost, DatedGap, Destinations, SinglePost
 from socialrelay.boundaries.destinations import BOUNCES_KEPT, COUNTED
 from socialrelay.scheduler.record import Bounce, DeferredDelivery, DestinationRecord, Gap, Progress, State
-from socialrelay.storage.database import StorageError
 from socialrelay.storage.memory.tables import MemoryTables, answering
+from socialrelay.storage.queries import StorageError
 
 DEFERRED_MAX = 100_000
 
