@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 from datetime import UTC, datetime, timedelta
+from errno import EMFILE
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
@@ -866,6 +867,22 @@ class TransfersTests(TestCase):
                     closing.cancel()
                 await self.assertFailure(hanging, CancelledError)
                 self.assertIsNone(await closing)
+
+    async def test_cannot_be_closed(self) -> None:
+        """A connection that cannot be closed, for want of a descriptor, keeps no transfer from its end, neither this one nor others."""
+
+        def no_descriptor(handle: pycurl.Curl, outcome: Outcome) -> bool:
+            raise OSError(EMFILE, "Too many open files")
+
+        self.transfers = Transfers(reactor, max_connections=4, severs=no_descriptor)
+        self.addCleanup(self.transfers.close)
+        [other] = await self.begun(1)
+        late = self.handle()
+        late.setopt(pycurl.TIMEOUT_MS, 50)
+        self.assertEqual((await self.transfers.start(late)).code, pycurl.E_OPERATION_TIMEDOUT)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+        self.answer(0)
+        self.assertEqual(await other, Outcome(0))
 
     async def test_cancelled_last(self) -> None:
         """Cancelling the last one under way ends the wait, too."""

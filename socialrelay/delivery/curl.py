@@ -246,14 +246,21 @@ class Transfers:
         for handle, outcome in ended:
             done = self._waiting.pop(handle, None)
             if done is not None:
-                if outcome.code and self._severs(handle, outcome):
-                    _sever(handle.getinfo(pycurl.ACTIVESOCKET))
+                if outcome.code:
+                    self._sever_if_asked(handle, outcome)
                 multi.remove_handle(handle)
                 fired.append((done, outcome))
         for done, outcome in fired:
             if not done.called:  # an earlier one may have cancelled it
                 done.callback(outcome)
         self._end_if_drained()
+
+    def _sever_if_asked(self, handle: pycurl.Curl, outcome: Outcome) -> None:
+        try:
+            if self._severs(handle, outcome):
+                _sever(handle.getinfo(pycurl.ACTIVESOCKET))
+        except Exception:  # no descriptor is left, say: the connection stays, and nobody who waits is forgotten for that
+            self._log.failure("A connection is not closed")
 
     # Called by the reactor
 
