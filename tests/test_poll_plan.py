@@ -150,6 +150,9 @@ class ConcludeTests(SynchronousTestCase):
         found = recalled(node(next_poll=ahead, last_answer=ahead, missing_since=ahead), NOW, POLLING, 0.5)
         assert found is not None
         self.assertEqual((found.next_poll, found.last_answer, found.missing_since), (NOW + timedelta(hours=12), NOW, NOW))
+        polled = recalled(node(last_poll=ahead), NOW, POLLING, 0.5)
+        assert polled is not None
+        self.assertEqual(polled.last_poll, NOW, "else the next start would take that for the time")
         latest = NOW + timedelta(seconds=bounds(POLLING)[1])
         self.assertIsNone(recalled(node(next_poll=latest, missing_since=None), NOW, POLLING, 0.5))
 

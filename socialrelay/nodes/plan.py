@@ -202,11 +202,12 @@ def recalled(node: NodeRecord, now: datetime, polling: Polling, chance: float) -
     @return: the node with times that can be; C{None} if they are so already.
     """
     latest = now + timedelta(seconds=bounds(polling)[1])
-    if node.next_poll <= latest and (node.last_answer or now) <= now and (node.missing_since or now) <= now:
+    if node.next_poll <= latest and all((past or now) <= now for past in (node.last_poll, node.last_answer, node.missing_since)):
         return None
     return evolve(
         node,
         next_poll=min(node.next_poll, now + timedelta(seconds=polling.candidate_interval * chance)),
+        last_poll=min(node.last_poll, now) if node.last_poll is not None else None,
         last_answer=min(node.last_answer, now) if node.last_answer is not None else None,
         missing_since=min(node.missing_since, now) if node.missing_since is not None else None,
     )
