@@ -16,7 +16,7 @@ from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import Resolver, SystemLookup
 from socialrelay.network.trust import load_trust
-from socialrelay.running.limits import Descriptors, raise_descriptor_limit, share_descriptors
+from socialrelay.running.limits import LISTS, Descriptors, raise_descriptor_limit, share_descriptors
 
 LIST_TIMEOUT = 60.0
 """Seconds for a list of rules, which may have 4 MiB."""
@@ -110,6 +110,6 @@ def make_network(given: Given) -> Network:
         resolver=resolver,
         of_authors=authors,
         of_nodes=nodes,
-        of_lists=fetcher(timeout=LIST_TIMEOUT, concurrency=2),
+        of_lists=fetcher(timeout=LIST_TIMEOUT, concurrency=LISTS),
         transport=transport,
     )
