@@ -137,8 +137,9 @@ def make_service(config: Config, reactor: Any, twistd: Any, reread: Callable[[],
     reactor.seconds = time.monotonic
     raise_descriptor_limit()
     supervision = Supervision.take(os.environ, os.getpid())
-    # Each transfer makes objects by the dozen that end with it; looking through them for cycles so often took a ninth of a delivery.
-    gc.set_threshold(100_000, 50, 1000)
+    # Each transfer makes objects by the dozen that end with it; looking through them for cycles as often as Python does took a ninth of a
+    # delivery. What a crowd of strangers leaves behind until it is looked through should still be a few megabytes.
+    gc.set_threshold(30_000, 50, 1000)
     terminal_is_ours = twistd.get("nodaemon", True) or twistd.get("debug", False)
     if terminal_is_ours:
         terminal = Terminal(sees_log=logs.on_standard_error())
