@@ -667,6 +667,24 @@ class LeavingTests(SynchronousTestCase):
         world.run()
         self.assertEqual((world.at(0).delivered, world.at(0).cancelled), (1, 0))
 
+    def test_tried_on_its_own_when_it_comes_back(self) -> None:
+        """A post that is tried on its own, and is under way while a destination is closed and opened again, is not tried after that."""
+        for reply in (Answer(400), BROKEN, REFUSED, OK):
+            world = World(reply=lambda host, position: Answer(400))
+            world.subscribe(0)
+            world.post([0])
+            world.run()
+            world.now = world.now.later(700.0)
+            world.begin()
+            world.unsubscribe(0)
+            world.subscribe(0)
+            world.answer(world.under_way[0], reply)
+            world.reply = lambda host, position: OK
+            world.wait(DAY)
+            self.assertEqual((len(world.tried), world.at(0).delivered, world.at(0).cancelled), (2, reply == OK, reply != OK))
+            world.save()
+            self.assertEqual(world.deferred, {})
+
     def test_back_at_once(self) -> None:
         """A destination that is closed and opened again before anything was written loses no count."""
         world = World()

@@ -311,12 +311,18 @@ class Reader:
     # Giving up
 
     def abandon(self, destination: Destination, upto: int, outcome: str, reason: str) -> None:
-        """Give up what is pending: what is tried on its own at once, the stretch of the log up to C{upto} when it has been counted."""
+        """
+        Give up what is pending: what is tried on its own at once, or with the attempt that is under way; the stretch of the log up to
+        C{upto} when it has been counted.
+        """
         destination.drop_queue()
         self._holding.pop(destination.number, None)
         self._journal.changed(destination)
-        for position in [p for p in destination.deferred if p <= upto and p not in destination.in_flight]:
-            self._ledger.end_deferred(destination, position, outcome, reason)
+        for position in [p for p in destination.deferred if p <= upto]:
+            if position not in destination.in_flight:
+                self._ledger.end_deferred(destination, position, outcome, reason)
+            elif position not in destination.lapsed:
+                destination.lapsed = (*destination.lapsed, position)
         destination.retries = tuple(entry for entry in destination.retries if entry.position > upto)
         if destination.abandoning:
             return
