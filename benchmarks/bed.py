@@ -101,14 +101,18 @@ class Bed:
             self.postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
 
     @contextmanager
-    def relay(self, database: Database | None, configuration: str = AT_ONCE) -> Iterator[Relay]:
+    def relay(
+        self, database: Database | None, configuration: str = AT_ONCE, *, network: str = "", program: Sequence[str] = ()
+    ) -> Iterator[Relay]:
         """
         A relay that is ready; afterwards it is stopped as an operator does.
 
         @param database: C{None}: it has the servers that it brings along.
+        @param network: more lines of C{network.connect_to}.
+        @param program: what Python is to run instead of C{socialrelay}, with its first arguments.
         """
         self.sinks.forget()
-        relay = Relay(self, database, configuration)
+        relay = Relay(self, database, configuration, network=network, program=program)
         try:
             relay.start()
             yield relay
@@ -202,12 +206,15 @@ class Relay:
     What the configuration says of PostgreSQL and Redis goes before what the bed has.
     """
 
-    def __init__(self, bed: Bed, database: Database | None, configuration: str) -> None:
+    def __init__(self, bed: Bed, database: Database | None, configuration: str, *, network: str = "", program: Sequence[str] = ()) -> None:
+        """See L{Bed.relay}."""
         self._bed = bed
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
         self._daemon = Daemon(None, listen=(f"tcp:{self.port}:interface=127.0.0.1",))
+        if program:
+            self._daemon.program = tuple(program)
         servers = {}
         if database is not None:
             servers = {"postgres": f"dsn = {json.dumps(database.dsn)}", "redis": f"url = {json.dumps(bed.valkey_url)}"}
@@ -220,6 +227,7 @@ class Relay:
                 'allow_addresses = ["127.0.0.0/8"]',
                 f"author_keys = {json.dumps(str(bed.posts.keys))}",
                 bed.sinks.network,
+                network,
             )
         )
         self.seconds_to_ready = 0.0

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,7 +23,8 @@ from tests.chaos.gates import Gates
 from tests.chaos.moved_clock import OFF
 from tests.chaos.sending import Sender
 from tests.chaos.simulated_clock import JUMPS, LONGEST, NODES, play
-from tests.chaos.stage import AT_ONCE, Database, Stage, account
+from tests.chaos.stage import Stage, account
+from tests.chaos.waiting import surely, until
 
 WELL, DOWN = 20, 10
 BATCH = 20
@@ -138,20 +138,21 @@ def _daemon(full: bool) -> Seen:
             accepted += len(sender.accepted)
             stage.sinks.wait(before + len(sender.accepted) * WELL, PATIENCE)
 
-        with _relay(stage, database, clock, gates) as relay:
+        program = ("-m", "tests.chaos.moved_clock", str(clock.path))
+        with stage.relay(database, network=gates.network, program=program) as relay:
             post(relay)
-            _wait(lambda: all(gates.tries.values()))
+            surely(lambda: all(gates.tries.values()), "every node that is down was tried")
             for off in JUMPS:
                 seen.jumps += 1
                 clock.set(off)
                 post(relay)
-                seen.told += _wait(lambda: relay.log.count(_TOLD) >= seen.jumps)
+                seen.told += until(lambda: relay.log.count(_TOLD) >= seen.jumps)
                 if full and off == max(JUMPS):
                     time.sleep(RETENTION)
                 clock.set(timedelta())
                 post(relay)
             for off in JUMPS if full else JUMPS[2:3]:
-                _wait(lambda: database.run("SELECT count(*) FROM destination WHERE state = 'deferred'") == [(DOWN,)])
+                until(lambda: database.run("SELECT count(*) FROM destination WHERE state = 'deferred'") == [(DOWN,)])
                 seen.starts += 1
                 relay.kill()
                 clock.set(off)
@@ -160,7 +161,7 @@ def _daemon(full: bool) -> Seen:
                 clock.set(timedelta())
                 post(relay)
             if full:
-                _wait(lambda: all(len(tries) >= 2 for tries in gates.tries.values()), HOST_STEPS[0] * (1 + SPREAD))
+                until(lambda: all(len(tries) >= 2 for tries in gates.tries.values()), HOST_STEPS[0] * (1 + SPREAD) + STARTS)
                 seen.late = max(tries[1] - tries[0] - HOST_STEPS[0] * (1 + SPREAD) for tries in gates.tries.values()) - STARTS
             seen.storm = max(_most_within_a_step(tries) for tries in gates.tries.values())
         [kept] = database.run("SELECT (SELECT count(*) FROM post), (SELECT count(*) FROM post_body), (SELECT count(*) FROM identity)")
@@ -169,30 +170,6 @@ def _daemon(full: bool) -> Seen:
         seen.given_up = books.failed
         seen.lost = accepted * WELL - len({(each.mark, each.host) for each in stage.sinks.report()}) + abs(books.difference)
     return seen
-
-
-@contextmanager
-def _relay(stage: Stage, database: Database, clock: _Clock, gates: Gates) -> Iterator[Relay]:
-    """A relay under that clock, to which those gates lead to the nodes that are down."""
-    relay = Relay(stage, database, AT_ONCE)
-    relay._daemon.program = ("-m", "tests.chaos.moved_clock", str(clock.path))
-    relay._daemon.configuration += gates.network
-    stage.sinks.forget()
-    try:
-        relay.start()
-        yield relay
-    finally:
-        relay.stop()
-
-
-def _wait(condition: Callable[[], bool], patience: float = PATIENCE) -> bool:
-    """Until it is so; whether it was, in time."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def _most_within_a_step(tries: Sequence[float]) -> int:

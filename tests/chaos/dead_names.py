@@ -8,9 +8,7 @@ that get their first post then.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from math import inf
-from pathlib import Path
 
 from attrs import evolve, frozen
 
@@ -20,7 +18,7 @@ from benchmarks.sinks import ADDRESSES, Report, names
 from tests.chaos.finding import Finding
 from tests.chaos.scripted_names import Script
 from tests.chaos.sending import Sender
-from tests.chaos.stage import AT_ONCE, Database, Relay, Stage, account
+from tests.chaos.stage import AT_ONCE, Database, Stage, account
 
 LATER = 0.05
 """Seconds by which p99 may grow; in the short form, which shares its machine with other tests, three times that, or twofold."""
@@ -110,7 +108,9 @@ def _phases(stage: Stage, database: Database, size: _Size) -> list[_Phase]:
     none = evolve(every[0], dead=("",))
     path = stage.folder / "names"
     senders = []
-    with _relay(stage, database, size, path, every[0]) as relay:
+    every[0].write(path)
+    threads = f"[dns]\nthreads = {size.threads}\nsuspect_threads = {size.threads}\n{AT_ONCE}"
+    with stage.relay(database, threads, program=("-m", "tests.chaos.scripted_names", str(path))) as relay:
         for script, bodies in zip((every[0], some, none), _bodies(stage, size), strict=True):
             script.write(path)
             sender = Sender(relay.port, bodies, rate=size.rate).start()
@@ -131,18 +131,6 @@ def _bodies(stage: Stage, size: _Size) -> Iterator[list[bytes]]:
     yield first[:before]
     yield [*other[:1], *first[before : before + some - 1]]
     yield [*other[1:2], *first[before + some - 1 : before + some + none - 2]]
-
-
-@contextmanager
-def _relay(stage: Stage, database: Database, size: _Size, path: Path, script: Script) -> Iterator[Relay]:
-    script.write(path)
-    relay = Relay(stage, database, f"[dns]\nthreads = {size.threads}\nsuspect_threads = {size.threads}\n{AT_ONCE}")
-    relay._daemon.program = ("-m", "tests.chaos.scripted_names", str(path))
-    try:
-        relay.start()
-        yield relay
-    finally:
-        relay.stop()
 
 
 def _phase(sender: Sender, report: Report, resolved: list[str], well: int) -> _Phase:

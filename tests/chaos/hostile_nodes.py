@@ -259,8 +259,7 @@ def _run(stage: Stage, hostile: Hostile, database: Database, size: _Size, http2:
     to_enemies, to_silent = bodies[1], bodies[2]
     senders: list[Sender] = []
     earlier = hostile.treated()
-    relay = Relay(stage, database, _configuration(size, http2))
-    relay._daemon.configuration += hostile.network + "\n"
+    relay = Relay(stage, database, _configuration(size, http2), network=hostile.network)
     stage.sinks.forget()
 
     def post(*first: bytes, until: Callable[[], bool] = lambda: True, seconds: float = 0.0) -> None:
