@@ -7,7 +7,7 @@
 # make check-deploy    units, proxies, containers, the installation; ARGS="units proxies" for some of it (root, Debian or Ubuntu)
 # make check-fedmsg    the message bus, with stock fedmsg at both ends (Python 3.11 to 3.13); ARGS="-k signed" for some of it
 # make check-all       all of these checks
-# make chaos  what the relay promises, put to the test in full (an hour; ARGS=--short: ten minutes)
+# make chaos  what the relay promises, put to the test in full (an hour; ARGS=--short: some minutes)
 # make screenshots     the pictures in docs/images anew
 # make bench  what a delivery costs, beside what else one could take (45 minutes; ARGS=--quick: five)
 # make man    the manual page anew, after a change of the commands

@@ -26,6 +26,7 @@ from tests.chaos import (
     overload,
     postgres_away,
     restarted,
+    sending,
     strangers,
     valkey_away,
 )
@@ -141,8 +142,11 @@ def run(name: str, *, full: bool) -> Finding:
     proof = CONTRACT[name].proof
     if proof is None:
         raise LookupError(f"{name} is not proved.")
-    with patience(LONGEST if full else LONGEST_SHORT):
-        return proof(full)
+    try:
+        with patience(LONGEST if full else LONGEST_SHORT):
+            return proof(full)
+    finally:
+        sending.give_up()
 
 
 @contextmanager

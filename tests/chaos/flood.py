@@ -8,8 +8,6 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
 from threading import Event, Thread, get_native_id
 from typing import Self
 
@@ -17,6 +15,7 @@ from attrs import Factory, define, frozen
 
 from benchmarks import processes
 from benchmarks.load import request
+from tests.chaos.watching import stood
 
 CONNECTIONS = 320
 ADDRESSES = [f"127.0.4.{number}" for number in range(1, 9)]
@@ -177,10 +176,7 @@ class Watch:
         return self._stood[-1] / (self._times[-1] - self._times[0])
 
     def _look(self) -> None:
-        total = 0.0
-        for file in self._files:
-            with suppress(OSError):
-                total += int(Path(file).read_text().split()[1]) / 1e9
+        total = stood(*self._files)
         now = time.monotonic()
         if self._times:  # both may have stood at the same time
             self._stood.append(self._stood[-1] + min(total - self._total, now - self._times[-1]))

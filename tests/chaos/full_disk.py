@@ -14,16 +14,17 @@ import psycopg2
 from attrs import frozen
 
 from benchmarks.bed import POSTGRES
-from benchmarks.processes import family
 from benchmarks.sinks import names
 from socialrelay.storage import migrate
 from socialrelay.storage.embedded.postgres import dsn_at
 from tests.chaos.counting import Deliveries
 from tests.chaos.finding import Finding
-from tests.chaos.pulse import Pulse, act, view
+from tests.chaos.pulse import Pulse, act, logged, view
 from tests.chaos.sending import Sender
 from tests.chaos.small_disk import SmallDisk, small_disk
 from tests.chaos.stage import AT_ONCE, Database, Relay, Stage, account
+from tests.chaos.waiting import until
+from tests.chaos.watching import children
 from tests.servers import RunningPostgres
 
 NODES = 8
@@ -53,6 +54,7 @@ class Seen:
     @ivar statuses: that senders met.
     @ivar went_on: whether all else went on as it must, and the relay said that it takes nothing if that was so.
     @ivar refuses: whether posts may be refused while it is full.
+    @ivar crashed: whether the server whose disk it is ended for want of room; C{None} if there is none.
     """
 
     what: str
@@ -65,6 +67,7 @@ class Seen:
     lines: int
     went_on: bool
     refuses: bool
+    crashed: bool | None
 
     def held(self) -> bool:
         """Whether the targets are met."""
@@ -78,9 +81,10 @@ class Seen:
         )
 
     def __str__(self) -> str:
+        ended = "" if self.crashed is None else f", {'and' if self.crashed else 'but not'} its server had crashed"
         return (
             f"{self.what}: {self.lost} of {self.accepted * NODES} deliveries lost, {self.while_full} posts accepted (and delivered) while it "
-            f"was full, accepted again {self.resumed:.1f} s after there was room, {self.lines} lines in the log"
+            f"was full{ended}, accepted again {self.resumed:.1f} s after there was room, {self.lines} lines in the log"
         )
 
 
@@ -89,24 +93,24 @@ def prove(full: bool) -> Finding:
     with Stage() as stage:
         stage.posts.first(int(RATE * (seconds + 30)))
         with small_disk() as disk:
-            own = _database(stage, disk, seconds)
+            seen = [_database(stage, disk, seconds)]
+        if full:
+            with small_disk() as disk:
+                seen.append(_state(stage, disk, seconds))
+            with small_disk() as disk:
+                seen.append(_log(stage, disk, seconds / 2, "--logfile"))
         with small_disk() as disk:
-            brought = _state(stage, disk, seconds)
-        with small_disk() as disk:
-            log = _log(stage, disk, seconds / 2, "--logfile")
-        with small_disk() as disk:
-            output = _log(stage, disk, seconds / 2, "")
-    seen = (own, brought, log, output)
+            seen.append(_log(stage, disk, seconds / 2, ""))
     return Finding(
-        done=f"{RATE:g} posts a second to {NODES} nodes; PostgreSQL's disk full for {seconds:g} s, until it crashed for want of room for its "
-        f"WAL; the state directory with the PostgreSQL and the Valkey that the relay brings along likewise; and the disks of its log and of "
-        f"its output for {seconds / 2:g} s each",
+        done=f"{RATE:g} posts a second to {NODES} nodes; full for {seconds:g} s: PostgreSQL's disk, until there is no room for its WAL"
+        + (", and that of the state directory, with the PostgreSQL and the Valkey that the relay brings along" if full else "")
+        + f"; for {seconds / 2:g} s: that of {'its log, and that of ' if full else ''}its output",
         figure="; ".join(map(str, seen)),
         held=all(each.held() for each in seen),
         figures={
             "lost": sum(each.lost for each in seen),
-            "accepted_while_full": own.while_full + brought.while_full,
-            "resumed_after": max(own.resumed, brought.resumed),
+            "accepted_while_full": sum(each.while_full for each in seen if each.refuses),
+            "resumed_after": max(each.resumed for each in seen if each.refuses),
         },
         remark="That nothing is taken while a disk is full was aimed at, and is not kept: where PostgreSQL has room within files that are "
         f"there, it takes posts for a while. What was taken was delivered. {disk.how}".strip(),
@@ -129,12 +133,12 @@ def _database(stage: Stage, disk: SmallDisk, seconds: float) -> Seen:
         with _looked_after(postgres, disk):
             with stage.relay(database, AT_ONCE + BUS.format(sockets)) as relay:
 
-                def crash() -> None:
-                    _switch(database.dsn, lambda: not postgres.alive)
+                def crash() -> bool:
+                    return _crashed(database.dsn, lambda: not postgres.alive)
 
                 before = view(relay, "bus")["last_seq"]
                 seen = _through(stage, relay, disk, lambda: [postgres.pid] if postgres.alive else [], seconds, crash)
-                went_on = _until(lambda: view(relay, "bus")["last_seq"] > before)
+                went_on = until(lambda: view(relay, "bus")["last_seq"] > before)
             return seen("PostgreSQL's", account(database).difference, went_on)
     finally:
         database.close()
@@ -168,19 +172,19 @@ def _looked_after(postgres: RunningPostgres, disk: SmallDisk) -> Iterator[None]:
         thread.join()
 
 
-def _switch(dsn: str, ended: Callable[[], bool]) -> None:
-    """Have it begin one file of its WAL after another, until there is no room for one."""
-    deadline = time.monotonic() + 5.0
-    while not ended() and time.monotonic() < deadline:
-        try:
+def _crashed(dsn: str, ended: Callable[[], bool]) -> bool:
+    """Have it begin one file of its WAL after another, until there is no room for one; whether it ended of that."""
+
+    def switch() -> bool:
+        with suppress(psycopg2.Error):
             connection = psycopg2.connect(dsn)
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_logical_emit_message(false, 'x', 'x'), pg_switch_wal()")
             connection.close()
-        except psycopg2.Error:
-            return
-        time.sleep(0.05)
+        return ended()
+
+    return until(switch, 5.0)
 
 
 # All that the relay has
@@ -199,28 +203,18 @@ def _state(stage: Stage, disk: SmallDisk, seconds: float) -> Seen:
         for host in names("n", NODES):
             act(relay, "subscribe", host=host, tags=[], everything=True)
 
-        def crash() -> None:
-            for each in _children(relay, "valkey-server", "redis-server"):
+        def crash() -> bool:
+            for each in children(relay.pid, "valkey-server", "redis-server"):
                 os.kill(each, signal.SIGKILL)
-            [server] = _children(relay, "postgres")
-            _switch(dsn_at(state / "run"), lambda: not Path(f"/proc/{server}").exists())
+            [server] = children(relay.pid, "postgres")
+            return _crashed(dsn_at(state / "run"), lambda: not Path(f"/proc/{server}").exists())
 
-        seen = _through(stage, relay, disk, lambda: _children(relay, "postgres"), seconds, crash)
-        went_on = _until(lambda: bool(_children(relay, "valkey-server", "redis-server")))
+        seen = _through(stage, relay, disk, lambda: children(relay.pid, "postgres"), seconds, crash)
+        went_on = until(lambda: bool(children(relay.pid, "valkey-server", "redis-server")))
         imbalance = 0
         return seen("the state directory's", imbalance, went_on)
     finally:
         relay.stop()
-
-
-def _children(relay: Relay, *programs: str) -> list[int]:
-    found = []
-    for each in family(relay.pid)[1:]:
-        with suppress(OSError):
-            parent = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[1]
-            if Path(f"/proc/{each}/comm").read_text().strip() in programs and int(parent) == relay.pid:
-                found.append(each)
-    return found
 
 
 # The log's disk
@@ -240,7 +234,7 @@ def _log(stage: Stage, disk: SmallDisk, seconds: float, option: str) -> Seen:
             sizes: list[int] = []
             seen = _through(stage, relay, disk, lambda: [relay.pid], seconds, lambda: sizes.append(file.stat().st_size), refuses=False)
             # Full it was: nothing was written; and then it is written again.
-            went_on = len(sizes) == 1 and _until(lambda: file.stat().st_size > sizes[0])
+            went_on = len(sizes) == 1 and until(lambda: file.stat().st_size > sizes[0])
         finally:
             relay.stop()
         return seen(f"the log's ({option or 'standard output'})", account(database).difference, went_on)
@@ -255,39 +249,40 @@ def _through(
     disk: SmallDisk,
     users: Callable[[], Sequence[int]],
     seconds: float,
-    worse: Callable[[], None],
+    worse: Callable[[], bool | None],
     refuses: bool = True,
 ) -> Callable[[str, int, bool], Seen]:
     """
     Fill the disk under load, make it worse, wait, and free it.
 
     @param users: the processes whose disk it is.
+    @param worse: makes it worse; whether a server ended of it.
     @param refuses: whether posts may be refused meanwhile.
     """
     deliveries = Deliveries(stage.sinks, NODES)
     bodies = stage.posts.first(int(RATE * (seconds + 25)))
     with Pulse(relay) as pulse:
         sender = Sender(relay.port, bodies, rate=RATE).start()
-        _until(lambda: len(sender.accepted) > RATE)
-        lines = relay.log.count("\n") - relay.log.count(": Accepted ")
+        until(lambda: len(sender.accepted) > RATE)
+        lines = logged(relay)
         began = time.monotonic()
         disk.fill(users())
         half = began + seconds / 2
         while time.monotonic() < half:
             time.sleep(0.1)
             disk.top_up()
-        worse()
+        crashed = worse()
         while time.monotonic() < began + seconds:
             time.sleep(0.1)
             disk.top_up()
         ended = time.monotonic()
         disk.free(users())
-        again = _until(lambda: any(each.status == 202 and each.at - each.waited > ended for each in reversed(sender.answers)))
+        again = until(lambda: any(each.status == 202 and each.at - each.waited > ended for each in reversed(sender.answers)))
         resumed = (
             min((each.at for each in sender.answers if each.status == 202 and each.at - each.waited > ended), default=float("inf")) - ended
         )
-        lines = relay.log.count("\n") - relay.log.count(": Accepted ") - lines
-        _until(lambda: len(sender.accepted) > RATE * 2)
+        lines = logged(relay) - lines
+        until(lambda: len(sender.accepted) > RATE * 2)
         sender.stop()
         lost = deliveries.wait(sender.accepted.keys(), PATIENCE)
     told = any(beat.status == 503 and began < beat.at < ended for beat in pulse.beats)
@@ -303,13 +298,5 @@ def _through(
         lines,
         went_on and again and told is refuses,
         refuses,
+        crashed,
     )
-
-
-def _until(true: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True

@@ -16,9 +16,11 @@ from benchmarks.sinks import names
 from socialrelay.storage.embedded.postgres import dsn_at
 from tests.chaos.counting import Deliveries
 from tests.chaos.finding import Finding
-from tests.chaos.pulse import Pulse, act, late
+from tests.chaos.pulse import Pulse, act, late, logged
 from tests.chaos.sending import Answer, Sender
 from tests.chaos.stage import AT_ONCE, Relay, Stage, account
+from tests.chaos.waiting import surely, until
+from tests.chaos.watching import children
 
 NODES = 8
 RATE = 40.0
@@ -109,7 +111,7 @@ class Seen:
 
 
 def prove(full: bool) -> Finding:
-    crashes, hangs = (10, 30.0) if full else (2, 4.0)
+    crashes, hangs = (10, 30.0) if full else (1, 3.0)
     with Stage() as stage:
         stage.posts.first(int(RATE * (crashes * 5 + hangs + 20)))
         own = _own(stage, crashes, hangs)
@@ -154,16 +156,17 @@ def _brought(stage: Stage, crashes: int) -> Seen:
 
         address = dsn_at(relay.state / "run")
 
+        def answers() -> bool:
+            with suppress(psycopg2.OperationalError):
+                psycopg2.connect(address).close()
+                return True
+            return False
+
         def again() -> None:
-            deadline = time.monotonic() + PATIENCE
-            while time.monotonic() < deadline:
-                with suppress(psycopg2.OperationalError):
-                    psycopg2.connect(address).close()
-                    return
-                time.sleep(0.02)
+            surely(answers, "the relay has started PostgreSQL again")
 
         def crash() -> None:
-            [server] = [each for each in family(relay.pid) if _program(each) == "postgres" and _parent(each) == relay.pid]
+            [server] = children(relay.pid, "postgres")
             for each in family(server):
                 os.kill(each, signal.SIGKILL)
 
@@ -186,7 +189,7 @@ def _through(stage: Stage, relay: Relay, ways: Sequence[tuple[Callable[[], None]
         sender = Sender(relay.port, bodies, rate=RATE).start()
         for go, seconds, come in ways:
             _some_more(sender)
-            lines, taken = _lines(relay), relay.resident
+            lines, taken = logged(relay), relay.resident
             began = time.monotonic()
             go()
             time.sleep(seconds)
@@ -194,7 +197,7 @@ def _through(stage: Stage, relay: Relay, ways: Sequence[tuple[Callable[[], None]
             come()
             ended = time.monotonic()
             resumed = _accepted_after(sender, ended)
-            times.append(Away(began, ended, resumed, _lines(relay) - lines, growth))
+            times.append(Away(began, ended, resumed, logged(relay) - lines, growth))
             pulse.until(200, ended, PATIENCE)
         sender.stop()
         lost = deliveries.wait(sender.accepted.keys(), PATIENCE)
@@ -220,39 +223,22 @@ def _through(stage: Stage, relay: Relay, ways: Sequence[tuple[Callable[[], None]
 
 def _some_more(sender: Sender) -> None:
     """Until there is load again: deliveries are under way then."""
-    deadline, enough = time.monotonic() + PATIENCE, len(sender.accepted) + RATE
-    while len(sender.accepted) < enough and time.monotonic() < deadline:
-        time.sleep(0.01)
+    enough = len(sender.accepted) + RATE
+    surely(lambda: len(sender.accepted) >= enough, "posts are accepted")
 
 
 def _accepted_after(sender: Sender, when: float) -> float:
     """When the first post was accepted that was brought after this time; infinite if none is."""
-    deadline = time.monotonic() + PATIENCE
-    looked_at = 0
-    while time.monotonic() < deadline:
-        answers = sender.answers
-        while looked_at < len(answers):
-            answer = answers[looked_at]
+    looked_at, found = 0, float("inf")
+
+    def accepted() -> bool:
+        nonlocal looked_at, found
+        for answer in sender.answers[looked_at:]:
             looked_at += 1
             if answer.status == 202 and answer.at - answer.waited > when:
-                return answer.at
-        time.sleep(0.01)
-    return float("inf")
+                found = answer.at
+                return True
+        return False
 
-
-def _lines(relay: Relay) -> int:
-    """That it logged, but for those that tell of a post that it accepted."""
-    return sum(": Accepted " not in line for line in relay.log.splitlines())
-
-
-def _program(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _parent(pid: int) -> int:
-    with open(f"/proc/{pid}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[1])
+    until(accepted, PATIENCE)
+    return found

@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import time
-from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any, Self
@@ -16,6 +15,8 @@ from attrs import frozen
 from benchmarks.bed import Relay
 from socialrelay.web.admin.places import SOCKET_NAME as ADMIN
 from socialrelay.web.control import SOCKET_NAME as CONTROL
+from tests.chaos.waiting import until
+from tests.chaos.watching import stood
 
 EVERY = 0.02
 _PATIENCE = 60.0
@@ -67,22 +68,13 @@ class Pulse:
         """The longest wait, seconds, but for what other processes are to blame for."""
         return max(beat.waited - min(beat.stood, beat.waited) for beat in self.beats)
 
-    def until(self, status: int, after: float, seconds: float) -> float:
+    def until(self, status: int, after: float, seconds: float) -> bool:
         """
-        Wait for an answer with this status.
+        Wait for an answer with this status; whether it came in so many seconds.
 
         @param after: asked for after this time.
-        @return: when that was; infinite if it did not come in so many seconds.
         """
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            for beat in reversed(self.beats):
-                if beat.at < after:
-                    break
-                if beat.status == status:
-                    return next(each.at for each in self.beats if each.at >= after and each.status == status)
-            time.sleep(EVERY)
-        return float("inf")
+        return until(lambda: any(beat.at >= after and beat.status == status for beat in self.beats[-5:]), seconds)
 
     def _work(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
@@ -102,12 +94,7 @@ class Pulse:
         connection.close()
 
     def _stood(self) -> float:
-        """See "scheduler statistics" in Linux's documentation; the second number is what was spent waiting for a processor."""
-        total = 0
-        for thread in (f"/proc/{self._pid}/schedstat", "/proc/thread-self/schedstat"):
-            with suppress(OSError):
-                total += int(Path(thread).read_text().split()[1])
-        return total / 1e9
+        return stood(f"/proc/{self._pid}/schedstat", "/proc/thread-self/schedstat")
 
 
 def metrics(relay: Relay) -> dict[str, float]:
@@ -123,6 +110,11 @@ def late(relay: Relay) -> dict[float, float]:
     looks = found["loop_lag_seconds_count"]
     name = 'loop_lag_seconds_bucket{le="'
     return {float(key[len(name) : -2]): looks - count for key, count in found.items() if key.startswith(name) and "Inf" not in key}
+
+
+def logged(relay: Relay) -> int:
+    """Lines of a relay's log, but for those that tell of a post that it accepted."""
+    return sum(": Accepted " not in line for line in relay.log.splitlines())
 
 
 def act(relay: Relay, what: str, **fields: object) -> Any:

@@ -34,7 +34,7 @@ BETWEEN = 2.0
 
 def prove(full: bool) -> Finding:
     """As L{tests.chaos.finding.Proof}."""
-    restarts, posts = (10, 10_000) if full else (2, 1000)
+    restarts, posts = (10, 10_000) if full else (1, 600)
     stops, codes = [], set()
     with Stage() as stage, stage.database() as database:
         database.subscribe(names("n", NODES))

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from threading import Lock, Thread
+from weakref import WeakSet
 
 from attrs import frozen
 
@@ -14,6 +15,7 @@ from benchmarks.load import request
 from benchmarks.sinks import mark
 
 _PATIENCE = 30.0
+_known: WeakSet[Sender] = WeakSet()
 
 
 @frozen
@@ -57,6 +59,7 @@ class Sender:
         self.refused: Counter[int] = Counter()
         self._threads = [Thread(target=self._work, daemon=True) for _ in range(connections)]
         self._began = 0.0
+        _known.add(self)
 
     def start(self) -> Sender:
         """Begin."""
@@ -67,8 +70,12 @@ class Sender:
 
     def stop(self) -> None:
         """Begin no more, and wait for the answers that are under way."""
-        self._over = True
+        self.give_up()
         self.join()
+
+    def give_up(self) -> None:
+        """Begin no more."""
+        self._over = True
 
     def join(self) -> None:
         """Wait until every post is answered."""
@@ -120,6 +127,12 @@ class Sender:
             connection = None
         now = time.monotonic()
         return connection, Answer(now, now - began, status, retry_after)
+
+
+def give_up() -> None:
+    """Let no sender go on whose proof is at an end, however it ended."""
+    for each in list(_known):
+        each.give_up()
 
 
 def read_answer(connection: socket.socket) -> tuple[int, int | None, bool]:

@@ -19,6 +19,7 @@ from tests.chaos.finding import Finding
 from tests.chaos.pulse import Pulse, metrics
 from tests.chaos.sending import Sender
 from tests.chaos.stage import AT_ONCE, Relay, Stage, account
+from tests.chaos.waiting import surely
 
 NODES = 8
 RATE = 60.0
@@ -79,10 +80,10 @@ class Seen:
 
 
 def prove(full: bool) -> Finding:
-    times, hangs = (5, 60.0) if full else (1, 4.0)
+    times, hangs = (5, 60.0) if full else (1, 3.0)
     with Stage() as stage:
         taken_away = _taken_away(stage, times, hangs)
-        absent = _absent(stage, *((20, 300) if full else (4, 60)))
+        absent = _absent(stage, *((20, 300) if full else (1, 120)))
     slack = 1 if full else SLACK
     return Finding(
         done=f"{RATE:g} posts a second to {NODES} nodes; Redis killed {times} times, emptied {times} times, then hung for {hangs:g} s; "
@@ -205,8 +206,4 @@ def _empty(stage: Stage) -> None:
 
 def _in_redis(relay: Relay, wanted: bool) -> None:
     """Until the relay uses Redis, or does not."""
-    deadline = time.monotonic() + PATIENCE
-    while bool(metrics(relay)["cache_in_redis"]) is not wanted:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the cache is in Redis: not {wanted}")
-        time.sleep(0.05)
+    surely(lambda: bool(metrics(relay)["cache_in_redis"]) is wanted, f"the cache is in Redis: {wanted}", PATIENCE)

@@ -1,4 +1,4 @@
-"""Memory and files of a process, watched from outside."""
+"""Processes, seen from outside: their memory, their files, their children, and whether they had a processor."""
 
 from __future__ import annotations
 
@@ -15,6 +15,30 @@ from typing import Self
 
 from benchmarks import processes
 from tests.chaos.waiting import surely
+
+
+def stood(*schedstats: str) -> float:
+    """
+    For how many seconds threads have wanted to run while others had the processor, all together.
+
+    @param schedstats: files; see "scheduler statistics" in Linux's documentation.
+    """
+    total = 0.0
+    for file in schedstats:
+        with suppress(OSError):
+            total += int(Path(file).read_text().split()[1]) / 1e9
+    return total
+
+
+def children(pid: int, *programs: str) -> list[int]:
+    """The children of a process that run these programs."""
+    found = []
+    for each in processes.family(pid)[1:]:
+        with suppress(OSError):
+            parent = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid and Path(f"/proc/{each}/comm").read_text().strip() in programs:
+                found.append(each)
+    return found
 
 
 class Watch:
