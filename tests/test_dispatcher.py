@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Rejection, Unavailable
 from socialrelay.config import Memory
 from socialrelay.delivery.bodies import BodyCache
-from socialrelay.delivery.dispatcher import COUNTED
+from socialrelay.delivery.dispatcher import COUNTED, STOP_STORAGE
 from socialrelay.delivery.news import DeliveryNews
 from socialrelay.federation import DeliveryRequest
 from socialrelay.quota import ClientQuota
@@ -215,6 +215,27 @@ class DispatcherTests(SynchronousTestCase):
         self.accept("More")
         self.relay.run(5.0)
         self.assertEqual(len(under_way), 2)
+
+    def test_stop_while_a_write_is_under_way(self) -> None:
+        """A stop waits for it a while, writes what came since when it is done, and else writes nothing more."""
+        for done, writes in ((True, 2), (False, 1)):
+            under_way: list[Deferred[None]] = []
+
+            def save(progress: object, under_way: list[Deferred[None]] = under_way) -> Deferred[None]:
+                under_way.append(Deferred() if not under_way else succeed(None))
+                return under_way[-1]
+
+            self.setUp()
+            self.relay.dispatcher._destinations = type("Slow", (), {"save": staticmethod(save)})()
+            self.accept()
+            stopped = Deferred.fromCoroutine(self.relay.dispatcher.stop(1.0))
+            self.relay.clock.advance(STOP_STORAGE / 2)
+            self.assertNoResult(stopped)
+            if done:
+                under_way[0].callback(None)
+            self.relay.clock.advance(STOP_STORAGE / 2)
+            self.successResultOf(stopped)
+            self.assertEqual(len(under_way), writes)
 
     def test_writes_in_time(self) -> None:
         """A node that takes much is written of at once, and gets no more than five posts before that is done."""

@@ -162,7 +162,10 @@ class Dispatcher:
             sending.cancel()
         await self._end_all([*self._work, *filter(None, [self._saving])], STOP_STORAGE)
         self._manager_turn_is_over()
-        await self._write(everything=True)
+        if self._saving is None:
+            await self._write(everything=True)
+        else:  # of two at a time the one that is done first could say more than is true without the other
+            self._log.warn("What was delivered last could not be written down: after the next start it is sent again.")
 
     async def _end_all(self, under_way: Sequence[Deferred[Any]], grace: float) -> None:
         """Wait for them, at most so many seconds; none of them is cancelled."""
