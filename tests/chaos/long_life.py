@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from typing import Any
 import attrs
 from twisted.logger import globalLogBeginner
 
+from benchmarks import processes
 from socialrelay.boundaries import NodeRecord
 from socialrelay.config import Config, Delivery, Discovery, Memory, Policy, Polling, Receive, Retention
 from socialrelay.diaspora.preferences import read_preferences
@@ -242,8 +244,7 @@ class Life:
 def memory() -> float:
     """MB that the process has now."""
     gc.collect()
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+    return processes.resident(os.getpid())
 
 
 def live(hours: int, hosts: int, bound: int) -> dict[str, Any]:

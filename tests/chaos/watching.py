@@ -1,11 +1,13 @@
-"""Processes, seen from outside: their memory, their files, their children, and whether they had a processor."""
+"""Processes, seen from outside: their memory, their files and sockets, their children, and whether they had a processor."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -39,6 +41,18 @@ def children(pid: int, *programs: str) -> list[int]:
             if int(parent) == pid and Path(f"/proc/{each}/comm").read_text().strip() in programs:
                 found.append(each)
     return found
+
+
+def sockets(pid: int, address: str) -> list[tuple[int, str]]:
+    """The sockets of a process, in whatever state, that lead to an IPv4 address: to which port, and their inodes."""
+    inodes = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            inodes.add(each.readlink().name)
+    where = f"{int.from_bytes(ipaddress.IPv4Address(address).packed, sys.byteorder):08X}"
+    lines = (line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:])
+    mine = (fields for fields in lines if fields[2].startswith(where) and f"socket:[{fields[9]}]" in inodes)
+    return [(int(fields[2].partition(":")[2], 16), fields[9]) for fields in mine]
 
 
 class Watch:
