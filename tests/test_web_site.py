@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
+from weakref import ref
 
 import trustme
 from hypothesis import given, settings
@@ -796,6 +798,23 @@ class ChannelTests(SynchronousTestCase):
         turns.go()
         self.assertEqual((self.resource.lengths, site.room.receiving), ([5], 0))
         self.assertEqual([wire.value()[9:12] for wire in wires], [b"200", b"503", b""])
+
+    def test_forgotten(self) -> None:
+        """
+        Nothing of a connection that ended within a request stays in memory until somebody looks for cycles.
+        """
+        head = b"POST / HTTP/1.1\r\nHost: a\r\n"
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for data in (head, head + b"Content-Length: 10\r\n\r\n12345", head + b"Transfer-Encoding: chunked\r\n\r\n5\r\n123"):
+            channel, wire = self.site.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)), Wire()
+            channel.makeConnection(wire)
+            channel.dataReceived(data)
+            wire.producer = None  # as a transport that is lost
+            channel.connectionLost(Failure(ConnectionError()))
+            left = ref(channel)
+            del channel, wire
+            self.assertIsNone(left(), data)
 
     def test_answers_that_nobody_reads(self) -> None:
         """

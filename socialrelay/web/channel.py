@@ -194,6 +194,8 @@ class Channel(HTTPChannel):
         self.let_go()
         self.site.closed(self)
         super().connectionLost(reason)
+        # It knows us, as we know it: a crowd's would stay in memory until somebody looks for cycles.
+        self._transferDecoder = None
 
     # refusing
 
