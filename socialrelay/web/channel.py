@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES, HTTPChannel
 from twisted.web.server import Request
@@ -278,9 +279,24 @@ class Channel(HTTPChannel):
         """While nothing more is taken, whoever brings something learns it without our reading what it is."""
         answer = b"" if self.requests or self._buffer else self.site.quick_answer(data)
         if answer:
-            self.transport.write(answer)
+            self.write_now(answer)
             self._receiving_since, self._begun = self._clock.seconds(), None
         return bool(answer)
+
+    def write_now(self, data: bytes) -> None:
+        """
+        Write an answer as a whole, in this turn of the event loop if the system takes it.
+
+        To wait for the next one, as Twisted does, costs as much as refusing does, and when there is much to do it is a long time.
+        """
+        transport = self.transport
+        if isinstance(transport, Connection) and transport.connected and not (transport.disconnecting or transport.TLS):
+            waits = transport.dataBuffer or transport._tempDataBuffer
+            sent = 0 if waits else transport.writeSomeData(data)
+            if isinstance(sent, int):  # a connection that is found broken is found so once more when it is written to in its time
+                data = data[sent:]
+        if data:
+            transport.write(data)
 
     def lineReceived(self, line: bytes) -> None:
         if line[:1] in (b" ", b"\t"):

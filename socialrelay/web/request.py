@@ -94,7 +94,7 @@ class Request(server.Request):
         if not channel.persistent:
             head.append(b"Connection: close")
         head += b"", b"" if self.method == b"HEAD" else body
-        channel.transport.write(b"\r\n".join(head))
+        channel.write_now(b"\r\n".join(head))
         self.startedWriting = 1
         self.finish()
 
