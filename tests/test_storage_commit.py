@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from socialrelay.boundaries import Full, Unavailable
 from socialrelay.storage import commit
-from socialrelay.storage.commit import GroupCommit
+from socialrelay.storage.commit import SLICE, GroupCommit
 
 
 class GroupCommitTests(SynchronousTestCase):
     def setUp(self):
+        self.clock = Clock()
         self.batches = []
         self.answers = []
 
@@ -21,7 +23,7 @@ class GroupCommitTests(SynchronousTestCase):
             self.answers.append(Deferred())
             return self.answers[-1]
 
-        return GroupCommit(write, waiting=waiting, waiting_bytes=waiting_bytes)
+        return GroupCommit(write, self.clock, waiting=waiting, waiting_bytes=waiting_bytes)
 
     def submit(self, group, *items, keys=()):
         return [group.submit(item, 1, keys) for item in items]
@@ -55,6 +57,39 @@ class GroupCommitTests(SynchronousTestCase):
         self.answers[1].errback(Unavailable("gone"))
         self.assertEqual(told, [1, "failed", "all"])
         self.failureResultOf(third, Unavailable)
+
+    def test_answers_in_slices(self):
+        """
+        Those whose items are written are answered in order, some in each turn of the event loop; meanwhile the next batch is written, and
+        nobody counts as settled who was not told.
+        """
+        group = self.group()
+        told = []
+        for answer in self.submit(group, *"abcdef"):
+            answer.addCallback(self._told, told)
+        self.answers[0].callback([1])
+        self.answers[1].callback([2, 3, 4, 5, 6])
+        [late] = self.submit(group, "late")
+        settled = group.settled()
+        self.assertEqual((told, self.batches[2]), ([1, 2, 3], ["late"]))
+        self.answers[2].callback([7])
+        self._turn()
+        self.assertEqual(told, [1, 2, 3, 4, 5])
+        self.assertNoResult(settled)
+        self._turn()
+        self.assertEqual((told, self.clock.getDelayedCalls()), ([1, 2, 3, 4, 5, 6], []))
+        self.assertEqual((self.successResultOf(late), self.successResultOf(settled)), (7, None))
+
+    def _turn(self):
+        """Of the event loop: what was asked for before it."""
+        [call] = self.clock.getDelayedCalls()
+        function = call.func
+        call.cancel()
+        function()
+
+    def _told(self, result, told):
+        told.append(result)
+        self.clock.rightNow += SLICE / 2
 
     def test_full(self):
         """
@@ -144,7 +179,7 @@ class GroupCommitTests(SynchronousTestCase):
             return succeed(list(batch)) if batch != ["first"] else first
 
         first = Deferred()
-        group = GroupCommit(write, waiting=100, waiting_bytes=2**30)
+        group = GroupCommit(write, self.clock, waiting=100, waiting_bytes=2**30)
         deferreds = self.submit(group, "first", "good", "bad", "other")
         first.callback(["first"])
         self.failureResultOf(deferreds[2], MemoryError)
@@ -162,7 +197,7 @@ class GroupCommitTests(SynchronousTestCase):
             return succeed(list(batch)) if batch != ["first"] else first
 
         first = Deferred()
-        group = GroupCommit(write, waiting=1000, waiting_bytes=2**30)
+        group = GroupCommit(write, self.clock, waiting=1000, waiting_bytes=2**30)
         deferreds = self.submit(group, "first", *["bad"] * 600, "last")
         first.callback(["first"])
         for each in deferreds[1:-1]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from attrs import define
 from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Full, Unavailable
@@ -15,8 +16,11 @@ from socialrelay.boundaries import Full, Unavailable
 T = TypeVar("T")
 R = TypeVar("R")
 
-ROWS = 256
+ROWS = 128
 BYTES = 4 * 1024 * 1024
+
+SLICE = 0.002
+"""Seconds for which those whose items are written are answered, before everybody else has his turn."""
 
 
 @define(eq=False)
@@ -37,7 +41,7 @@ class GroupCommit(Generic[T, R]):
     @ivar bytes_limit: and how many bytes of them.
     """
 
-    def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], *, waiting: int, waiting_bytes: int) -> None:
+    def __init__(self, write: Callable[[list[T]], Deferred[list[R]]], clock: IReactorTime, *, waiting: int, waiting_bytes: int) -> None:
         """
         @param write: writes items; answers with a result for each of them, in order.
         @param waiting: how many items may wait.
@@ -45,6 +49,7 @@ class GroupCommit(Generic[T, R]):
         """
         self.limit = waiting
         self._write = write
+        self._clock = clock
         self.bytes_limit = waiting_bytes
         self._queue: deque[_Entry[T, R]] = deque()
         self._batch: list[_Entry[T, R]] = []
@@ -53,6 +58,8 @@ class GroupCommit(Generic[T, R]):
         self._flushing = False
         """The next batches are being begun: whoever is answered meanwhile, and submits more, does not begin them."""
         self._singly = 0
+        self._written: deque[tuple[_Entry[T, R], R]] = deque()
+        self._answering = False
 
     @property
     def waiting(self) -> int:
@@ -76,7 +83,12 @@ class GroupCommit(Generic[T, R]):
 
     def settled(self) -> Deferred[None]:
         """@return: fires when all that was submitted until now is written, or failed; never fails."""
-        return DeferredList([entry.answer for entry in (*self._batch, *self._queue)]).addCallback(lambda _: None)
+        return DeferredList([entry.answer for entry in self._unanswered()]).addCallback(lambda _: None)
+
+    def _unanswered(self) -> Iterator[_Entry[T, R]]:
+        yield from (entry for entry, _ in self._written)
+        yield from self._batch
+        yield from self._queue
 
     def refuse_waiting(self, reason: str) -> None:
         """Fail what waits and is not yet being written."""
@@ -93,7 +105,7 @@ class GroupCommit(Generic[T, R]):
             self._writing = True
             # One that cannot even be sent is refused like one that the database refuses.
             written = maybeDeferred(self._write, [entry.item for entry in batch])
-            written.addCallbacks(self._written, self._failed, callbackArgs=(batch,), errbackArgs=(batch,))
+            written.addCallbacks(self._done, self._failed, callbackArgs=(batch,), errbackArgs=(batch,))
         if not self._writing:
             self._batch = []
         self._flushing = False
@@ -117,11 +129,24 @@ class GroupCommit(Generic[T, R]):
         self._queue.extendleft(reversed(later))
         return batch
 
-    def _written(self, results: list[R], batch: list[_Entry[T, R]]) -> None:
+    def _done(self, results: list[R], batch: list[_Entry[T, R]]) -> None:
         self._writing = False
+        self._written.extend(zip(batch, results, strict=True))
         self._flush()
-        for entry, result in zip(batch, results, strict=True):
+        if not self._answering:
+            self._answering = True
+            self._answer()
+
+    def _answer(self) -> None:
+        """In order, for a slice of this turn; those who are left in the next ones."""
+        until = self._clock.seconds() + SLICE
+        while self._written:
+            entry, result = self._written.popleft()
             entry.answer.callback(result)
+            if self._written and self._clock.seconds() >= until:
+                self._clock.callLater(0.0, self._answer)
+                return
+        self._answering = False
 
     def _failed(self, failure: Failure, batch: list[_Entry[T, R]]) -> None:
         self._writing = False

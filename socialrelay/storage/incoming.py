@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from socialrelay.boundaries import Arrival, Full, Incoming, Unavailable, Waiting
@@ -140,7 +141,7 @@ class PostgresIncoming:
     @ivar commits: what is about to be kept.
     """
 
-    def __init__(self, database: Queries, usage: Usage, receive: Receive) -> None:
+    def __init__(self, clock: IReactorTime, database: Queries, usage: Usage, receive: Receive) -> None:
         """
         @param usage: shared with the log, which removes what it publishes.
         @param receive: how many arrivals may wait to be written, and bytes of them.
@@ -148,7 +149,7 @@ class PostgresIncoming:
         self._database = database
         self._usage = usage
         self.commits: GroupCommit[_Hashed, int | None] = GroupCommit(
-            self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
+            self._write, clock, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
         )
         database.on_silence(lambda: self.commits.refuse_waiting("the database is away"))
         self._loading: list[Deferred[None]] = []

@@ -248,7 +248,7 @@ class PostgresLog:
         self._end = end
         self._number = randbits(62)
         self.commits: GroupCommit[_Numbered, int | None] = GroupCommit(
-            self._write, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
+            self._write, clock, waiting=receive.commit_queue, waiting_bytes=receive.bytes_in_hand
         )
         self._retry: Callable[[], None] | None = None
         self._alarm: Any = None

@@ -65,7 +65,7 @@ async def _open(reactor: Any, dsn: str, receive: Receive, retention: Retention, 
     usage = Usage(receive)
     log = PostgresLog(reactor, database, usage, retention, receive, end)
 
-    incoming = PostgresIncoming(database, usage, receive)
+    incoming = PostgresIncoming(reactor, database, usage, receive)
 
     def adjust(receive: Receive, retention: Retention) -> None:
         usage.bounds = receive
