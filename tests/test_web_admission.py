@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.web.admission import AT_FIRST, FEWEST, MOST, PROMPT, QUIET, RELIEF, Admission
+from socialrelay.web.admission import AT_FIRST, AT_ONCE, FEWEST, LATELY, MOST, PROMPT, QUIET, RELIEF, Admission
 
 
 class AdmissionTests(SynchronousTestCase):
@@ -22,8 +22,13 @@ class AdmissionTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def take(self, count: int) -> list[float]:
-        """Take so many, or as many as may be; since when they are in hand."""
-        return [since for _ in range(count) if (since := self.admission.take()) is not None]
+        """Take so many, or as many as may be, each in a turn of its own; since when they are in hand."""
+        taken = []
+        for _ in range(count):
+            self.clock.advance(0)
+            if (since := self.admission.take()) is not None:
+                taken.append(since)
+        return taken
 
     def settle(self, taken: list[float]) -> None:
         """All of them are settled."""
@@ -42,6 +47,22 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(self.take(1), [])
         self.settle(taken[few : few + 1])
         self.assertEqual(len(self.take(1)), 1)
+
+    def test_few_at_a_time(self) -> None:
+        """
+        When as many were in hand as may be, few are taken in one turn of the event loop for a while, and the others are refused, though
+        there would be place; that does not make it last, and at other times as many are taken as come.
+        """
+        taken = [self.admission.take() for _ in range(AT_FIRST + 1)]
+        self.assertEqual(taken.index(None), AT_FIRST)
+        self.settle([since for since in taken if since is not None])
+        for _ in range(2):
+            self.assertEqual([self.admission.take() is not None for _ in range(AT_ONCE + 2)], [True] * AT_ONCE + [False] * 2)
+            self.assertFalse(self.admission.has_place)
+            self.clock.advance(LATELY / 3)
+        self.assertTrue(self.admission.has_place)
+        self.clock.advance(LATELY / 3)
+        self.assertEqual([self.admission.take() for _ in range(AT_FIRST // 2)].count(None), 0)
 
     def test_slow(self) -> None:
         """

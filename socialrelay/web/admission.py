@@ -19,6 +19,15 @@ MOST = 2000
 RELIEF = 0.75
 """Once one was refused, others are until no more than this part of the limit is in hand."""
 
+AT_ONCE = 16
+"""
+Bodies that are taken in one turn of the event loop, in an overload: to read one costs as much as to refuse ten, and those who are refused
+are to learn it soon.
+"""
+
+LATELY = 1.0
+"""Seconds from when as many were in hand as may be, for which that is an overload."""
+
 QUIET = 10.0
 """Seconds without a refusal after which an overload is over."""
 
@@ -50,11 +59,19 @@ class Admission:
         self._before = 0
         """Refusals before this overload."""
         self._watching = False
+        self._full_at = float("-inf")
+        """When one was refused because as many were in hand as may be."""
+        self._taken = 0
+        """Bodies taken in this turn, while refusals are watched."""
 
     @property
     def has_place(self) -> bool:
         """Whether one more may be taken in hand."""
-        return self.in_hand < (self.limit * RELIEF if self._refusing else self.limit)
+        return not self._full and (self._taken < AT_ONCE or self._clock.seconds() >= self._full_at + LATELY)
+
+    @property
+    def _full(self) -> bool:
+        return self.in_hand >= (self.limit * RELIEF if self._refusing else self.limit)
 
     def take(self) -> float | None:
         """
@@ -67,6 +84,10 @@ class Admission:
             return None
         self._refusing = False
         self.in_hand += 1
+        if self._watching:
+            if not self._taken:
+                self._clock.callLater(0.0, self._next_turn)
+            self._taken += 1
         return self._clock.seconds()
 
     def settled(self, since: float) -> None:
@@ -89,9 +110,11 @@ class Admission:
 
     def refuse(self) -> None:
         """One was refused."""
-        self._refusing = True
         self.refused += 1
         self._last_refusal = self._clock.seconds()
+        if self._full:  # those who came with too many others do not make an overload last
+            self._refusing = True
+            self._full_at = self._last_refusal
         self._tell()
         if not self._watching:
             self._watching = True
@@ -102,6 +125,9 @@ class Admission:
                 in_hand=self.in_hand,
             )
             self._clock.callLater(QUIET, self._look)
+
+    def _next_turn(self) -> None:
+        self._taken = 0
 
     def _look(self) -> None:
         left = self._last_refusal + QUIET - self._clock.seconds()

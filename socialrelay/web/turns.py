@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
-SLICE = 0.005
+SLICE = 0.002
 """Seconds for which requests are handled one after another, before everybody else is heard."""
 
 
