@@ -137,9 +137,10 @@ def make_service(config: Config, reactor: Any, twistd: Any, reread: Callable[[],
     reactor.seconds = time.monotonic
     raise_descriptor_limit()
     supervision = Supervision.take(os.environ, os.getpid())
-    # Each transfer makes objects by the dozen that end with it; looking through them for cycles as often as Python does took a ninth of a
-    # delivery. What a crowd of strangers leaves behind until it is looked through should still be a few megabytes.
-    gc.set_threshold(30_000, 50, 1000)
+    # Each transfer makes objects by the dozen that end with it; looking through them for cycles as often as Python does, and through all
+    # that there is, took a ninth of a delivery. Seldom is not good either: behind the objects of a TLS connection that failed, which are a
+    # cycle, there are 50 kB of OpenSSL's that nobody counts.
+    gc.set_threshold(10_000, 10, 50)
     terminal_is_ours = twistd.get("nodaemon", True) or twistd.get("debug", False)
     if terminal_is_ours:
         terminal = Terminal(sees_log=logs.on_standard_error())
@@ -158,6 +159,9 @@ def make_service(config: Config, reactor: Any, twistd: Any, reread: Callable[[],
 
     def ready() -> Iterator[tuple[str, dict[str, object]]]:
         statedir.sign(state)
+        # What is there now stays: without it, to look through all that there is takes a few milliseconds.
+        gc.collect()
+        gc.freeze()
         yield from greeting(config)
 
     def ended() -> None:
