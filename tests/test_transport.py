@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import gc
 import socket
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from errno import EMFILE
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
 from textwrap import dedent
-from typing import Any
+from typing import Any, cast
 
 import pycurl
 import trustme
 from h2.errors import ErrorCodes
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
@@ -25,7 +26,7 @@ from twisted.web.server import Site
 from twisted.web.static import Data
 
 from socialrelay.delivery import curl
-from socialrelay.delivery.curl import Outcome, Transfers
+from socialrelay.delivery.curl import SLICE, Outcome, Transfers
 from socialrelay.delivery.sessions import Sessions
 from socialrelay.delivery.transport import Counts, CurlTransport
 from socialrelay.federation import DeliveryRequest
@@ -891,6 +892,32 @@ class TransfersTests(TestCase):
         hanging.cancel()
         await self.assertFailure(hanging, CancelledError)
         await closing
+
+    async def test_in_slices(self) -> None:
+        """Answers that come all at once, and take their time, are taken in over several turns of the reactor."""
+        turns: Counter[int] = Counter()
+        turn = 0
+
+        class Slow:
+            """The reactor, with a clock that goes on by half a slice with each answer."""
+
+            def seconds(self) -> float:
+                return reactor.seconds() + turns.total() * SLICE / 2
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(reactor, name)
+
+        self.transfers = Transfers(cast(Any, Slow()), max_connections=40, arrived=lambda descriptor, now: turns.update([turn]))
+        self.addCleanup(self.transfers.close)
+        waiting = gatherResults(await self.begun(40))
+        turns.clear()
+        for number in range(40):
+            self.answer(number)
+        while not waiting.called:
+            await deferLater(reactor, 0.0)
+            turn += 1
+        self.assertEqual(len(await waiting), 40)
+        self.assertLessEqual(max(turns.values()), 16)
 
     async def test_example(self) -> None:
         """The example in the module's documentation runs."""

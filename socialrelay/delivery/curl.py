@@ -67,7 +67,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 AT_ONCE = 256
-"""Descriptors that are served before the reactor has its turn."""
+"""Descriptors that are served before the reactor has its turn, at most."""
+
+SLICE = 0.01
+"""Seconds after which it has its turn all the same: one step of a TLS handshake takes as long as ten answers over kept connections."""
+
+_BATCH = 16
+"""Descriptors that are asked for at a time."""
 
 
 class IReactorForCurl(IReactorFDSet, IReactorTime):
@@ -279,11 +285,19 @@ class Transfers:
             return
         running = len(self._waiting)
         now = self._reactor.seconds()
-        for descriptor, event in self._epoll.poll(0, AT_ONCE):
-            if event & EPOLLIN and descriptor in self._watched:
-                self._arrived(descriptor, now)
-            # One that libcurl took back meanwhile, and even one that is another connection's by now, does no harm: it finds nothing there.
-            running = self._tell(multi, descriptor, event if event == EPOLLIN else _happened(event))
+        until, served, more = now + SLICE, 0, True
+        # The epoll names those that it has named already after all others, so that nobody waits for ever.
+        while more and served < AT_ONCE and now < until:
+            events = self._epoll.poll(0, _BATCH)
+            for descriptor, event in events:
+                if event & EPOLLIN and descriptor in self._watched:
+                    self._arrived(descriptor, now)
+                # One that libcurl took back meanwhile, and even one that is another connection's by now, does no harm: it finds nothing
+                # there.
+                running = self._tell(multi, descriptor, event if event == EPOLLIN else _happened(event))
+            served += len(events)
+            more = len(events) == _BATCH
+            now = self._reactor.seconds()
         if running < len(self._waiting):
             self._collect(multi)
 
