@@ -84,7 +84,8 @@ class RunningServer:
         process, self._process = self._process, None
         assert process is not None
         for each in (process.pid, *_children(process.pid)):
-            os.kill(each, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
         process.wait(30)
         self._server.remove_sockets()
 

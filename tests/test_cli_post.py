@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from socialrelay.digest import digest_of
 from socialrelay.operators.terms import ActError
-from socialrelay.web.receive import AWAY, BROKEN, FULL, STOPPING, Answer
+from socialrelay.web.receive import AWAY, BROKEN, FULL, STOPPING, WAITS, Answer
 from tests.operators import MAX_BODY
 from tests.test_cli import CommandCase
 
@@ -82,7 +82,7 @@ class PostTests(CommandCase):
         """
         What HTTP answers with 503 is refused in the same words.
         """
-        for answer in (FULL, AWAY, STOPPING):
+        for answer in (FULL, WAITS, AWAY, STOPPING):
             result = await self.refused(answer, "--json")
             self.assertEqual(json.loads(result.stdout)["error"], {"code": "unavailable", "message": answer.text})
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Full, Intake, Unavailable
 from socialrelay.federation import NotAnEnvelope
 from socialrelay.web.admission import Admission
-from socialrelay.web.receive import ACCEPTED, FULL, PATIENCE, STOPPING, Answer, Reception
+from socialrelay.web.receive import ACCEPTED, AWAY, FULL, PATIENCE, STOPPING, WAITS, Answer, Reception
 from socialrelay.web.room import Room
 from socialrelay.web.site import GuardedSite
 from socialrelay.web.turns import Turns
@@ -195,12 +195,12 @@ class ReceptionTests(SynchronousTestCase):
 
     def test_not_now(self) -> None:
         """
-        When nothing can be kept the sender is asked to come again.
+        When nothing can be kept the sender is asked to come again, and learns why.
         """
-        for error in (Full(), Unavailable()):
+        for error, answer in ((Full(), WAITS), (Unavailable(), AWAY)):
             self.intake.error = error
-            code, _ = self.post()
-            self.assertEqual((code, self.headers.getRawHeaders(b"Retry-After")), (503, [b"60"]))
+            self.assertEqual(self.post(), (503, answer.text.encode() + b"\n"))
+            self.assertEqual(self.headers.getRawHeaders(b"Retry-After"), [b"60"])
 
     def test_too_slow(self) -> None:
         """

@@ -59,6 +59,11 @@ ACCEPTED = Answer(202)
 NOBODY = Answer(404, "Nobody here has this guid.")
 STOPPING = Answer(503, "The relay is about to stop; please try again.", later=True, close=True)
 FULL = Answer(503, "The relay has as much to do as it can keep; please try again.", later=True)
+"""Said to those whose bodies were not read."""
+
+WAITS = Answer(503, "Too much waits here to be judged or written; please try again.", later=True)
+"""Said to those whose bodies were."""
+
 AWAY = Answer(503, "The relay cannot store anything at the moment; please try again.", later=True)
 BROKEN = Answer(500, "Something went wrong here; it has been logged.")
 
@@ -286,7 +291,7 @@ class Reception:
         if isinstance(error, NotAnEnvelope):
             said = Answer(400, error.reason)
         elif isinstance(error, Full):
-            said = FULL
+            said = WAITS
         elif isinstance(error, Unavailable):
             said = AWAY
         else:

@@ -19,6 +19,7 @@ from attrs import Factory, define, frozen
 
 from benchmarks import processes
 from benchmarks.load import request
+from socialrelay.web.receive import WAITS
 from tests.chaos.watching import stood
 
 CONNECTIONS = 950
@@ -40,12 +41,14 @@ class Said:
 
     @ivar sent: when the post was sent, in seconds of C{time.monotonic}; C{at}: when its answer was there.
     @ivar later: the answer has a C{Retry-After}.
+    @ivar read: it says that the post was read first.
     """
 
     sent: float
     at: float
     status: int
     later: bool
+    read: bool
     body: bytes
 
 
@@ -83,8 +86,10 @@ class Flood:
         answers, self.unsent, self.broken = self._pipe.recv()
         self._process.join()
         self._pipe.close()
-        columns = zip(answers.sent, answers.at, answers.status, answers.later, answers.posts, strict=True)
-        self.said = [Said(sent, at, status, bool(later), self._posts[number]) for sent, at, status, later, number in columns]
+        columns = zip(answers.sent, answers.at, answers.status, answers.later, answers.read, answers.posts, strict=True)
+        self.said = [
+            Said(sent, at, status, bool(later), bool(read), self._posts[number]) for sent, at, status, later, read, number in columns
+        ]
 
 
 _fork = get_context("fork")
@@ -108,6 +113,7 @@ class _Answers:
     at: array[float] = Factory(lambda: array("d"))
     status: array[int] = Factory(lambda: array("H"))
     later: array[int] = Factory(lambda: array("B"))
+    read: array[int] = Factory(lambda: array("B"))
     posts: array[int] = Factory(lambda: array("L"))
 
 
@@ -132,7 +138,7 @@ class _Sender:
         self._port = port
         self._posts = posts
         self._waiting = deque(range(len(posts)))
-        self._known: dict[bytes, tuple[int, bool]] = {}
+        self._known: dict[bytes, tuple[int, bool, bool]] = {}
         self._epoll = select.epoll()
         self._lines: dict[int, _Line] = {}
         self._idle: deque[_Line] = deque()
@@ -194,12 +200,13 @@ class _Sender:
             return
         if len(self._known) < _KNOWN:
             self._known[line.buffer] = answer
-        status, later = answer
+        status, later, read = answer
         columns = self.answers
         columns.sent.append(line.sent)
         columns.at.append(now)
         columns.status.append(status)
         columns.later.append(later)
+        columns.read.append(read)
         columns.posts.append(line.post)
         if status == 503:
             self._waiting.append(line.post)
@@ -219,13 +226,13 @@ class _Sender:
         self._connect(len(self._idle))
 
 
-def _read(data: bytes) -> tuple[int, bool] | None:
-    """The status of an answer and whether it has a C{Retry-After}, once it is here as a whole."""
+def _read(data: bytes) -> tuple[int, bool, bool] | None:
+    """The status of an answer, whether it has a C{Retry-After}, and whether it says that the post was read, once it is here as a whole."""
     head, end, rest = data.partition(b"\r\n\r\n")
     lower = head.lower()
     if not end or len(rest) < int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0]):
         return None
-    return int(head[9:12]), b"\r\nretry-after:" in lower
+    return int(head[9:12]), b"\r\nretry-after:" in lower, rest.rstrip() == WAITS.text.encode()
 
 
 class Watch:
