@@ -6,8 +6,6 @@ What txpostgres and psycopg2 taught:
   - Cancelling a statement opens a second connection, blocking, with the interpreter's lock held: against a server that hangs, the process
     hangs.  So a Deferred of theirs is never cancelled; when an answer is overdue the connection is abandoned: its socket is shut down,
     which never blocks, and then closed.
-  - That an answer is overdue says little about the server: a statement may take its time.  Whether it answers at all is known sooner: while
-    something is under way it is asked something easy.
   - A connection attempt has no time-out of its own when it is asynchronous; it gets a deadline and is abandoned likewise.
   - libpq looks names up in the calling thread; so they are looked up before, in another.
   - One message may hold several statements, which then are one transaction; the rows are those of the last.
@@ -29,6 +27,7 @@ from twisted.python.failure import Failure
 from socialrelay.boundaries import Unavailable
 from socialrelay.storage.arguments import STATEMENT, connect_arguments, one_line, resolve
 from socialrelay.storage.connection import Connection, Cursor
+from socialrelay.storage.liveness import Liveness
 from socialrelay.storage.queries import OutcomeUnknown, Parameters, Queries, Rows, StorageError
 from socialrelay.words import counted
 
@@ -57,8 +56,6 @@ class Limits:
 
 _DEFAULTS = Limits()
 _EASY = "SELECT 1"
-_LATE = 0.1
-"""Seconds by which a look may come too late: whatever is later, the process itself stood still, and answers lie in the sockets."""
 _FULL = 5.0
 """Seconds for which a disk is taken to be full that was: only who writes learns of it, and only who fails."""
 _QUIET = 60.0
@@ -122,7 +119,7 @@ class _Link:
         looked_up.addCallbacks(self._open, self._refused, callbackArgs=(connection,), errbackArgs=(connection,))
 
     def _open(self, arguments: Mapping[str, str], connection: Connection) -> None:
-        self._pool.place = arguments
+        self._pool.liveness.place = arguments
         if self._connection is connection:
             connection.connect(**arguments).addCallbacks(
                 self._connected, self._refused, callbackArgs=(connection,), errbackArgs=(connection,)
@@ -134,7 +131,7 @@ class _Link:
         self._cancel_alarm()
         connection.opened()
         self.up, self._failures = True, 0
-        self._pool.heard()
+        self._pool.liveness.heard()
         self._pool.changed("")
 
     def _refused(self, failure: Failure, connection: Connection) -> None:
@@ -147,14 +144,14 @@ class _Link:
         self._set_alarm(self._pool.limits.answer, self._overdue, job)
         cursor: Cursor = self._connection.cursor()
         cursor.execute(job.statement, job.parameters).addCallbacks(self._answered, self._failed, callbackArgs=(job,), errbackArgs=(job,))
-        self._pool.look_soon()
+        self._pool.liveness.under_way()
 
     def _answered(self, cursor: Cursor, job: _Job) -> None:
         if self.job is not job:
             return
         rows = cursor.fetchall() if cursor.description else []
         cursor.close()
-        self._pool.heard()
+        self._pool.liveness.heard()
         self._end_job()
         job.answer.callback(rows)
         self._pool.dispatch()
@@ -166,7 +163,7 @@ class _Link:
         if self._connection is None or self._connection.closed:
             self.lose(one_line(error))
             return
-        self._pool.heard()
+        self._pool.liveness.heard()
         self._end_job()
         unwritten = _could_not_write(error)
         if unwritten:
@@ -244,6 +241,7 @@ class Database:
 
     @ivar statements: how many were taken on since the start.
     @ivar losses: how often a connection was lost, or could not be opened.
+    @ivar liveness: whether the server answers at all.
     """
 
     _log = Logger()
@@ -267,17 +265,8 @@ class Database:
         self._drained: Deferred[None] | None = None
         self.statements = 0
         self.losses = 0
-        self.place: Mapping[str, str] = {}
-        """The arguments with which a connection was last opened, names looked up."""
-        self._knocking: Connection | None = None
         self._told_of_silence: list[Callable[[], None]] = []
-        self._look: Any = None
-        self._due = 0.0
-        self._heard = False
-        self._asked = False
-        self._silent = False
-        self._complained = False
-        self._quiet_until = 0.0
+        self.liveness = Liveness(reactor, limits.look, busy=lambda: bool(self.busy), ask=self._ask, told=self._tell_of_silence)
         self._full_until = 0.0
         self._no_room = ""
         self._tell_full_at = 0.0
@@ -305,7 +294,7 @@ class Database:
     @property
     def answering(self) -> bool:
         """L{healthy}, and the server is not silent."""
-        return self.healthy and not self._silent
+        return self.healthy and not self.liveness.silent
 
     @property
     def full(self) -> bool:
@@ -315,7 +304,7 @@ class Database:
     @property
     def detail(self) -> str:
         """How many connections are up, or why it is not well."""
-        if self._silent and self.healthy:
+        if self.liveness.silent and self.healthy:
             return "the server does not answer"
         if self.full:
             return self._no_room
@@ -392,25 +381,10 @@ class Database:
 
     def hung(self) -> None:
         """The server did not even end an overdue statement: no connection to it is worth anything."""
-        self._go_away()
+        self.liveness.leave()
         for link in self._links:
             if link.up:
                 link.lose(f"the server has not answered for {self.limits.answer:g} seconds")
-
-    def look_soon(self) -> None:
-        """Something is under way: see whether it is answered."""
-        if self._look is None:
-            self._heard = self._asked = False
-            self._look_again()
-
-    def heard(self) -> None:
-        """The server said something."""
-        self._heard = True
-        if self._silent:
-            self._silent = False
-            if self._complained:
-                self._complained = False
-                self._log.info("The database answers again.")
 
     def no_room(self, reason: str) -> None:
         """The server could not write something down for want of room."""
@@ -420,62 +394,15 @@ class Database:
             self._tell_full_at = now + _QUIET
             self._log.error("The database's disk is full, and senders are told to come again: {reason}", reason=reason)
 
-    def _look_again(self) -> None:
-        self._due = self.reactor.seconds() + self.limits.look
-        self._look = self.reactor.callLater(self.limits.look, self._look_now)
-
-    def _look_now(self) -> None:
-        self._look = None
-        if not self.busy:
-            self._go_away()
-            return
-        late = self.reactor.seconds() - self._due > _LATE
-        self._look_again()
-        if self._heard or late:
-            self._heard = self._asked = False
-        elif self._asked:
-            self._fall_silent()
-        else:
-            self._ask()
-
-    def _ask(self) -> None:
-        """What is under way may be hard to answer, or wait for the disk; this is not."""
-        self._asked = True
+    def _ask(self) -> bool:
+        """Ask something easy; whether a connection is idle for that."""
         for link in self._links:
             if link.idle:
                 answer: Deferred[Rows] = Deferred()
                 answer.addErrback(lambda failure: [])
                 link.run(_Job(_EASY, None, True, answer))
-                return
-        if self._knocking is None:
-            self._knock()
-
-    def _knock(self) -> None:
-        """No connection is idle: a server that is there opens another."""
-        knocking = self._knocking = Connection(self.reactor, lambda connection, reason: None)
-
-        def answered(opened: bool) -> None:
-            if self._knocking is knocking:
-                self._go_away()
-                if opened:
-                    self.heard()
-
-        knocking.connect(**self.place).addCallbacks(lambda _: answered(True), lambda _: answered(False))
-
-    def _go_away(self) -> None:
-        knocking, self._knocking = self._knocking, None
-        if knocking is not None:
-            knocking.abandon()
-
-    def _fall_silent(self) -> None:
-        if self._silent or not self.healthy:
-            return
-        self._silent = True
-        now = self.reactor.seconds()
-        if now >= self._quiet_until and not self.closing:
-            self._quiet_until, self._complained = now + _QUIET, True
-            self._log.warn("The database does not answer: senders are told to come again until it does.")
-        self._tell_of_silence()
+                return True
+        return False
 
     def _tell_of_silence(self) -> None:
         for told in self._told_of_silence:
@@ -502,8 +429,8 @@ class Database:
         while self._jobs and not healthy:
             self._jobs.popleft().answer.errback(Failure(Unavailable(self._reason)))
         if not healthy:
-            silent, self._silent = self._silent, False
-            self._complained = False
+            silent = self.liveness.silent
+            self.liveness.forget()
             if not silent:
                 self._tell_of_silence()
         for changed in self._watchers:
@@ -515,10 +442,7 @@ class Database:
             drained.callback(None)
 
     def _close(self) -> None:
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        self._go_away()
+        self.liveness.stop()
         for link in self._links:
             link.drop()
         self._reason = "closed"
