@@ -97,8 +97,6 @@ class DeliveryMetrics:
         yield gauge("body_cache_bytes", "Bytes of bodies that are kept at hand.", self.bodies.size)
         yield gauge("body_cache_limit_bytes", "How many there may be (delivery.body_cache).", self.bodies.limit)
         yield gauge("deliveries_paced", "Deliveries of new posts that wait for their time.", self.pacer.deliveries)
-        yield gauge("posts_paced", "Posts that are being spread over time.", len(self.pacer))
-        yield gauge("posts_paced_limit", "How many there may be (memory.paced).", self.pacer.limit)
         yield counter("posts_rushed", "Posts that went out faster than they should, since too many were paced.", self.pacer.rushed)
 
     def _came_of(self) -> Iterator[Metric]:
