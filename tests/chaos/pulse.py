@@ -6,6 +6,10 @@ import http.client
 import json
 import socket
 import time
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection as PipeEnd
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Thread
 from typing import Any, Self
@@ -44,24 +48,30 @@ class Pulse:
     Asks a relay every few milliseconds, over one connection, whether it is ready: how long it takes to answer is how long its reactor did
     not turn.
 
+    It asks from a process of its own: in this one, whatever else a proof does would count as well.
+
     @ivar beats: what came of it.
     """
 
     def __init__(self, relay: Relay, path: str = "/health/ready") -> None:
-        self._port = relay.port
-        self._pid = relay.pid
-        self._path = path
-        self._over = False
-        self._thread = Thread(target=self._work, daemon=True)
+        self._pipe, theirs = _fork.Pipe(duplex=False)
+        self._over = _fork.Event()
+        self._process = _fork.Process(target=_ask, args=(theirs, self._over, relay.port, relay.pid, path), daemon=True)
+        self._theirs = theirs
+        self._thread = Thread(target=self._hear, daemon=True)
         self.beats: list[Beat] = []
 
     def __enter__(self) -> Self:
+        self._process.start()
+        self._theirs.close()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over = True
+        self._over.set()
+        self._process.join()
         self._thread.join()
+        self._pipe.close()
 
     @property
     def longest(self) -> float:
@@ -76,25 +86,33 @@ class Pulse:
         """
         return until(lambda: any(beat.at >= after and beat.status == status for beat in self.beats[-5:]), seconds)
 
-    def _work(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PATIENCE)
-        while not self._over:
-            began, status = time.monotonic(), 0
-            before = self._stood()
-            try:
-                connection.request("GET", self._path)
-                answer = connection.getresponse()
-                answer.read()
-                status = answer.status
-            except (OSError, http.client.HTTPException):
-                connection.close()
-            now = time.monotonic()
-            self.beats.append(Beat(began, now - began, self._stood() - before, status))
-            time.sleep(max(began + EVERY - now, 0.0))
-        connection.close()
+    def _hear(self) -> None:
+        with suppress(EOFError):
+            while True:
+                self.beats.append(Beat(*self._pipe.recv()))
 
-    def _stood(self) -> float:
-        return stood(f"/proc/{self._pid}/schedstat", "/proc/thread-self/schedstat")
+
+_fork = get_context("fork")
+
+
+def _ask(pipe: PipeEnd, over: Event, port: int, pid: int, path: str) -> None:
+    """Look, and say what came of it, until it is over."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    schedstats = f"/proc/{pid}/schedstat", "/proc/self/schedstat"
+    while not over.is_set():
+        began, status = time.monotonic(), 0
+        before = stood(*schedstats)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            status = answer.status
+        except (OSError, http.client.HTTPException):
+            connection.close()
+        now = time.monotonic()
+        pipe.send((began, now - began, stood(*schedstats) - before, status))
+        time.sleep(max(began + EVERY - now, 0.0))
+    connection.close()
 
 
 def metrics(relay: Relay) -> dict[str, float]:
