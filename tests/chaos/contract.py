@@ -95,7 +95,7 @@ CONTRACT = {
     ),
     "P11": Promise(
         "A hostile client costs next to nothing",
-        "refused at the cap; at most 5 MB for each attack; no file; no gap above 50 ms; slow ones gone within 10 s; 99.9 % of the others "
+        "refused at the cap; at most 5 MB for each attack; no file; no gap above 75 ms; slow ones gone within 10 s; 99.9 % of the others "
         "served",
         hostile_clients.prove,
     ),
