@@ -27,6 +27,7 @@ from socialrelay.doctor.findings import Check, Finding, Level, each, examine, fa
 from socialrelay.doctor.outside import Known
 from socialrelay.doctor.wire import Wire
 from socialrelay.identity import make_key, write_key
+from socialrelay.running.limits import descriptors_wanted
 from socialrelay.storage.embedded import Account
 from tests import servers
 from tests.bus_wire import free_address
@@ -277,7 +278,7 @@ class RunningTests(SynchronousTestCase):
         config = Config(Path("/nowhere"))
         much = evolve(config, delivery=evolve(config.delivery, in_flight=10**9))
         [found] = running._files(much, os.getpid())
-        self.assertEqual((found.level, "LimitNOFILE=2000000000" in found.advice), (Level.WARNING, True))
+        self.assertEqual((found.level, f"LimitNOFILE={descriptors_wanted(much)}" in found.advice), (Level.WARNING, True))
         little = evolve(config, delivery=evolve(config.delivery, in_flight=1, kept_connections=1), receive=Receive(connections=1))
         self.assertEqual(levels(running._files(little, os.getpid())), [Level.OK])
 

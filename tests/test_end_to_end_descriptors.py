@@ -50,7 +50,7 @@ class DescriptorsTests(OwnRelay):
         """
         Connections beyond those that there are descriptors for are ended, of those that say nothing, while posts are taken and delivered.
         """
-        told = re.search(r"allows (\d+) open files: enough for (\d+) deliveries at a time and (\d+) connections", self.relay.log)
+        told = re.search(r"allows (\d+) open files: enough for (\d+) connections to nodes, in use and kept, and (\d+) to", self.relay.log)
         assert told is not None
         limit, deliveries, intake = map(int, told.groups())
         self.assertEqual(limit, DESCRIPTORS)

@@ -9,8 +9,8 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from socialrelay.config import Bus, Config, Discovery, Dns, Postgres
-from socialrelay.running.limits import OPERATORS, Descriptors, raise_descriptor_limit, share_descriptors
+from socialrelay.config import Bus, Config, Delivery, Discovery, Dns, Postgres
+from socialrelay.running.limits import OPERATORS, Descriptors, descriptors_wanted, raise_descriptor_limit, share_descriptors
 
 
 class LimitsTests(SynchronousTestCase):
@@ -30,8 +30,24 @@ class LimitsTests(SynchronousTestCase):
         """Where there are enough of them, deliveries have what the configuration says, and the public site more."""
         for limit in (16384, 2**20, resource.RLIM_INFINITY):
             found = self.shared(limit)
-            self.assertEqual((found.deliveries, found.operators), (1024, OPERATORS))
+            self.assertEqual((found.deliveries, found.kept, found.operators), (1024 + 256, 256, OPERATORS))
             self.assertGreaterEqual(found.intake, 1000)
+
+    def test_wanted(self) -> None:
+        """What is said to be wanted is enough for all that the configuration says, and clearly less is not."""
+        for bus in (False, True):
+            for many in (1, 5000):
+                tables = {"bus": Bus(enabled=bus), "delivery": Delivery(kept_connections=many)}
+                wanted = descriptors_wanted(evolve(Config(Path("/nonexistent")), **tables))
+                found, less = self.shared(wanted, **tables), self.shared(wanted - OPERATORS, **tables)
+                self.assertEqual((found.deliveries, found.kept), (1024 + many, many))
+                self.assertGreaterEqual(found.intake, 1000)
+                self.assertTrue(less.deliveries < found.deliveries or less.intake < 1000)
+
+    def test_kept(self) -> None:
+        """Where there are too few, those that are kept leave half to those under way."""
+        found = self.shared(1024, delivery=Delivery(kept_connections=5000))
+        self.assertEqual(found.kept, found.deliveries // 2)
 
     def test_never_more(self) -> None:
         """However few there are, all together take no more than there are, and what is left is for deliveries and the public site alike."""

@@ -16,14 +16,14 @@ from socialrelay.network.fetch import TreqFetcher
 from socialrelay.network.overrides import Overrides
 from socialrelay.network.resolver import Resolver, SystemLookup
 from socialrelay.network.trust import load_trust
-from socialrelay.running.limits import LISTS, Descriptors, raise_descriptor_limit, share_descriptors
+from socialrelay.running.limits import LISTS, Descriptors, descriptors_wanted, raise_descriptor_limit, share_descriptors
 
 LIST_TIMEOUT = 60.0
 """Seconds for a list of rules, which may have 4 MiB."""
 
 FEW_DESCRIPTORS = (
-    "The system allows {limit} open files: enough for {deliveries} deliveries at a time and {intake} connections to the public site, fewer "
-    "than delivery.in_flight and receive.connections say. Raise LimitNOFILE, or `ulimit -n`."
+    "The system allows {limit} open files: enough for {deliveries} connections to nodes, in use and kept, and {intake} to the public site, "
+    "fewer than delivery.in_flight, delivery.kept_connections and receive.connections say. Raise LimitNOFILE, or `ulimit -n`, to {wanted}."
 )
 
 _log = Logger()
@@ -75,9 +75,8 @@ def make_network(given: Given) -> Network:
     """
     config, reactor = given.config, given.reactor
     descriptors = share_descriptors(config, raise_descriptor_limit())
-    budget = descriptors.deliveries
-    if budget < config.delivery.in_flight or descriptors.intake < config.receive.connections:
-        _log.warn(FEW_DESCRIPTORS, limit=descriptors.limit, deliveries=budget, intake=descriptors.intake)
+    if descriptors.limit < (wanted := descriptors_wanted(config)):
+        _log.warn(FEW_DESCRIPTORS, limit=descriptors.limit, deliveries=descriptors.deliveries, intake=descriptors.intake, wanted=wanted)
     user_agent = f"socialrelay/{__version__} (+https://{given.identity.host}/)"
     allow = tuple(ip_network(cidr) for cidr in config.network.allow_addresses)
     trust = load_trust(config.network.ca_file, config.state_dir)
@@ -94,8 +93,8 @@ def make_network(given: Given) -> Network:
         resolver,
         trust,
         user_agent=user_agent,
-        max_connections=budget,
-        kept_connections=min(config.delivery.kept_connections, budget),
+        max_connections=descriptors.deliveries,
+        kept_connections=descriptors.kept,
         max_answer=config.delivery.max_answer,
         connect_timeout=config.delivery.connect_timeout,
         http2=config.delivery.http2,

@@ -11,10 +11,9 @@ from socialrelay import __version__
 from socialrelay.cli.client import CallFailed, Daemon
 from socialrelay.config import Config
 from socialrelay.doctor.findings import Finding, failure, ok, warning
+from socialrelay.running.limits import descriptors_wanted
 
 SECONDS = 4.0
-_OTHER_FILES = 100
-"""Descriptors for everything that is not counted one by one."""
 
 
 def daemon(config: Config, socket: Path) -> Iterator[Finding]:
@@ -55,15 +54,12 @@ def _files(config: Config, pid: int) -> Iterator[Finding]:
     if found is None or found[2] == "unlimited":
         return
     most = int(found[2])
-    wanted = max(
-        2 * config.delivery.in_flight,
-        config.delivery.in_flight + config.delivery.kept_connections + config.receive.connections + _OTHER_FILES,
-    )
+    wanted = descriptors_wanted(config)
     if most < wanted:
         yield warning(
             name,
             f"The daemon may open {most} files, and its configuration can use {wanted}: fewer deliveries go out at a time.",
-            f"Set LimitNOFILE={wanted} in its unit (ulimit -n elsewhere), or lower delivery.in_flight.",
+            f"Set LimitNOFILE={wanted} in its unit (ulimit -n elsewhere), or lower delivery.in_flight or delivery.kept_connections.",
         )
     else:
         yield ok(name, f"The daemon may open {most} files; its configuration can use {wanted}.")

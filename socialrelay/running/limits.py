@@ -49,7 +49,7 @@ class Descriptors:
     @ivar own: for the process itself: databases, names, documents, files.
     @ivar operators: connections to the operators' site.
     @ivar listeners: for who connects to the bus.
-    @ivar deliveries: connections to nodes.
+    @ivar deliveries: connections to nodes, of which L{kept} may be idle.
     @ivar intake: connections to the public site.
     """
 
@@ -58,6 +58,7 @@ class Descriptors:
     operators: int
     listeners: int
     deliveries: int
+    kept: int
     intake: int
 
 
@@ -71,10 +72,28 @@ def share_descriptors(config: Config, limit: int) -> Descriptors:
     """
     if limit == resource.RLIM_INFINITY:
         limit = 2**31
-    own = OWN + FOR_A_MOMENT + config.postgres.connections + config.dns.threads + config.dns.suspect_threads
-    own += config.discovery.concurrency + config.polling.concurrency + LISTS
+    own = _own(config)
     operators = min(OPERATORS, limit // 16)
     listeners = limit // LISTENERS if config.bus.enabled else 0
     left = max(limit - own - operators - listeners, 2)
-    deliveries = min(config.delivery.in_flight, left // 2)
-    return Descriptors(limit, own, operators, listeners, deliveries, left - deliveries)
+    deliveries = min(_for_deliveries(config), left // 2)
+    # If there are not enough for both, those that are kept must not take the places of those under way, nor these close all that are kept.
+    kept = min(config.delivery.kept_connections, max(deliveries - config.delivery.in_flight, deliveries // 2))
+    return Descriptors(limit, own, operators, listeners, deliveries, kept, left - deliveries)
+
+
+def descriptors_wanted(config: Config) -> int:
+    """How many must be allowed so that everybody has what the configuration says."""
+    deliveries = _for_deliveries(config)
+    wanted = _own(config) + OPERATORS + deliveries + max(deliveries, config.receive.connections)
+    return -(-wanted * LISTENERS // (LISTENERS - 1)) if config.bus.enabled else wanted
+
+
+def _own(config: Config) -> int:
+    own = OWN + FOR_A_MOMENT + config.postgres.connections + config.dns.threads + config.dns.suspect_threads
+    return own + config.discovery.concurrency + config.polling.concurrency + LISTS
+
+
+def _for_deliveries(config: Config) -> int:
+    """A connection that is kept for later is one besides those that are used."""
+    return config.delivery.in_flight + config.delivery.kept_connections
