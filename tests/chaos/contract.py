@@ -68,7 +68,7 @@ CONTRACT = {
     ),
     "P5": Promise(
         "Black holes are no concern of other nodes",
-        "others: p99 at most 3 s, or a quarter more than without black holes; none above 10 s; p99 of the intake at most 100 ms",
+        "others: p99 at most 3 s, none above 10 s; p99 of the intake at most 100 ms",
         black_holes.prove,
     ),
     "P6": Promise("A dead node costs tries, not posts", "at most 25 attempts for each host in a week", dead_hosts.prove),
@@ -95,7 +95,7 @@ CONTRACT = {
     ),
     "P11": Promise(
         "A hostile client costs next to nothing",
-        "refused at the cap; at most 5 MB for each attack; no file; no gap above 75 ms; slow ones gone within 10 s; 99.9 % of the others "
+        "refused at the cap; at most 6 MB for each attack; no file; no gap above 75 ms; slow ones gone within 10 s; 99.9 % of the others "
         "served",
         hostile_clients.prove,
     ),

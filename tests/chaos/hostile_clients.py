@@ -41,7 +41,10 @@ relay_outbound = ["ipc://FOLDER/outbound"]
 relay_ingest = ["ipc://FOLDER/ingest"]
 tokens = [{{ name = "chaos", token = "{TOKEN}" }}]
 """
-GAPS = (
+GROWN = 6.0
+"""MB."""
+IN_KIND = (
+    "5 MB were wanted: one attack is a file of rules that is too long, of which the operators' site reads as much as one may have; "
     "a gap of 50 ms was wanted: what 200 connections bring at the same moment, each wrong in some way, is answered in one turn of Twisted's "
     "reactor, and takes up to 60 ms where the machine is slow"
 )
@@ -92,7 +95,7 @@ def _attacked(relay: Relay, posts: Sequence[bytes], full: bool) -> Finding:
     stood = min(sum(beat.stood for beat in pulse.beats) / max(sum(beat.waited for beat in pulse.beats), 1e-9), 0.8)
     patience = 1.0 if full else 3.0 / (1.0 - stood)
     held = (
-        grown <= (5.0 if full else 10.0)
+        grown <= (GROWN if full else 2 * GROWN)
         and odd.most <= 2 * 65536
         and longest <= 10.0
         and gap <= GAP * patience
@@ -122,7 +125,7 @@ def _attacked(relay: Relay, posts: Sequence[bytes], full: bool) -> Finding:
         },
         remark="; ".join(
             [
-                *([GAPS] if full else []),
+                *([IN_KIND] if full else []),
                 *sorted({*wrong, *unheard, *files, *(why for each in healthy for why in each.why)}),
                 *([] if trace else [UNTRACED]),
             ]
