@@ -917,7 +917,7 @@ class TransfersTests(TestCase):
             await deferLater(reactor, 0.0)
             turn += 1
         self.assertEqual(len(await waiting), 40)
-        self.assertLessEqual(max(turns.values()), 16)
+        self.assertLessEqual(max(turns.values()), 32)
 
     async def test_example(self) -> None:
         """The example in the module's documentation runs."""

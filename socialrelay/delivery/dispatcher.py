@@ -37,8 +37,11 @@ from socialrelay.services import reason_of
 
 DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 """Bounds of the histogram of attempts, in seconds."""
-AT_ONCE = 32
-"""Deliveries begun before the reactor has its turn."""
+AT_ONCE = 64
+"""
+Deliveries begun before the reactor has its turn: fewer than answers are taken in meanwhile (L{socialrelay.delivery.curl.AT_ONCE}).  With
+more, those under way become more and more, and so do connections and memory.
+"""
 SAVE_PAUSE = 0.25
 """Seconds from a change until it is written, if nobody waits for that."""
 SAVE_RETRY = 2.0
