@@ -122,7 +122,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
     )
     pacer = Pacer(config.delivery.origin_spread, random.shuffle, limit=config.memory.paced)
     manager = QueueManager(
-        limits(config.delivery, network.descriptors.deliveries),
+        limits(config.delivery, network.descriptors.deliveries - network.descriptors.kept),
         Backoff(HOST_STEPS, chance),
         Backoff(POST_STEPS, chance),
         given.log_end,
@@ -143,6 +143,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
         on_settled=news.settled,
         on_queued=announcements.queued,
         on_failed=announcements.failed,
+        behind=lambda: network.transport.behind,
         outcomes=config.memory.outcomes,
     )
     subscribers = Subscribers(

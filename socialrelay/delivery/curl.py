@@ -69,11 +69,8 @@ from zope.interface import implementer
 AT_ONCE = 256
 """Descriptors that are served before the reactor has its turn, at most."""
 
-SLICE = 0.04
-"""
-Seconds after which it has its turn all the same: one step of a TLS handshake takes as long as ten answers over kept connections.  Much less
-would hold up what is under way: answers over kept connections are to be taken in as fast as deliveries are begun.
-"""
+SLICE = 0.02
+"""Seconds after which it has its turn all the same: one step of a TLS handshake takes as long as ten answers over kept connections."""
 
 _BATCH = 32
 """Descriptors that are asked for at a time."""
@@ -131,6 +128,7 @@ class Transfers:
     """
     Transfers under way, over a pool of connections.
 
+    @ivar behind: more had happened at the descriptors than was taken in, the last time: whoever starts more had better start few.
     @ivar _waiting: easy handle -> what fires when it is done.
     @ivar _watched: descriptor -> what it is polled for.
     @ivar _alarm_at: when libcurl wants to be called; C{None} for not at all. The delayed call may be due earlier, never later.
@@ -157,6 +155,7 @@ class Transfers:
         @param severs: asked of each transfer that failed whether its connection is to be closed, if it still stands and no other uses it.
         """
         self._reactor = reactor
+        self.behind = False
         self._waiting: dict[pycurl.Curl, Deferred[Outcome]] = {}
         self._watched: dict[int, int] = {}
         self._arrived = arrived
@@ -301,6 +300,7 @@ class Transfers:
             served += len(events)
             more = len(events) == _BATCH
             now = self._reactor.seconds()
+        self.behind = more
         if running < len(self._waiting):
             self._collect(multi)
 

@@ -38,9 +38,10 @@ from socialrelay.services import reason_of
 DURATIONS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 """Bounds of the histogram of attempts, in seconds."""
 AT_ONCE = 64
+"""Deliveries begun before the reactor has its turn."""
+FEW = 16
 """
-Deliveries begun before the reactor has its turn: fewer than answers are taken in meanwhile (L{socialrelay.delivery.curl.AT_ONCE}).  With
-more, those under way become more and more, and so do connections and memory.
+The same while answers come faster than they are taken in: else those under way become more and more, and so do connections and memory.
 """
 SAVE_PAUSE = 0.25
 """Seconds from a change until it is written, if nobody waits for that."""
@@ -91,9 +92,13 @@ class Dispatcher:
         on_settled: Callable[[Settled], None],
         on_queued: Callable[[LogEntry, int], None] = lambda entry, wanted: None,
         on_failed: Callable[[Failed, Moment], None] = lambda failed, now: None,
+        behind: Callable[[], bool] = lambda: False,
         outcomes: int = Memory().outcomes,
     ) -> None:
-        """@param outcomes: hosts whose latest failures are kept."""
+        """
+        @param behind: whether answers come faster than they are taken in.
+        @param outcomes: hosts whose latest failures are kept.
+        """
         self._clock = clock
         self._now = now
         self._manager = manager
@@ -107,6 +112,7 @@ class Dispatcher:
         self._on_settled = on_settled
         self._on_queued = on_queued
         self._on_failed = on_failed
+        self._behind = behind
         self.wanted = 0
         self.looks = Rounds("looking for the log's end", RESYNC_EVERY, clock.seconds)
         self.saves = Rounds("writing the progress of deliveries", RESYNC_EVERY, clock.seconds)
@@ -332,7 +338,7 @@ class Dispatcher:
 
     def _do_what_is_due(self, now: Moment) -> None:
         self._look_after_the_log(now)
-        self._send(self._manager.take(now, AT_ONCE))
+        self._send(self._manager.take(now, FEW if self._behind() else AT_ONCE))
         if self._manager.more:
             self._soon()
         for load in self._manager.loads(now):

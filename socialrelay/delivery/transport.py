@@ -346,6 +346,11 @@ class CurlTransport:
         return self._transfers.under_way + self._looking_up
 
     @property
+    def behind(self) -> bool:
+        """Answers come faster than they are taken in."""
+        return self._transfers.behind
+
+    @property
     def bounds(self) -> tuple[Bound, ...]:
         """What is in memory."""
         return (
