@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from socialrelay.boundaries import Rejection, Unavailable
 from socialrelay.config import Memory
 from socialrelay.delivery.bodies import BodyCache
-from socialrelay.delivery.dispatcher import COUNTED, STOP_STORAGE
+from socialrelay.delivery.dispatcher import COUNTED, FEW, STOP_STORAGE
 from socialrelay.delivery.news import DeliveryNews
 from socialrelay.federation import DeliveryRequest
 from socialrelay.quota import ClientQuota
@@ -131,6 +131,20 @@ class DispatcherTests(SynchronousTestCase):
         self.assertEqual((len(self.flushLoggedErrors(ZeroDivisionError)), self.relay.transport.sent), (1, []))
         self.relay.run(1.0)
         self.assertEqual(self.relay.transport.hosts(), ["one.example"])
+
+    def test_behind(self) -> None:
+        """While answers come faster than they are taken in, few deliveries are begun at a time."""
+        dispatcher, hosts = self.relay.dispatcher, 2 * FEW
+        for number in range(hosts):
+            self.relay.subscribe(f"n{number}.example")
+        begun: list[int] = []
+        take = dispatcher._manager.take
+        self.patch(dispatcher._manager, "take", lambda now, most: [begun.append(len(found := take(now, most))), found][1])
+        for behind, most in ((False, hosts + 1), (True, FEW)):
+            self.patch(dispatcher, "_behind", lambda behind=behind: behind)
+            begun.clear()
+            self.accept()
+            self.assertEqual((max(begun), sum(begun)), (most, hosts + 1))
 
     def test_rounds(self) -> None:
         """It is known when the log was looked at last, and when progress was written last, or there was none to write."""

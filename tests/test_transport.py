@@ -894,9 +894,9 @@ class TransfersTests(TestCase):
         await closing
 
     async def test_in_slices(self) -> None:
-        """Answers that come all at once, and take their time, are taken in over several turns of the reactor."""
+        """Answers that come all at once, and take their time, are taken in over several turns of the reactor; until then that is said."""
         turns: Counter[int] = Counter()
-        turn = 0
+        turn, behind = 0, []
 
         class Slow:
             """The reactor, with a clock that goes on by half a slice with each answer."""
@@ -916,7 +916,9 @@ class TransfersTests(TestCase):
         while not waiting.called:
             await deferLater(reactor, 0.0)
             turn += 1
+            behind.append(self.transfers.behind)
         self.assertEqual(len(await waiting), 40)
+        self.assertEqual((any(behind), behind[-1]), (True, False))
         self.assertLessEqual(max(turns.values()), 32)
 
     async def test_example(self) -> None:

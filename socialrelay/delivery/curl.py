@@ -128,7 +128,7 @@ class Transfers:
     """
     Transfers under way, over a pool of connections.
 
-    @ivar behind: more had happened at the descriptors than was taken in, the last time: whoever starts more had better start few.
+    @ivar _behind: more had happened at the descriptors than was taken in, the last time.
     @ivar _waiting: easy handle -> what fires when it is done.
     @ivar _watched: descriptor -> what it is polled for.
     @ivar _alarm_at: when libcurl wants to be called; C{None} for not at all. The delayed call may be due earlier, never later.
@@ -155,7 +155,7 @@ class Transfers:
         @param severs: asked of each transfer that failed whether its connection is to be closed, if it still stands and no other uses it.
         """
         self._reactor = reactor
-        self.behind = False
+        self._behind = False
         self._waiting: dict[pycurl.Curl, Deferred[Outcome]] = {}
         self._watched: dict[int, int] = {}
         self._arrived = arrived
@@ -178,6 +178,11 @@ class Transfers:
     def under_way(self) -> int:
         """Transfers under way."""
         return len(self._waiting)
+
+    @property
+    def behind(self) -> bool:
+        """Answers come faster than they are taken in: whoever starts more had better start few."""
+        return self._behind and bool(self._waiting)
 
     def start(self, handle: pycurl.Curl) -> Deferred[Outcome]:
         """
@@ -300,7 +305,7 @@ class Transfers:
             served += len(events)
             more = len(events) == _BATCH
             now = self._reactor.seconds()
-        self.behind = more
+        self._behind = more
         if running < len(self._waiting):
             self._collect(multi)
 
