@@ -117,8 +117,7 @@ class Adjustable:
 
     def _delivery(self, config: Config) -> None:
         delivery = config.delivery
-        descriptors = self.engine.network.descriptors
-        self.engine.manager.adjust(limits(delivery, descriptors.deliveries - descriptors.kept))
+        self.engine.manager.adjust(limits(delivery, self.engine.network.descriptors.in_flight))
         self.engine.dispatcher.adjust(delivery.queue_lifetime)
         self.engine.pacer.spread = delivery.origin_spread
         self.engine.bodies.limit = delivery.body_cache

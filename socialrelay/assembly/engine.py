@@ -122,7 +122,7 @@ def make_engine(given: Given, network: Network, announce: Announce) -> Engine:
     )
     pacer = Pacer(config.delivery.origin_spread, random.shuffle, limit=config.memory.paced)
     manager = QueueManager(
-        limits(config.delivery, network.descriptors.deliveries - network.descriptors.kept),
+        limits(config.delivery, network.descriptors.in_flight),
         Backoff(HOST_STEPS, chance),
         Backoff(POST_STEPS, chance),
         given.log_end,

@@ -61,6 +61,11 @@ class Descriptors:
     kept: int
     intake: int
 
+    @property
+    def in_flight(self) -> int:
+        """Deliveries that may be in flight without closing what is kept."""
+        return self.deliveries - self.kept
+
 
 def share_descriptors(config: Config, limit: int) -> Descriptors:
     """

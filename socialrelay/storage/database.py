@@ -333,7 +333,7 @@ class Database:
 
     def close(self) -> Deferred[None]:
         """Accept nothing more, let what was accepted end (deadlines hold), and close the connections."""
-        self.closing = True
+        self.closing = self.liveness.hushed = True
         drained = self._drained = Deferred()
         drained.addCallback(lambda _: self._close())
         self._check_drained()

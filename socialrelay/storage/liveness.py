@@ -25,6 +25,7 @@ class Liveness:
     Looks now and then, for as long as something is under way; in the third look at the latest a server that does not answer is L{silent}.
 
     @ivar silent: it does not answer. It is said until something is heard, or until L{forget}.
+    @ivar hushed: nothing is said of it in the log.
     @ivar place: the arguments with which to open a connection, names looked up.
     """
 
@@ -37,7 +38,7 @@ class Liveness:
         @param ask: asks something easy over an idle connection; whether there is one.
         @param told: called each time that it falls silent.
         """
-        self.silent = False
+        self.silent = self.hushed = False
         self.place: Mapping[str, str] = {}
         self._reactor = reactor
         self._every = every
@@ -120,7 +121,7 @@ class Liveness:
             return
         self.silent = True
         now = self._reactor.seconds()
-        if now >= self._quiet_until:
+        if now >= self._quiet_until and not self.hushed:
             self._quiet_until, self._complained = now + _QUIET, True
             self._log.warn("The database does not answer: senders are told to come again until it does.")
         self._told()
